@@ -1,0 +1,1 @@
+"""Media over QUIC for voice AI."""

@@ -1,0 +1,1 @@
+"""Publish and subscribe in memory: origin, broadcast, track, group, frame."""

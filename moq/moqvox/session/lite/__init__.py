@@ -1,0 +1,1 @@
+"""The moq-lite session, versions 03 to 06."""

@@ -1,0 +1,1 @@
+"""moq-lite messages and streams, versions 03 to 06."""
