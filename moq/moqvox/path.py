@@ -41,7 +41,7 @@ def join(root: str, path: str) -> str:
 
 
 def contains(prefix: str, path: str) -> bool:
-    """Tell whether `path` is `prefix` or below it, segment by segment (`foo` holds not `foobar`)."""
+    """Tell whether `path` is `prefix` or below it, by segments (`foo` does not hold `foobar`)."""
     return not prefix or path == prefix or path.startswith(prefix + "/")
 
 

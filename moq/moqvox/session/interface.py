@@ -72,6 +72,10 @@ class Session(Protocol):
     def has_timestamps(self) -> bool:
         """Whether frames carry timestamps on this version's wire."""
 
+    @property
+    def has_setup(self) -> bool:
+        """Whether the peer will send a SETUP, reported as `SetupReceived`."""
+
     # From the network
 
     def accept_stream(self, *, bidirectional: bool) -> int:

@@ -1,0 +1,115 @@
+"""Open a MoQ session to a server.
+
+```python
+async with connect("https://localhost:4443/room", consume=origin) as session:
+    reader = await origin.wait("alice")
+```
+"""
+
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from moqvox.driver import Driver
+from moqvox.driver.scope import scope
+from moqvox.errors import LocalError
+from moqvox.model import cache, origin
+from moqvox.session.lite import LiteSession
+from moqvox.transport.aioquic import Verify
+from moqvox.transport.aioquic import connect as connect_quic
+from moqvox.transport.interface import Connection, Kind
+from moqvox.url import Address, parse_url
+from moqvox.wire.version import ALPNS
+
+__all__ = ["connect", "dial", "open_session"]
+
+
+async def dial(
+    address: Address, *, verify: Verify, versions: Sequence[str] = ALPNS, timeout: float = 10.0
+) -> Connection:
+    """Open the connection that a URL asks for, without a session on it.
+
+    Raises:
+        MoqError: unreachable, refused, not trusted, or no common version; the message
+            says which.
+    """
+    unknown = [version for version in versions if version not in ALPNS]
+    if unknown or not versions:
+        raise LocalError(f"unknown version {', '.join(unknown)!r}; known are {', '.join(ALPNS)}")
+    return await connect_quic(
+        address.host,
+        address.port,
+        protocols=list(versions),
+        webtransport=address.is_webtransport,
+        path=address.path,
+        verify=verify,
+        timeout=timeout,
+    )
+
+
+def open_session(
+    connection: Connection,
+    *,
+    path: str,
+    origin_id: int = 0,
+    cache_limits: cache.Limits | None = None,
+    linger: float = 2.0,
+) -> Driver:
+    """Build the client's side of the session that a connection negotiated; `start` is next."""
+    session = LiteSession(
+        connection.protocol,
+        is_client=True,
+        webtransport=connection.kind is Kind.WEBTRANSPORT,
+        path=path,
+        origin=origin_id,
+    )
+    return Driver(
+        connection, session, origin_id=origin_id, cache_limits=cache_limits, linger=linger
+    )
+
+
+@asynccontextmanager
+async def connect(
+    url: str,
+    *,
+    publish: origin.Reader | None = None,
+    consume: origin.Writer | None = None,
+    verify: Verify | None = None,
+    token: str = "",
+    versions: Sequence[str] = ALPNS,
+    origin_id: int | None = None,
+    cache_limits: cache.Limits | None = None,
+    timeout: float = 10.0,
+    linger: float = 2.0,
+) -> AsyncIterator[Driver]:
+    """Hold a session open for as long as the block runs; it is closed on leaving.
+
+    Args:
+        url: `https://` for WebTransport, `moqt://` or `moql://` for raw QUIC.
+        publish: what to serve to the server; None for nothing.
+        consume: where the server's broadcasts go; None to ask for none.
+        verify: whom to trust; None trusts the system's roots.
+        token: added to the URL as `?jwt=`.
+        versions: ALPN names offered, most wanted first.
+        origin_id: this node's hop id; None makes one up.
+        cache_limits: what is kept of each track read.
+        timeout: seconds for the handshake.
+        linger: seconds an unread subscription is kept.
+
+    Raises:
+        MoqError: see `dial`.
+    """
+    address = parse_url(url, token)
+    connection = await dial(address, verify=verify or Verify(), versions=versions, timeout=timeout)
+    hop = secrets.randbits(52) | 1 if origin_id is None else origin_id
+    driver = open_session(
+        connection, path=address.path, origin_id=hop, cache_limits=cache_limits, linger=linger
+    )
+    async with scope() as tasks:
+        driver.start(tasks)
+        driver.attach(publish, consume)
+        try:
+            yield driver
+        finally:
+            driver.close()
+            await connection.wait_closed()

@@ -1,0 +1,302 @@
+"""Runs one session over one connection: the only loop between the network and the model."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Final
+
+from moqvox.driver.consuming import Consuming
+from moqvox.driver.publishing import Publishing
+from moqvox.driver.pump import Pump
+from moqvox.errors import RemoteError, SessionClosed, SessionCode, StreamCode
+from moqvox.model import broadcast, cache, origin
+from moqvox.session import events
+from moqvox.session.interface import Session
+from moqvox.transport import interface as transport
+
+__all__ = ["Driver"]
+
+log = logging.getLogger("moqvox.driver")
+
+PROBE_INTERVAL: Final = 5.0
+
+
+class Driver:
+    """One live session, as its owner sees it.
+
+    `start` must come first. Broadcasts of `attach`'s reader are served
+    to the peer; the peer's broadcasts go to its writer.
+
+    Attributes:
+        connection, session: what is driven.
+        goaway: set once the peer has asked us to move; `goaway_uri` says where ("" = the
+            same place).
+        setup: the peer's SETUP once it came; versions without one leave it None.
+    """
+
+    def __init__(
+        self,
+        connection: transport.Connection,
+        session: Session,
+        *,
+        origin_id: int = 0,
+        linger: float = 2.0,
+        cache_limits: cache.Limits | None = None,
+        budget: cache.Budget | None = None,
+    ) -> None:
+        self.connection = connection
+        self.session = session
+        self.goaway = asyncio.Event()
+        self.goaway_uri = ""
+        self.setup: events.SetupReceived | None = None
+        self._set_up = asyncio.Event()
+        self._pump = Pump(connection, session)
+        self._publishing = Publishing(self._pump, self._spawn)
+        self._consuming = Consuming(
+            self._pump,
+            self._spawn,
+            origin_id=origin_id,
+            linger=linger,
+            cache_limits=cache_limits or cache.Limits(),
+            budget=budget,
+        )
+        self._handlers = self._table()
+        self._tasks: asyncio.TaskGroup | None = None
+        self._running: set[asyncio.Task[None]] = set()
+        self._alarm: asyncio.TimerHandle | None = None
+        self._probes: set[int] = set()
+        self._closed: transport.Closed | None = None
+        self._ended = asyncio.Event()
+
+    # For the owner
+
+    def start(self, tasks: asyncio.TaskGroup) -> None:
+        """Open the session; everything it does runs in `tasks`, which must outlive it.
+
+        A peer that breaks the protocol is closed with the code of its offence; a bug here
+        fails `tasks`.
+        """
+        self._tasks = tasks
+        log.info("session %s with %s opened", self.session.version, self.connection.remote_address)
+        self.session.start(self._pump.now())
+        self._pump.woken.set()
+        tasks.create_task(self._run(), name="session")
+
+    def attach(self, publish: origin.Reader | None, consume: origin.Writer | None) -> None:
+        """Begin to serve `publish` to the peer and to put its broadcasts into `consume`.
+
+        What the peer asked before waits for this call.
+        """
+        self._consuming.attach(consume)
+        self._publishing.attach(publish)
+        self._pump.woken.set()
+
+    def broadcast(self, path: str) -> broadcast.Consumer:
+        """Read a broadcast of the peer's at once, whether it was announced or not.
+
+        Raises:
+            LocalError: the session is over, or too many were asked for.
+        """
+        return self._consuming.direct(path)
+
+    async def wait_setup(self) -> events.SetupReceived | None:
+        """Wait for the peer's SETUP; None when the session ended or its version has none."""
+        if not self.session.has_setup:
+            return None
+        await self._set_up.wait()
+        return self.setup
+
+    async def wait_closed(self) -> transport.Closed:
+        """Wait for the end, and tell how it came."""
+        await self._ended.wait()
+        return self._closed or transport.Closed(SessionCode.NO_ERROR, "")
+
+    @property
+    def closed(self) -> bool:
+        """Whether the session is over."""
+        return self._ended.is_set()
+
+    def send_goaway(self, uri: str = "", timeout_ms: int = 0) -> None:
+        """Ask the peer to move elsewhere."""
+        self.session.goaway(uri, timeout_ms)
+        self._pump.woken.set()
+
+    def close(self, code: int = SessionCode.NO_ERROR, reason: str = "") -> None:
+        """End the session after what is queued."""
+        self.session.close(code, reason)
+        self._pump.act()
+
+    # The loop
+
+    async def _run(self) -> None:
+        closed = transport.Closed(SessionCode.NO_ERROR, "")
+        sending = self._spawn(self._send(), "send")
+        try:
+            closed = await self._receive()
+        finally:
+            sending.cancel()
+            self._finish(closed)
+        log.info(
+            "session with %s ended: code %#x %s",
+            self.connection.remote_address,
+            closed.code,
+            closed.reason or ("lost" if closed.lost else ""),
+        )
+
+    async def _receive(self) -> transport.Closed:
+        last = transport.Closed(SessionCode.NO_ERROR, "")
+        sound = True
+        while True:
+            try:
+                arrived = await self.connection.events()
+            except SessionClosed:
+                return last
+            for event in arrived:
+                if isinstance(event, transport.Closed):
+                    return event
+                if sound:
+                    sound = self._take(event)
+            if sound:
+                sound = self._settle()
+
+    def _take(self, event: transport.Event) -> bool:
+        try:
+            writable = self._pump.receive(event)
+        except RemoteError as exc:
+            self._refuse(exc)
+            return False
+        if writable is not None:
+            self._publishing.group_writable(writable)
+        return True
+
+    def _settle(self) -> bool:
+        """Carry out actions and events until there are none; False when the peer is at fault."""
+        handlers = self._handlers
+        try:
+            while True:
+                self._pump.act()
+                happened = self.session.events()
+                if not happened:
+                    break
+                for event in happened:
+                    handlers[type(event)](event)
+        except RemoteError as exc:
+            self._refuse(exc)
+            return False
+        self._set_alarm()
+        return True
+
+    def _refuse(self, exc: RemoteError) -> None:
+        log.warning("%s broke the protocol: %s", self.connection.remote_address, exc.reason)
+        self._pump.act()
+        self.connection.close(exc.code, exc.reason)
+
+    async def _send(self) -> None:
+        while True:
+            await self._pump.woken.wait()
+            self._pump.woken.clear()
+            deadline = self.session.deadline()
+            now = self._pump.now()
+            if deadline is not None and deadline <= now:
+                try:
+                    self.session.handle_timeout(now)
+                except RemoteError as exc:
+                    self._refuse(exc)
+            self._pump.pump_marked()
+            self._settle()
+
+    def _set_alarm(self) -> None:
+        deadline = self.session.deadline()
+        if self._alarm is not None:
+            if self._alarm.when() == deadline and not self._alarm.cancelled():
+                return
+            self._alarm.cancel()
+            self._alarm = None
+        if deadline is not None:
+            loop = asyncio.get_running_loop()
+            self._alarm = loop.call_at(deadline, self._pump.woken.set)
+
+    def _set_up_by(self, event: events.SetupReceived) -> None:
+        self.setup = event
+        self._set_up.set()
+
+    def _move(self, event: events.GoawayReceived) -> None:
+        self.goaway_uri = event.uri
+        self.goaway.set()
+
+    def _cancelled(self, event: events.RequestCancelled) -> None:
+        self._probes.discard(event.request)
+        self._publishing.cancelled(event.request)
+
+    def _probe_asked(self, event: events.ProbeRequested) -> None:
+        self._probes.add(event.request)
+        if len(self._probes) == 1:
+            self._spawn(self._probe(), "probe")
+
+    def _offered(self, event: events.TrackOffered) -> None:
+        self.session.reject(event.request, StreamCode.UNSUPPORTED, "not asked for")
+
+    def _table(self) -> dict[type, Callable[..., None]]:
+        consuming, publishing = self._consuming, self._publishing
+        return {
+            events.FrameReceived: consuming.frame,
+            events.GroupOpened: consuming.group_opened,
+            events.GroupFinished: consuming.group_over,
+            events.GroupReset: consuming.group_over,
+            events.DatagramReceived: consuming.answer,
+            events.TrackInfoReceived: consuming.answer,
+            events.Subscribed: consuming.answer,
+            events.SubscriptionEnded: consuming.answer,
+            events.GroupsDropped: consuming.answer,
+            events.RequestFailed: consuming.answer,
+            events.Announced: consuming.announced,
+            events.Unannounced: consuming.unannounced,
+            events.WatchReady: consuming.watch_ready,
+            events.WatchRequested: publishing.request,
+            events.TrackInfoRequested: publishing.request,
+            events.SubscribeRequested: publishing.request,
+            events.FetchRequested: publishing.request,
+            events.SubscribeUpdated: publishing.updated,
+            events.GroupStopped: publishing.group_stopped,
+            events.RequestCancelled: self._cancelled,
+            events.SetupReceived: self._set_up_by,
+            events.GoawayReceived: self._move,
+            events.ProbeRequested: self._probe_asked,
+            events.ProbeReceived: _ignore,
+            events.TrackOffered: self._offered,
+        }
+
+    async def _probe(self) -> None:
+        """Tell the peer what we can send to it, now and then."""
+        while self._probes:
+            stats = self.connection.stats()
+            if stats.rtt > 0:
+                bitrate = int(8 * stats.congestion_window_bytes / stats.rtt)
+                for request in self._probes:
+                    self.session.send_probe(request, bitrate, int(1000 * stats.rtt))
+                self._pump.woken.set()
+            await asyncio.sleep(PROBE_INTERVAL)
+
+    def _spawn(self, work: Coroutine[object, object, None], name: str) -> asyncio.Task[None]:
+        if self._tasks is None:
+            raise RuntimeError("the driver was not started")
+        task = self._tasks.create_task(work, name=name)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return task
+
+    def _finish(self, closed: transport.Closed) -> None:
+        self._set_up.set()
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._publishing.close()
+        self._consuming.close(StreamCode.SESSION_CLOSED)
+        for task in list(self._running):
+            task.cancel()
+        self._closed = closed
+        self._ended.set()
+        self.connection.close(SessionCode.NO_ERROR, "")
+
+
+def _ignore(event: events.ProbeReceived) -> None:
+    """Pass: congestion control here does not use the peer's estimates."""

@@ -1,0 +1,198 @@
+"""Carries bytes between a connection and a session, and wakes those with something to send."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from moqvox.errors import LocalError, SessionClosed, SessionCode
+from moqvox.session import actions
+from moqvox.session.interface import Session
+from moqvox.transport import interface as transport
+
+__all__ = ["Pump", "Pumped"]
+
+log = logging.getLogger("moqvox.driver")
+
+LOCAL: Final = 1
+REMOTE: Final = 2
+
+
+class Pumped(Protocol):
+    """Something that moves what it has from the model to the session when called."""
+
+    def pump(self) -> None:
+        """Move what can be moved now; called again after the next wake."""
+
+
+class _Stream:
+    """One stream's two names, and which of its sides are still open."""
+
+    __slots__ = ("engine_id", "open_sides", "session_id")
+
+    def __init__(self, engine_id: int, session_id: int, open_sides: int) -> None:
+        self.engine_id = engine_id
+        self.session_id = session_id
+        self.open_sides = open_sides
+
+
+class Pump:
+    """The map between the session's streams and the engine's, and the list of the woken."""
+
+    def __init__(self, connection: transport.Connection, session: Session) -> None:
+        self.connection = connection
+        self.session = session
+        self.woken = asyncio.Event()
+        self._by_session: dict[int, _Stream] = {}
+        self._by_engine: dict[int, _Stream] = {}
+        self._dirty: dict[Pumped, None] = {}
+        self._carry_out: dict[type, Callable[..., None]] = {
+            actions.Write: self._write,
+            actions.OpenStream: self._open,
+            actions.Reset: self._reset,
+            actions.Stop: self._stop,
+            actions.Prioritise: self._prioritise,
+            actions.SendDatagram: self._datagram,
+            actions.Close: self._close,
+        }
+        self._take: dict[type, Callable[..., None]] = {
+            transport.StreamData: self._data,
+            transport.StreamOpened: self._opened,
+            transport.StreamReset: self._was_reset,
+            transport.StreamStopped: self._was_stopped,
+            transport.DatagramReceived: self._arrived,
+        }
+
+    def now(self) -> float:
+        """Read the clock that everything here runs on."""
+        return asyncio.get_running_loop().time()
+
+    # Waking
+
+    def mark(self, item: Pumped) -> None:
+        """Have `item.pump()` called once in the next turn."""
+        self._dirty[item] = None
+        self.woken.set()
+
+    def forget(self, item: Pumped) -> None:
+        """Take back a `mark`."""
+        self._dirty.pop(item, None)
+
+    def pump_marked(self) -> None:
+        """Call everyone marked since the last turn, in the order of marking."""
+        dirty, self._dirty = self._dirty, {}
+        for item in dirty:
+            item.pump()
+
+    # Session to connection
+
+    def writable(self, group: int) -> bool:
+        """Whether a group's stream takes more now; an ended stream takes anything."""
+        stream = self._by_session.get(group)
+        return stream is None or self.connection.writable(stream.engine_id)
+
+    def act(self) -> None:
+        """Carry out what the session asks for."""
+        for action in self.session.actions():
+            try:
+                self._carry_out[type(action)](action)
+            except SessionClosed:
+                return
+            except LocalError as exc:
+                log.warning("%s: %s", self.connection.remote_address, exc)
+                self.connection.close(SessionCode.EXCESSIVE_LOAD, str(exc))
+                return
+
+    def _write(self, action: actions.Write) -> None:
+        stream = self._by_session.get(action.stream)
+        if stream is not None:
+            self.connection.write(stream.engine_id, action.data, fin=action.fin)
+            if action.fin:
+                self._end(stream, LOCAL)
+
+    def _open(self, action: actions.OpenStream) -> None:
+        engine_id = self.connection.open_stream(
+            bidirectional=action.bidirectional, priority=action.priority
+        )
+        self._add(engine_id, action.stream, LOCAL | REMOTE if action.bidirectional else LOCAL)
+
+    def _reset(self, action: actions.Reset) -> None:
+        stream = self._by_session.get(action.stream)
+        if stream is not None:
+            self.connection.reset(stream.engine_id, action.code)
+            self._end(stream, LOCAL)
+
+    def _stop(self, action: actions.Stop) -> None:
+        stream = self._by_session.get(action.stream)
+        if stream is not None:
+            self.connection.stop(stream.engine_id, action.code)
+            self._end(stream, REMOTE)
+
+    def _prioritise(self, action: actions.Prioritise) -> None:
+        stream = self._by_session.get(action.stream)
+        if stream is not None:
+            self.connection.set_priority(stream.engine_id, action.priority)
+
+    def _datagram(self, action: actions.SendDatagram) -> None:
+        self.connection.send_datagram(action.data)
+
+    def _close(self, action: actions.Close) -> None:
+        self.connection.close(action.code, action.reason)
+
+    # Connection to session
+
+    def receive(self, event: transport.Event) -> int | None:
+        """Hand one transport event to the session.
+
+        Returns:
+            The session's name of a stream that became writable, else None.
+
+        Raises:
+            RemoteError: the peer broke the protocol.
+        """
+        take = self._take.get(type(event))
+        if take is not None:
+            take(event)
+        elif isinstance(event, transport.StreamWritable):
+            stream = self._by_engine.get(event.stream)
+            return None if stream is None else stream.session_id
+        elif isinstance(event, transport.PathChanged):
+            log.info("path changed: %s to %s", event.local, event.remote)
+        return None
+
+    def _data(self, event: transport.StreamData) -> None:
+        stream = self._by_engine.get(event.stream)
+        if stream is not None:
+            if event.fin:
+                self._end(stream, REMOTE)
+            self.session.receive_stream(stream.session_id, event.data, fin=event.fin)
+
+    def _opened(self, event: transport.StreamOpened) -> None:
+        name = self.session.accept_stream(bidirectional=event.bidirectional)
+        self._add(event.stream, name, LOCAL | REMOTE if event.bidirectional else REMOTE)
+
+    def _was_reset(self, event: transport.StreamReset) -> None:
+        stream = self._by_engine.get(event.stream)
+        if stream is not None:
+            self._end(stream, REMOTE)
+            self.session.receive_reset(stream.session_id, event.code)
+
+    def _was_stopped(self, event: transport.StreamStopped) -> None:
+        stream = self._by_engine.get(event.stream)
+        if stream is not None:
+            self._end(stream, LOCAL)
+            self.session.receive_stop(stream.session_id, event.code)
+
+    def _arrived(self, event: transport.DatagramReceived) -> None:
+        self.session.receive_datagram(event.data)
+
+    def _add(self, engine_id: int, session_id: int, sides: int) -> None:
+        stream = _Stream(engine_id, session_id, sides)
+        self._by_engine[engine_id] = stream
+        self._by_session[session_id] = stream
+
+    def _end(self, stream: _Stream, side: int) -> None:
+        stream.open_sides &= ~side
+        if not stream.open_sides:
+            self._by_engine.pop(stream.engine_id, None)
+            self._by_session.pop(stream.session_id, None)

@@ -1,0 +1,226 @@
+"""Accept MoQ sessions: raw QUIC and WebTransport on one UDP port.
+
+```python
+async with listen("[::]:4443", tls=certificate) as server:
+    async for request in server:
+        request.accept(publish=origin, consume=origin)
+```
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+from moqvox.driver import Driver
+from moqvox.driver.scope import scope
+from moqvox.errors import LocalError, SessionClosed, SessionCode
+from moqvox.model import broadcast, cache, origin
+from moqvox.session.lite import LiteSession
+from moqvox.transport.aioquic import Limits, ServerCertificate
+from moqvox.transport.aioquic import listen as listen_quic
+from moqvox.transport.interface import Closed, Connection, Kind, Listener
+from moqvox.url import parse_bind, split_path
+from moqvox.wire.version import ALPNS
+
+__all__ = ["Incoming", "Server", "listen", "serve_connection"]
+
+log = logging.getLogger("moqvox.listen")
+
+BACKLOG: Final = 128
+"""Sessions that wait for the application, at most; further ones are refused."""
+
+SETUP_TIMEOUT: Final = 10.0
+
+
+class Incoming:
+    """One session that a client opened; the application accepts or rejects it."""
+
+    def __init__(self, driver: Driver) -> None:
+        self.driver = driver
+        self._decided = False
+
+    @property
+    def kind(self) -> Kind:
+        """What carries it."""
+        return self.driver.connection.kind
+
+    @property
+    def version(self) -> str:
+        """The negotiated version, as `moq-lite-06`."""
+        return self.driver.session.version
+
+    @property
+    def remote_address(self) -> str:
+        """The client's address, for logs."""
+        return self.driver.connection.remote_address
+
+    async def path(self) -> tuple[str, str]:
+        """Wait for the path that the client asked for.
+
+        Returns:
+            The path without outer slashes, and the token ("" for none). Versions whose raw
+            QUIC carries no path give ("", "").
+
+        Raises:
+            SessionClosed: the client left, or did not say it within 10 seconds.
+        """
+        if self.kind is not Kind.QUIC and self.kind is not Kind.MEMORY:
+            return split_path(self.driver.connection.path)
+        try:
+            async with asyncio.timeout(SETUP_TIMEOUT):
+                setup = await self.driver.wait_setup()
+        except TimeoutError as exc:
+            self.reject(SessionCode.CONTROL_TIMEOUT, "no SETUP")
+            raise SessionClosed(SessionCode.CONTROL_TIMEOUT, "no SETUP") from exc
+        if self.driver.closed:
+            raise SessionClosed(SessionCode.NO_ERROR, "the client left", remote=True)
+        return split_path(setup.path) if setup is not None else ("", "")
+
+    def accept(
+        self, *, publish: origin.Reader | None = None, consume: origin.Writer | None = None
+    ) -> Driver:
+        """Serve `publish` to the client and take its broadcasts into `consume`."""
+        if not self._decided:
+            self._decided = True
+            self.driver.attach(publish, consume)
+        return self.driver
+
+    def reject(self, code: int = SessionCode.UNAUTHORIZED, reason: str = "unauthorized") -> None:
+        """Close the session with a code and a reason that the client will see."""
+        self._decided = True
+        self.driver.close(code, reason)
+
+    def broadcast(self, path: str) -> broadcast.Consumer:
+        """Read a broadcast of the client's at once, without its announcement."""
+        return self.driver.broadcast(path)
+
+    async def wait_closed(self) -> Closed:
+        """Wait for the session's end."""
+        return await self.driver.wait_closed()
+
+
+class Server:
+    """A listening server: iterate it for sessions."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._waiting: asyncio.Queue[Incoming] = asyncio.Queue(BACKLOG)
+        self._drivers: set[Driver] = set()
+
+    @property
+    def addresses(self) -> Sequence[tuple[str, int]]:
+        """Bound host and port pairs."""
+        return self._listener.addresses
+
+    @property
+    def sessions(self) -> int:
+        """Sessions open now."""
+        return len(self._drivers)
+
+    def __aiter__(self) -> AsyncIterator[Incoming]:
+        return self
+
+    async def __anext__(self) -> Incoming:
+        return await self._waiting.get()
+
+    def goaway(self, uri: str = "", timeout_ms: int = 0) -> None:
+        """Ask every client to move to `uri`, as when draining."""
+        for driver in list(self._drivers):
+            driver.send_goaway(uri, timeout_ms)
+
+    async def close(self, code: int = SessionCode.NO_ERROR, reason: str = "") -> None:
+        """Refuse new sessions and close the open ones."""
+        for driver in list(self._drivers):
+            driver.close(code, reason)
+        await self._listener.close(code, reason)
+
+    async def _accept(self, origin_id: int, limits: cache.Limits | None, linger: float) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                try:
+                    connection = await self._listener.accept()
+                except SessionClosed:
+                    return
+                driver = make_driver(connection, origin_id, limits, linger)
+                if self._waiting.full():
+                    connection.close(SessionCode.EXCESSIVE_LOAD, "too many sessions wait")
+                    continue
+                tasks.create_task(self._serve(driver), name=f"peer-{connection.remote_address}")
+
+    async def _serve(self, driver: Driver) -> None:
+        self._drivers.add(driver)
+        try:
+            await serve_connection(driver, self._waiting)
+        finally:
+            self._drivers.discard(driver)
+
+
+def make_driver(
+    connection: Connection, origin_id: int, limits: cache.Limits | None, linger: float
+) -> Driver:
+    """Build the session that a new connection negotiated, and its driver."""
+    session = LiteSession(
+        connection.protocol,
+        is_client=False,
+        webtransport=connection.kind is Kind.WEBTRANSPORT,
+        origin=origin_id,
+    )
+    return Driver(connection, session, origin_id=origin_id, cache_limits=limits, linger=linger)
+
+
+async def serve_connection(driver: Driver, waiting: "asyncio.Queue[Incoming]") -> None:
+    """Run one accepted session to its end. A bug in it ends no other."""
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            driver.start(tasks)
+            waiting.put_nowait(Incoming(driver))
+    except Exception:
+        log.exception("session with %s hit a bug", driver.connection.remote_address)
+        driver.connection.close(SessionCode.INTERNAL, "internal error")
+
+
+@asynccontextmanager
+async def listen(
+    bind: str = "[::]:4443",
+    *,
+    tls: ServerCertificate,
+    versions: Sequence[str] = ALPNS,
+    origin_id: int = 0,
+    cache_limits: cache.Limits | None = None,
+    limits: Limits | None = None,
+    linger: float = 2.0,
+) -> AsyncIterator[Server]:
+    """Listen on one UDP port until the block is left; then every session is closed.
+
+    Args:
+        bind: `host:port`; port 0 picks one (see `Server.addresses`).
+        tls: chain and key; `moqvox_certs` makes one for development.
+        versions: ALPN names served, most wanted first.
+        origin_id: this node's hop id, against announcement loops; 0 for none.
+        cache_limits: what is kept of each track that clients publish.
+        limits: bounds of the QUIC endpoint.
+        linger: seconds an unread subscription to a client is kept.
+
+    Raises:
+        LocalError: the address can't be bound, or an unknown version is named.
+    """
+    unknown = [version for version in versions if version not in ALPNS]
+    if unknown or not versions:
+        raise LocalError(f"unknown version {', '.join(unknown)!r}; known are {', '.join(ALPNS)}")
+    host, port = parse_bind(bind)
+    listener = await listen_quic(
+        host, port, protocols=list(versions), certificate=tls, limits=limits or Limits()
+    )
+    server = Server(listener)
+    async with scope() as tasks:
+        accepting = tasks.create_task(
+            server._accept(origin_id, cache_limits, linger),  # noqa: SLF001  # same module
+            name="accept",
+        )
+        try:
+            yield server
+        finally:
+            await server.close()
+            accepting.cancel()
