@@ -8,7 +8,7 @@ import ctypes
 from enum import Enum
 
 from moqvox.errors import LocalError, MediaError
-from moqvox.media.libopus import WrappedEncoder, load, reason_of
+from moqvox.media.libopus import Setting, WrappedEncoder, load, reason_of
 from moqvox.media.opus import SAMPLE_RATE, SAMPLE_RATES, packet_samples
 
 __all__ = ["Application", "Decoder", "Encoder"]
@@ -72,16 +72,20 @@ class Encoder:
         self.frame_ms = frame_ms
         self.frame_samples = int(sample_rate * frame_ms) // 1000
         self.frame_bytes = self.frame_samples * channels * 2
+        settings = {
+            Setting.BITRATE: bitrate,
+            Setting.DTX: int(dtx),
+            Setting.FEC: int(fec),
+            Setting.EXPECTED_LOSS: expected_loss_percent,
+        }
+        if complexity is not None:
+            settings[Setting.COMPLEXITY] = complexity
         library = load()
         self._error = library.error
         try:
             self._state: WrappedEncoder = library.encoder(sample_rate, channels, application.value)
-            self._state.bitrate = bitrate
-            self._state.dtx = int(dtx)
-            self._state.inband_fec = int(fec)
-            self._state.packet_loss_perc = expected_loss_percent
-            if complexity is not None:
-                self._state.complexity = complexity
+            for setting, value in settings.items():
+                library.configure(self._state, setting, value)
             self.lookahead: int = self._state.lookahead
         except library.error as error:
             raise LocalError(f"opus encoder refused: {reason_of(error)}") from error

@@ -14,6 +14,7 @@ import ctypes
 import importlib
 import warnings
 from collections.abc import Callable
+from enum import Enum
 from functools import cache
 from types import ModuleType
 from typing import Protocol
@@ -23,6 +24,7 @@ from moqvox.errors import LocalError
 __all__ = [
     "Libopus",
     "OpusUnavailable",
+    "Setting",
     "WrappedDecoder",
     "WrappedEncoder",
     "find",
@@ -53,14 +55,20 @@ class OpusUnavailable(LocalError):
     """No wrapper has a libopus to offer; the message says what was tried and what to install."""
 
 
-class WrappedEncoder(Protocol):
-    """What both wrappers' `Encoder` offer. Setting is sound in both, reading is not."""
+class Setting(Enum):
+    """What can be set on an encoder; the values are the wrappers' names."""
 
-    bitrate: int
-    complexity: int
-    dtx: int
-    inband_fec: int
-    packet_loss_perc: int
+    BITRATE = "set_bitrate"
+    COMPLEXITY = "set_complexity"
+    DTX = "set_dtx"
+    FEC = "set_inband_fec"
+    EXPECTED_LOSS = "set_packet_loss_perc"
+
+
+class WrappedEncoder(Protocol):
+    """What both wrappers' `Encoder` offer that is used here."""
+
+    encoder_state: object
 
     @property
     def lookahead(self) -> int:
@@ -90,7 +98,10 @@ class Libopus:
         self.error: type[Exception] = module.OpusError
         self._encoder: Callable[[int, int, str], WrappedEncoder] = module.Encoder
         self._decoder: Callable[[int, int], WrappedDecoder] = module.Decoder
+        self._control: Callable[[object, object, int], object] = module.api.encoder.encoder_ctl
+        self._settings = {kind: getattr(module.api.ctl, kind.value) for kind in Setting}
         library: ctypes.CDLL = module.api.libopus
+        self.path: str = library._name  # noqa: SLF001 - CDLL tells its path nowhere else
         _declare_variadic(module)
         # A function looked up by item is a new object each time, so that declaring its types
         # leaves the wrapper's own declaration alone.
@@ -111,6 +122,14 @@ class Libopus:
     def encoder(self, sample_rate: int, channels: int, application: str) -> WrappedEncoder:
         """Create an encoder state, freed with the object."""
         return self._encoder(sample_rate, channels, application)
+
+    def configure(self, encoder: WrappedEncoder, setting: Setting, value: int) -> None:
+        """Set one thing on an encoder.
+
+        Not through the wrapper's attributes: opuslib has none for DTX, and its one for FEC
+        forgets to pass the value on.
+        """
+        self._control(encoder.encoder_state, self._settings[setting], value)
 
     def decoder(self, sample_rate: int, channels: int) -> WrappedDecoder:
         """Create a decoder state, freed with the object."""
@@ -174,7 +193,7 @@ def _wrapper(name: str) -> ModuleType:
         # opuslib compares numbers with `is`, which newer Pythons remark on at compile time.
         warnings.simplefilter("ignore", SyntaxWarning)
         module = importlib.import_module(name)
-        for part in ("api", "api.encoder", "api.decoder"):
+        for part in ("api", "api.ctl", "api.encoder", "api.decoder"):
             importlib.import_module(f"{name}.{part}")
     return module
 

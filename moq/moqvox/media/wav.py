@@ -8,6 +8,7 @@ import struct
 from enum import Enum, auto
 
 import numpy as np
+import numpy.typing as npt
 from msgspec import Struct
 
 from moqvox.errors import LocalError, MediaError
@@ -254,8 +255,12 @@ def _parse_format(body: bytes) -> WavFormat:
 def _to_s16(data: bytes, kind: WavFormat) -> bytes:
     """Convert whole frames; wider integers lose their low bits, floats are rounded."""
     if kind.is_float:
-        floats = np.nan_to_num(np.frombuffer(data, "<f4").astype(np.float64))
-        return np.clip(np.rint(floats * 32768), -32768, 32767).astype("<i2").tobytes()
+        floats: npt.NDArray[np.float32] = np.nan_to_num(np.frombuffer(data, "<f4"))
+        return (
+            np.clip(np.rint(floats.astype(np.float64) * 32768), -32768, 32767)
+            .astype("<i2")
+            .tobytes()
+        )
     if kind.bits == 16:
         return data
     if kind.bits == 8:
