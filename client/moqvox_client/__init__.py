@@ -1,0 +1,1 @@
+"""The `moqvox` command: one program, verbs loaded when they are asked for."""
