@@ -99,9 +99,10 @@ class AudioRendition(Struct, frozen=True, omit_defaults=True, rename="camel"):
         if not self.description:
             return None
         try:
-            return OpusHead.decode(binascii.unhexlify(self.description))
-        except (binascii.Error, UnicodeEncodeError) as error:
+            head = binascii.unhexlify(self.description)
+        except ValueError as error:
             raise MediaError(f"rendition description is not hex: {error}") from error
+        return OpusHead.decode(head)
 
 
 class Catalog(Struct, frozen=True):
@@ -181,7 +182,7 @@ def catalog_of(document: JsonObject) -> Catalog:
         try:
             # Not strict: JavaScript has one kind of number, so 48000.0 is a sample rate.
             audio[name] = msgspec.convert(config, AudioRendition, strict=False)
-        except (msgspec.ValidationError, RecursionError) as error:
+        except msgspec.ValidationError as error:
             unusable[name] = str(error)
     return Catalog(audio=audio, others=others, unusable=unusable)
 

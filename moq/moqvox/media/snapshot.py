@@ -6,6 +6,7 @@ flush marker 00 00 ff ff left out as in RFC 7692, section 7.2.1.
 """
 
 import zlib
+from collections.abc import Iterable
 
 import msgspec
 
@@ -13,6 +14,7 @@ from moqvox.errors import MediaError
 
 __all__ = [
     "MAX_DELTAS",
+    "MAX_DEPTH",
     "MAX_FRAME_BYTES",
     "MAX_GROUP_BYTES",
     "JsonObject",
@@ -29,6 +31,9 @@ MAX_GROUP_BYTES = 1024 * 1024
 
 MAX_DELTAS = 1024
 """Most changes in one group; moq-rs starts a new group after 256."""
+
+MAX_DEPTH = 64
+"""Deepest nesting, so that what walks an object by recursion can."""
 
 _FLUSH_MARKER = b"\x00\x00\xff\xff"
 
@@ -78,10 +83,7 @@ class SnapshotReader:
         if self._value is None:
             self._value = decoded
         else:
-            try:
-                merge_patch(self._value, decoded)
-            except RecursionError as error:
-                raise MediaError("json patch is nested too deep") from error
+            merge_patch(self._value, decoded)
         self._broken = False
         return self._value
 
@@ -104,9 +106,21 @@ def parse_object(text: bytes) -> JsonObject:
         MediaError: not JSON, not an object, or nested too deep.
     """
     try:
-        return msgspec.json.decode(text, type=JsonObject)
+        value = msgspec.json.decode(text, type=JsonObject)
     except (msgspec.MsgspecError, RecursionError) as error:
         raise MediaError(f"not a json object: {error}") from error
+    level: list[object] = [value]
+    for _ in range(MAX_DEPTH):
+        level = [inner for outer in level for inner in _members(outer)]
+        if not level:
+            return value
+    raise MediaError(f"json nested more than {MAX_DEPTH} deep")
+
+
+def _members(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def merge_patch(target: JsonObject, patch: JsonObject) -> None:
