@@ -116,6 +116,7 @@ class Policy(Struct, frozen=True, kw_only=True):
             "stretch_ppm": (0, 100_000),
             "spread_fall_ppm": (0, 100_000),
             "floor_rise_ppm": (0, 100_000),
+            "splice_max_us": (1_000, 100_000),
             "items_max": (1, 1_024),
             "lead_max_us": (4_000_000, 3_600_000_000),
             "bytes_max": (4_096, 1 << 40),

@@ -180,11 +180,18 @@ class Playout:
         return 0 if self._committed or self._paused else self._pace.room
 
     def ahead(self, samples: int) -> list[Play]:
-        """What the current item would play next without a break, up to `samples`."""
+        """What the current item would play next without a break, up to `samples`.
+
+        That is after what is committed already.
+        """
         self._choose()
-        if self._current is None or not self._current.playing or self._committed:
+        if self._current is None or not self._current.playing:
             return []
         return list(self._current.ahead(samples))
+
+    def committed(self) -> list[Fade | Repeat]:
+        """What is decided already and comes first in the next pulls."""
+        return list(self._committed)
 
     def totals(self, item: int) -> Totals | None:
         """The account so far of an item that is not over; None for any other."""
