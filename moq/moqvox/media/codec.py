@@ -11,7 +11,7 @@ from moqvox.errors import LocalError, MediaError
 from moqvox.media.libopus import Setting, WrappedEncoder, load, reason_of
 from moqvox.media.opus import SAMPLE_RATE, SAMPLE_RATES, packet_samples
 
-__all__ = ["Application", "Decoder", "Encoder"]
+__all__ = ["Application", "Decoder", "Encoder", "StreamEncoder"]
 
 _FRAME_MS = (2.5, 5, 10, 20, 40, 60)
 _MAX_PACKET_MS = 120
@@ -192,6 +192,50 @@ class Decoder:
         if count < 0:
             raise MediaError(f"opus packet does not decode: {reason_of(count)}")
         return ctypes.string_at(self._pcm, count * self.channels * 2)
+
+
+class StreamEncoder:
+    """Cuts PCM of any chunk size into frames for an encoder.
+
+    `samples` counts what was encoded, per channel, at the encoder's rate.
+    """
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.encoder = encoder
+        self.samples = 0
+        self._held = bytearray()
+
+    def push(self, pcm: bytes) -> list[bytes]:
+        """Take the next PCM and return the packets it completes."""
+        self._held += pcm
+        size = self.encoder.frame_bytes
+        whole = len(self._held) - len(self._held) % size
+        frames = [bytes(self._held[at : at + size]) for at in range(0, whole, size)]
+        del self._held[:whole]
+        self.samples += len(frames) * self.encoder.frame_samples
+        return [self.encoder.encode(frame) for frame in frames]
+
+    def flush(self) -> tuple[list[bytes], int]:
+        """End the stream: pad with silence until the last sample has left the encoder.
+
+        Returns:
+            The last packets, and how many samples at 48 kHz to trim from their end, as
+            `moqvox.media.ogg.Writer.finish` takes it. The encoder is reset for a next stream.
+        """
+        encoder = self.encoder
+        sample_bytes = 2 * encoder.channels
+        rest = len(self._held) // sample_bytes
+        if not self.samples + rest:
+            self._held.clear()
+            return [], 0
+        tail = bytes(self._held[: rest * sample_bytes])
+        self._held.clear()
+        count = -(-(rest + encoder.lookahead) // encoder.frame_samples)
+        packets = self.push(tail.ljust(count * encoder.frame_bytes, b"\x00"))
+        trim = count * encoder.frame_samples - encoder.lookahead - rest
+        encoder.reset()
+        self.samples = 0
+        return packets, trim * SAMPLE_RATE // encoder.sample_rate
 
 
 def _application(application: Application | str) -> Application:

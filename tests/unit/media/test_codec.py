@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.media.signals import opus_packets, samples_of, snr_db, tone
+from tests.unit.media.signals import chunks, opus_packets, samples_of, snr_db, tone
 
 from moqvox.errors import LocalError, MediaError
 from moqvox.media import codec, libopus
-from moqvox.media.codec import Application, Decoder, Encoder
-from moqvox.media.opus import SAMPLE_RATES, parse_packet
+from moqvox.media.codec import Application, Decoder, Encoder, StreamEncoder
+from moqvox.media.opus import SAMPLE_RATES, packet_samples, parse_packet
 
 
 def forget(monkeypatch, package):
@@ -150,6 +150,32 @@ def test_a_decoder_refuses_what_opus_does_not_have(arguments):
 def test_a_frame_of_another_length_is_refused(size):
     with pytest.raises(LocalError, match="takes 1920 bytes"):
         Encoder().encode(bytes(size))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(0, 3000),
+    st.sampled_from([(16_000, 1, 20), (48_000, 2, 10), (8_000, 1, 60)]),
+    st.lists(st.integers(0, 10**6), max_size=6),
+)
+def test_a_stream_of_any_length_and_chunks_is_heard_to_its_last_sample(samples, kind, cuts):
+    rate, channels, frame_ms = kind
+    encoder = StreamEncoder(Encoder(rate, channels, frame_ms=frame_ms))
+    pcm = tone(samples, rate, channels=channels)
+    for _ in range(2):
+        packets = [packet for chunk in chunks(pcm, cuts) for packet in encoder.push(chunk)]
+        last, trim = encoder.flush()
+        heard = sum(packet_samples(packet) for packet in [*packets, *last]) - trim
+        assert heard == (samples * 48_000 // rate + 312 if samples else 0)
+        assert trim < frame_ms * 48 or not samples
+
+
+def test_a_stream_gives_the_packets_of_its_frames():
+    encoder = StreamEncoder(Encoder())
+    assert encoder.push(tone(960 * 5 + 7)[:-1]) == opus_packets(5)
+    assert encoder.samples == 4800
+    last, trim = encoder.flush()
+    assert (len(last), trim) == (1, 960 - 312 - 6)
 
 
 @pytest.mark.parametrize("application", [*Application, "voip"])
