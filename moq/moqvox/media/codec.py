@@ -64,8 +64,7 @@ class Encoder:
         _check_range("bitrate", bitrate, _MIN_BITRATE, _MAX_BITRATE)
         _check_range("expected loss", expected_loss_percent, 0, 100)
         _check_range("complexity", complexity or 0, 0, 10)
-        if frame_ms not in _FRAME_MS:
-            raise LocalError(f"opus frames last {_FRAME_MS} ms, not {frame_ms}")
+        _check_frame_ms(frame_ms)
         application = _application(application)
         self.sample_rate = sample_rate
         self.channels = channels
@@ -251,6 +250,11 @@ def _check_format(sample_rate: int, channels: int) -> None:
         raise LocalError(f"opus runs at {SAMPLE_RATES} Hz, not {sample_rate}: resample first")
     if channels not in (1, 2):
         raise LocalError(f"opus takes 1 or 2 channels, not {channels}")
+
+
+def _check_frame_ms(frame_ms: float) -> None:
+    if frame_ms not in _FRAME_MS:
+        raise LocalError(f"opus frames last {_FRAME_MS} ms, not {frame_ms}")
 
 
 def _check_range(name: str, value: int, low: int, high: int) -> None:

@@ -146,8 +146,8 @@ class Libopus:
         """Call `opus_decode`: into `pcm`, at most `samples` per channel; None conceals.
 
         Both wrappers' own `decode` takes the length of the packet before it looks at it, so
-        neither can conceal, and both pass the samples through a Python list, which costs
-        twice the decoding.
+        neither can conceal, and both pass the samples through a Python list, which takes
+        longer than the decoding.
 
         Returns:
             The samples decoded per channel, or a negative libopus code.
