@@ -65,10 +65,9 @@ class Encoder:
         _check_range("expected loss", expected_loss_percent, 0, 100)
         _check_range("complexity", complexity or 0, 0, 10)
         _check_frame_ms(frame_ms)
-        application = _application(application)
+        name = _application(application).value
         self.sample_rate = sample_rate
         self.channels = channels
-        self.frame_ms = frame_ms
         self.frame_samples = int(sample_rate * frame_ms) // 1000
         self.frame_bytes = self.frame_samples * channels * 2
         settings = {
@@ -82,7 +81,7 @@ class Encoder:
         library = load()
         self._error = library.error
         try:
-            self._state: WrappedEncoder = library.encoder(sample_rate, channels, application.value)
+            self._state: WrappedEncoder = library.encoder(sample_rate, channels, name)
             for setting, value in settings.items():
                 library.configure(self._state, setting, value)
             self.lookahead: int = self._state.lookahead
