@@ -8,6 +8,7 @@ from moqvox_certs.certificate import (
     load,
     parse,
     pin_obstacles,
+    read_pem,
     remaining,
 )
 from moqvox_certs.files import Files, load_authority, write_files
@@ -28,6 +29,7 @@ __all__ = [
     "load_authority",
     "parse",
     "pin_obstacles",
+    "read_pem",
     "remaining",
     "write_files",
 ]

@@ -1,0 +1,39 @@
+"""Flags that several verbs have, spelled and explained once."""
+
+from pathlib import Path
+from typing import Annotated, Final
+
+from moqvox_client.kinds import HostPort
+from moqvox_client.options import Flag
+
+__all__ = [
+    "DEFAULT_BIND",
+    "Bind",
+    "TlsCert",
+    "TlsFingerprint",
+    "TlsGenerate",
+    "TlsInsecure",
+    "TlsKey",
+    "TlsRoot",
+    "Token",
+    "TraceFile",
+]
+
+DEFAULT_BIND: Final = HostPort("::", 4443)
+
+Bind = Annotated[HostPort, Flag("UDP address to listen on; :4443 means every address")]
+TlsCert = Annotated[Path | None, Flag("PEM chain of this server, the leaf first")]
+TlsKey = Annotated[Path | None, Flag("PEM private key of that leaf")]
+TlsGenerate = Annotated[
+    tuple[str, ...], Flag("make a development certificate for this host", metavar="HOST")
+]
+TlsFingerprint = Annotated[
+    tuple[str, ...],
+    Flag("trust the server whose certificate has this SHA-256", metavar="HEX"),
+]
+TlsRoot = Annotated[Path | None, Flag("trust servers under the CA in this PEM file")]
+TlsInsecure = Annotated[bool, Flag("accept any certificate; only for tests on your own machine")]
+Token = Annotated[str | None, Flag("token that grants what is asked for", secret=True)]
+TraceFile = Annotated[
+    Path | None, Flag("write a JSON line with monotonic nanoseconds for each frame")
+]
