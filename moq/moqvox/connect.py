@@ -14,12 +14,12 @@ from moqvox.driver import Driver
 from moqvox.driver.scope import scope
 from moqvox.errors import LocalError
 from moqvox.model import cache, origin
-from moqvox.session.lite import LiteSession
+from moqvox.session.lite.session import LiteSession
 from moqvox.transport.aioquic import Verify
 from moqvox.transport.aioquic import connect as connect_quic
 from moqvox.transport.interface import Connection, Kind
 from moqvox.url import Address, parse_url
-from moqvox.wire.version import ALPNS
+from moqvox.wire.version import LITE_ALPNS as ALPNS
 
 __all__ = ["connect", "dial", "open_session"]
 

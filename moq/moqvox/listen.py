@@ -17,12 +17,12 @@ from moqvox.driver import Driver
 from moqvox.driver.scope import scope
 from moqvox.errors import LocalError, SessionClosed, SessionCode
 from moqvox.model import broadcast, cache, origin
-from moqvox.session.lite import LiteSession
+from moqvox.session.lite.session import LiteSession
 from moqvox.transport.aioquic import Limits, ServerCertificate
 from moqvox.transport.aioquic import listen as listen_quic
 from moqvox.transport.interface import Closed, Connection, Kind, Listener
 from moqvox.url import parse_bind, split_path
-from moqvox.wire.version import ALPNS
+from moqvox.wire.version import LITE_ALPNS as ALPNS
 
 __all__ = ["Incoming", "Server", "listen", "serve_connection"]
 
@@ -108,6 +108,8 @@ class Server:
         self._listener = listener
         self._waiting: asyncio.Queue[Incoming] = asyncio.Queue(BACKLOG)
         self._drivers: set[Driver] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     @property
     def addresses(self) -> Sequence[tuple[str, int]]:
@@ -124,6 +126,10 @@ class Server:
 
     async def __anext__(self) -> Incoming:
         return await self._waiting.get()
+
+    async def wait_idle(self) -> None:
+        """Wait until no session is open."""
+        await self._idle.wait()
 
     def goaway(self, uri: str = "", timeout_ms: int = 0) -> None:
         """Ask every client to move to `uri`, as when draining."""
@@ -151,10 +157,13 @@ class Server:
 
     async def _serve(self, driver: Driver) -> None:
         self._drivers.add(driver)
+        self._idle.clear()
         try:
             await serve_connection(driver, self._waiting)
         finally:
             self._drivers.discard(driver)
+            if not self._drivers:
+                self._idle.set()
 
 
 def make_driver(

@@ -106,6 +106,18 @@ class Driver:
         await self._set_up.wait()
         return self.setup
 
+    async def wait_served(self) -> None:
+        """Wait until the peer has acknowledged all that its subscriptions were owed.
+
+        For a publisher that wants to leave: finish the tracks first.
+        """
+        await self._publishing.idle.wait()
+        while not self.closed:
+            stats = self.connection.stats()
+            if not stats.unsent_bytes and not stats.unacked_bytes:
+                return
+            await asyncio.sleep(max(0.01, stats.rtt / 4))
+
     async def wait_closed(self) -> transport.Closed:
         """Wait for the end, and tell how it came."""
         await self._ended.wait()

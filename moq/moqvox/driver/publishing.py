@@ -131,7 +131,8 @@ class ServedTrack:
         self.consumer.wake = None
         self.consumer.close()
         self._pump.forget(self)
-        self._owner.served.pop(self.request, None)
+        if self._owner.served.pop(self.request, None) is not None:
+            self._owner.track_over()
 
 
 class ServedFetch:
@@ -226,6 +227,8 @@ Request = (
 class Publishing:
     """Serves the peer's requests from what `reader` offers.
 
+    `idle` is set while no subscription is being served.
+
     Requests that come before `attach` wait; the session bounds their number.
     """
 
@@ -233,6 +236,9 @@ class Publishing:
         self.pump = pump
         self.served: dict[int, Served] = {}
         self.by_group: dict[int, Served] = {}
+        self.idle = asyncio.Event()
+        self.idle.set()
+        self._tracks = 0
         self._spawn = spawn
         self._reader: origin.Reader | None = None
         self._attached = False
@@ -262,6 +268,12 @@ class Publishing:
             return
         work = self._answer(event)
         self._pending[event.request] = self._spawn(work, f"request-{event.request}")
+
+    def track_over(self) -> None:
+        """Note that one subscription is served to its end."""
+        self._tracks -= 1
+        if not self._tracks:
+            self.idle.set()
 
     def cancelled(self, request: int) -> None:
         """Forget a request that the peer ended."""
@@ -364,4 +376,6 @@ class Publishing:
         self.pump.session.accept(request, reader.info, reader.start())
         served = ServedTrack(self, request, reader)
         self.served[request] = served
+        self._tracks += 1
+        self.idle.clear()
         self.pump.mark(served)

@@ -14,9 +14,9 @@ async def scope() -> AsyncIterator[asyncio.TaskGroup]:
         async with asyncio.TaskGroup() as tasks:
             yield tasks
     except BaseExceptionGroup as group:
-        lone = group
+        lone: BaseException = group
         while isinstance(lone, BaseExceptionGroup) and len(lone.exceptions) == 1:
-            (lone,) = lone.exceptions  # type: ignore[assignment]  # narrows as it unwraps
+            lone = lone.exceptions[0]
         if lone is group:
             raise
         raise lone from lone.__cause__

@@ -1,0 +1,213 @@
+"""Where audio comes from: files, pipes, a tone, a microphone; Opus packets out.
+
+Ogg-Opus is passed on packet by packet, without transcoding; everything else is encoded.
+"""
+
+import asyncio
+import math
+import sys
+from array import array
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import msgspec
+
+from moqvox.media import ogg, wav
+from moqvox.media.codec import Encoder, StreamEncoder
+from moqvox.media.opus import SAMPLE_RATE, SAMPLE_RATES
+from moqvox.media.resample import Resampler, to_mono
+from moqvox_client.errors import Failed
+from moqvox_client.trace import monotonic_ns
+
+__all__ = ["Chunk", "from_file", "from_microphone", "from_tone", "paced"]
+
+CHUNK_BYTES: Final = 16 * 1024
+FRAME_MS: Final = 20
+MIC_BACKLOG: Final = 250
+"""Frames of a microphone that wait to be sent (five seconds); then the oldest go."""
+
+
+class Chunk(msgspec.Struct, frozen=True, gc=False):
+    """One Opus packet; `captured_ns` is when its last sample was there (CLOCK_MONOTONIC)."""
+
+    packet: bytes
+    duration_us: int
+    captured_ns: int
+
+
+class Encoding:
+    """PCM in pieces of any size to Opus packets of 20 ms, mono."""
+
+    def __init__(self, sample_rate: int, channels: int, bitrate: int) -> None:
+        self._channels = channels
+        codec_rate = sample_rate if sample_rate in SAMPLE_RATES else SAMPLE_RATE
+        self._resampler = Resampler(sample_rate, codec_rate) if codec_rate != sample_rate else None
+        self._encoder = StreamEncoder(Encoder(codec_rate, 1, bitrate, FRAME_MS))
+
+    def push(self, pcm: bytes) -> list[Chunk]:
+        """Encode what makes whole frames."""
+        mono = pcm if self._channels == 1 else to_mono(pcm, self._channels)
+        pcm = mono if self._resampler is None else self._resampler.push(mono)
+        return [_chunk(packet) for packet in self._encoder.push(pcm)]
+
+    def finish(self) -> list[Chunk]:
+        """Encode the rest, padded with silence to a whole frame."""
+        packets = [] if self._resampler is None else self._encoder.push(self._resampler.flush())
+        last, _padding = self._encoder.flush()
+        return [_chunk(packet) for packet in packets + last]
+
+
+def _chunk(packet: bytes) -> Chunk:
+    return Chunk(packet, 1000 * FRAME_MS, monotonic_ns())
+
+
+async def from_file(
+    name: str, *, bitrate: int, raw_rate: int, raw_channels: int
+) -> AsyncIterator[Chunk]:
+    """Read a WAV, Ogg-Opus or raw PCM file, or `-` for stdin; its first bytes tell which.
+
+    Raises:
+        Failed: missing, unreadable, or not audio.
+        MediaError: damaged.
+    """
+    stream = _open(name)
+    try:
+        first = await asyncio.to_thread(_read_some, stream)
+        if not first:
+            raise Failed(f"{name}: empty")
+        if first.startswith(b"OggS"):
+            decode: Callable[[BinaryIO, bytes], AsyncIterator[Chunk]] = _from_ogg
+        elif first.startswith(b"RIFF"):
+            decode = lambda s, f: _from_wav(s, f, bitrate)  # noqa: E731  # one of three shapes
+        elif name == "-" or name.endswith((".raw", ".pcm", ".s16")):
+            decode = lambda s, f: _from_raw(s, f, Encoding(raw_rate, raw_channels, bitrate))  # noqa: E731
+        else:
+            raise Failed(f"{name}: neither WAV nor Ogg-Opus (raw PCM is named .raw, .pcm or -)")
+        async for chunk in decode(stream, first):
+            yield chunk
+    finally:
+        if name != "-":
+            stream.close()
+
+
+async def from_tone(
+    frequency: float, duration: float | None, *, bitrate: int
+) -> AsyncIterator[Chunk]:
+    """Make a sine tone at half scale; without a duration it never ends."""
+    encoding = Encoding(SAMPLE_RATE, 1, bitrate)
+    samples = SAMPLE_RATE * FRAME_MS // 1000
+    total = None if duration is None else round(duration * SAMPLE_RATE)
+    at = 0
+    step = 2 * math.pi * frequency / SAMPLE_RATE
+    while total is None or at < total:
+        count = samples if total is None else min(samples, total - at)
+        pcm = array("h", (int(16384 * math.sin(step * n)) for n in range(at, at + count)))
+        at += count
+        for chunk in encoding.push(pcm.tobytes()):
+            yield chunk
+    for chunk in encoding.finish():
+        yield chunk
+
+
+async def from_microphone(*, bitrate: int) -> AsyncIterator[Chunk]:
+    """Capture the default input device until cancelled.
+
+    Raises:
+        Failed: the `mic` extra or a device is missing.
+    """
+    try:
+        import sounddevice  # the optional extra `mic`
+    except (ImportError, OSError) as exc:
+        raise Failed(
+            f"no microphone: {exc}; pip install 'moqvox[mic]' and, on Debian, libportaudio2"
+        ) from exc
+    loop = asyncio.get_running_loop()
+    captured: asyncio.Queue[bytes] = asyncio.Queue(MIC_BACKLOG)
+
+    def keep(pcm: bytes) -> None:
+        if captured.full():
+            captured.get_nowait()
+        captured.put_nowait(pcm)
+
+    def take(data: object, *_rest: object) -> None:
+        loop.call_soon_threadsafe(keep, bytes(data))  # type: ignore[call-overload]  # a buffer
+
+    encoding = Encoding(SAMPLE_RATE, 1, bitrate)
+    block = SAMPLE_RATE * FRAME_MS // 1000
+    try:
+        microphone = sounddevice.RawInputStream(
+            samplerate=SAMPLE_RATE, channels=1, dtype="int16", blocksize=block, callback=take
+        )
+    except sounddevice.PortAudioError as exc:
+        raise Failed(f"no microphone: {exc}") from exc
+    with microphone:
+        while True:
+            for chunk in encoding.push(await captured.get()):
+                yield chunk
+
+
+async def paced(chunks: AsyncIterator[Chunk]) -> AsyncIterator[Chunk]:
+    """Give each packet out when its last sample would have been spoken."""
+    loop = asyncio.get_running_loop()
+    due = loop.time()
+    async for chunk in chunks:
+        due += chunk.duration_us / 1e6
+        await asyncio.sleep(max(0.0, due - loop.time()))
+        yield msgspec.structs.replace(chunk, captured_ns=monotonic_ns())
+
+
+def _open(name: str) -> BinaryIO:
+    if name == "-":
+        return sys.stdin.buffer
+    try:
+        return Path(name).open("rb")
+    except OSError as exc:
+        raise Failed(f"{name}: {exc.strerror}") from exc
+
+
+def _read_some(stream: BinaryIO) -> bytes:
+    """Read what is there: a pipe gives less than asked, only its end gives nothing."""
+    read1 = getattr(stream, "read1", stream.read)
+    return bytes(read1(CHUNK_BYTES))
+
+
+async def _from_ogg(stream: BinaryIO, data: bytes) -> AsyncIterator[Chunk]:
+    reader = ogg.Reader()
+    while data:
+        for packet in reader.push(data):
+            duration_us = packet.samples * 1_000_000 // SAMPLE_RATE
+            yield Chunk(packet.payload, duration_us, monotonic_ns())
+        data = await asyncio.to_thread(_read_some, stream)
+    reader.finish()
+
+
+async def _from_wav(stream: BinaryIO, data: bytes, bitrate: int) -> AsyncIterator[Chunk]:
+    reader = wav.Reader()
+    encoding: Encoding | None = None
+    while data:
+        pcm = reader.push(data)
+        if encoding is None and reader.format is not None:
+            encoding = Encoding(reader.format.sample_rate, reader.format.channels, bitrate)
+        if encoding is not None:
+            for chunk in encoding.push(pcm):
+                yield chunk
+        data = await asyncio.to_thread(_read_some, stream)
+    reader.finish()
+    if encoding is not None:
+        for chunk in encoding.finish():
+            yield chunk
+
+
+async def _from_raw(stream: BinaryIO, data: bytes, encoding: Encoding) -> AsyncIterator[Chunk]:
+    sample_bytes = 4
+    rest = b""
+    while data:
+        rest += data
+        whole = len(rest) - len(rest) % sample_bytes
+        for chunk in encoding.push(rest[:whole]):
+            yield chunk
+        rest = rest[whole:]
+        data = await asyncio.to_thread(_read_some, stream)
+    for chunk in encoding.finish():
+        yield chunk

@@ -1,0 +1,267 @@
+"""`moqvox pull`: subscribe to a broadcast's audio."""
+
+import asyncio
+import hashlib
+from typing import Annotated, Final
+
+import msgspec
+
+from moqvox.connect import connect
+from moqvox.driver import Driver
+from moqvox.driver.scope import scope
+from moqvox.errors import NotFound, SessionClosed, StreamEnded
+from moqvox.frame import Subscription
+from moqvox.media.catalog import CATALOG_TRACK, AudioRendition, Catalog, CatalogReader
+from moqvox.media.container import ContainerKind, MediaFrame, decode_frame
+from moqvox.media.opus import packet_duration_us
+from moqvox.model import broadcast, group
+from moqvox.model.origin import Origin
+from moqvox_client.errors import Failed, UsageError
+from moqvox_client.flags import TraceFile
+from moqvox_client.kinds import Duration, Url
+from moqvox_client.listening import Speaking
+from moqvox_client.options import Argument, Flag
+from moqvox_client.output import Output
+from moqvox_client.reach import Reaching, verify
+from moqvox_client.sink import Container, FileSink, open_sink
+from moqvox_client.trace import Moment, Trace
+
+__all__ = ["EXAMPLES", "Options", "run"]
+
+EXAMPLES: Final = """
+moqvox pull https://localhost:4443/ alice.hang --out alice.ogg
+moqvox pull moqt://localhost:4443 alice.hang --out - | ffplay -
+moqvox pull moqt://localhost:4443 alice.hang --speaker
+"""
+
+MAX_WAITING_GROUPS: Final = 4096
+"""Groups that may have come before their turn; further ones end the run."""
+
+
+class Options(Reaching, frozen=True, kw_only=True):
+    """What to read, and where it goes."""
+
+    url: Annotated[Url, Argument("the relay or server")]
+    broadcast: Annotated[str, Argument("name of the broadcast")]
+    out: Annotated[str | None, Flag("file (.ogg .opus .wav .pcm), or - for stdout")] = None
+    format: Annotated[Container | None, Flag("what to write, if the file's name does not say")] = (
+        None
+    )
+    speaker: Annotated[bool, Flag("play it, by its timestamps")] = False
+    track: Annotated[str | None, Flag("track to read; the catalog's first Opus if not given")] = (
+        None
+    )
+    max_age: Annotated[Duration, Flag("how old audio may be, and how much history to ask for")] = (
+        600.0
+    )
+    duration: Annotated[Duration | None, Flag("stop after this much audio")] = None
+    trace: TraceFile = None
+
+
+class Totals(msgspec.Struct):
+    """What came."""
+
+    frames: int = 0
+    bytes: int = 0
+    groups: int = 0
+    media_us: int = 0
+    lost_groups: int = 0
+    digest: str = ""
+
+
+class Reading:
+    """Puts groups in order and their frames into the sinks."""
+
+    def __init__(
+        self, options: Options, output: Output, trace: Trace, speaker: Speaking | None
+    ) -> None:
+        self.totals = Totals()
+        self._limit_us = None if options.duration is None else int(1e6 * options.duration)
+        self._output = output
+        self._trace = trace
+        self._sink: FileSink | None = None
+        if options.out is not None:
+            self._sink = open_sink(options.out, options.format)
+        self._speaker = speaker
+        self._digest = hashlib.sha256()
+
+    @property
+    def full(self) -> bool:
+        """Whether the asked-for duration is reached."""
+        return self._limit_us is not None and self.totals.media_us >= self._limit_us
+
+    async def read(self, reader: group.Consumer, kind: ContainerKind) -> None:
+        """Take one group, whole or as far as it goes."""
+        self.totals.groups += 1
+        try:
+            async for frame in reader:
+                if self.full:
+                    return
+                media = decode_frame(kind, frame.payload)
+                if not media.is_end:
+                    self._take(media, reader.sequence)
+        except StreamEnded:
+            self.totals.lost_groups += 1
+        finally:
+            reader.close()
+
+    def _take(self, media: MediaFrame, sequence: int) -> None:
+        totals, size = self.totals, len(media.payload)
+        self._trace.frame(
+            Moment.RECEIVED, timestamp_us=media.timestamp_us, size_bytes=size, group=sequence
+        )
+        totals.frames += 1
+        totals.bytes += size
+        totals.media_us += packet_duration_us(media.payload)
+        self._digest.update(media.payload)
+        if self._sink is not None:
+            self._sink.write(media.payload)
+        if self._speaker is not None:
+            self._speaker.push(media)
+        self._output.progress(f"{totals.media_us / 1e6:.1f} s received")
+
+    def close(self) -> None:
+        """Complete the file; the speaker plays the rest."""
+        self.totals.digest = self._digest.hexdigest()
+        if self._speaker is not None:
+            self._speaker.end()
+        if self._sink is not None:
+            self._sink.close()
+
+
+async def run(options: Options, output: Output) -> int:
+    """Read until the broadcast ends."""
+    if options.out is None and not options.speaker:
+        raise UsageError("say where the audio goes: --out FILE, --out - or --speaker")
+    if options.out == "-" and output.json:
+        raise UsageError("--json and --out - both want stdout; write to a file")
+    speaker = Speaking() if options.speaker else None
+    with Trace(options.trace) as trace:
+        reading = Reading(options, output, trace, speaker)
+        async with scope() as tasks:
+            if speaker is not None:
+                tasks.create_task(speaker.play(), name="speaker")
+            try:
+                await _connected(options, reading, output)
+            finally:
+                reading.close()
+    totals = reading.totals
+    output.clear_progress()
+    if options.out != "-":
+        output.text(f"received {totals.media_us / 1e6:.2f} s in {totals.frames} frames")
+    output.done(**msgspec.structs.asdict(totals))
+    return 0
+
+
+async def _connected(options: Options, reading: Reading, output: Output) -> None:
+    origin = Origin()
+    async with connect(
+        options.url,
+        consume=origin,
+        verify=verify(options),
+        token=options.token or "",
+        versions=options.versions,
+        origin_id=origin.id,
+        timeout=options.timeout,
+    ) as driver:
+        output.event(
+            "connected",
+            version=driver.session.version,
+            transport=driver.connection.kind.value,
+            address=driver.connection.remote_address,
+        )
+        await _follow(options, origin, driver, reading, output)
+
+
+async def _follow(
+    options: Options, origin: Origin, driver: Driver, reading: Reading, output: Output
+) -> None:
+    source = await _find(options, origin, driver)
+    name, kind = await _choose(options, source, output)
+    tracks = await source.subscribe(
+        name, Subscription(priority=80, ordered=True, max_age_ms=int(1000 * options.max_age))
+    )
+    output.event("subscribed", track=name, container=kind.value)
+    waiting: dict[int, group.Consumer] = {}
+    turn = tracks.start()
+    try:
+        async for reader in tracks:
+            waiting[reader.sequence] = reader
+            turn = reader.sequence if turn is None else turn
+            while turn in waiting and not reading.full:
+                await reading.read(waiting.pop(turn), kind)
+                turn += 1
+            if len(waiting) > MAX_WAITING_GROUPS:
+                raise Failed(f"group {turn} never came, {len(waiting)} later ones did")
+            if reading.full:
+                break
+        for sequence in sorted(waiting):
+            if not reading.full:
+                await reading.read(waiting[sequence], kind)
+    except StreamEnded as exc:
+        if driver.closed:
+            closed = await driver.wait_closed()
+            raise SessionClosed(closed.code, closed.reason, remote=closed.remote) from exc
+        raise Failed(f"the track ended early: {exc}") from exc
+    finally:
+        tracks.close()
+
+
+async def _find(options: Options, origin: Origin, driver: Driver) -> broadcast.Consumer:
+    """Wait for the broadcast to be announced, or the session to end."""
+    async with asyncio.TaskGroup() as tasks:
+        finding = tasks.create_task(origin.wait(options.broadcast), name="find")
+        closing = tasks.create_task(driver.wait_closed(), name="closing")
+        await asyncio.wait(
+            [finding, closing], timeout=options.timeout, return_when=asyncio.FIRST_COMPLETED
+        )
+        finding.cancel()
+        closing.cancel()
+    if finding.done() and not finding.cancelled():
+        return finding.result()
+    if driver.closed:
+        closed = await driver.wait_closed()
+        raise SessionClosed(closed.code, closed.reason, remote=closed.remote)
+    raise NotFound(f"no broadcast {options.broadcast!r} was announced in {options.timeout:g} s")
+
+
+async def _choose(
+    options: Options, source: broadcast.Consumer, output: Output
+) -> tuple[str, ContainerKind]:
+    """Pick the track, from the catalog unless it was named."""
+    catalog = await _catalog(source, options.timeout)
+    if catalog is None:
+        if options.track is None:
+            raise Failed("the broadcast has no catalog.json; name a track with --track")
+        return options.track, ContainerKind.LEGACY
+    rendition: AudioRendition | None
+    if options.track is None:
+        first = catalog.first_opus()
+        if first is None:
+            raise Failed("the catalog has no Opus audio that can be read")
+        name, rendition = first
+    else:
+        name = options.track
+        rendition = catalog.audio.get(name)
+    kind = (rendition.container_kind if rendition is not None else None) or ContainerKind.LEGACY
+    output.event("catalog", track=name, renditions=sorted(catalog.audio))
+    return name, kind
+
+
+async def _catalog(source: broadcast.Consumer, patience: float) -> Catalog | None:
+    try:
+        async with asyncio.timeout(patience):
+            tracks = await source.subscribe(CATALOG_TRACK, Subscription(priority=100))
+            try:
+                async for reader in tracks:
+                    catalogs = CatalogReader()
+                    catalogs.start()
+                    async for frame in reader:
+                        return catalogs.push(frame.payload)
+            finally:
+                tracks.close()
+    except NotFound:
+        return None
+    except TimeoutError:
+        raise Failed(f"no catalog came within {patience:g} s") from None
+    return None

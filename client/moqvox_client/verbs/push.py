@@ -1,0 +1,193 @@
+"""`moqvox push`: publish audio as a broadcast."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from typing import Annotated, Final
+
+import msgspec
+
+from moqvox.connect import connect
+from moqvox.driver import Driver
+from moqvox.errors import SessionClosed
+from moqvox.frame import Frame, TrackInfo
+from moqvox.media.catalog import CATALOG_TRACK, Catalog, opus_rendition
+from moqvox.media.container import encode_legacy
+from moqvox.model import broadcast, cache, group, track
+from moqvox.model.origin import Origin
+from moqvox_client import source
+from moqvox_client.errors import Failed, UsageError
+from moqvox_client.flags import TraceFile
+from moqvox_client.kinds import Duration, Url
+from moqvox_client.options import Argument, Flag
+from moqvox_client.output import Output
+from moqvox_client.reach import Reaching, verify
+from moqvox_client.trace import Moment, Trace
+
+__all__ = ["EXAMPLES", "Options", "run"]
+
+EXAMPLES: Final = """
+moqvox push https://localhost:4443/ alice.hang speech.wav
+arecord -f S16_LE -r 48000 | moqvox push moqt://localhost:4443 alice.hang -
+moqvox push moqt://localhost:4443 tone.hang --tone 440 --duration 10s
+moqvox push moqt://localhost:4443 me.hang --mic
+"""
+
+TRACK: Final = "audio"
+KEEP: Final = cache.Limits(max_groups=4096, max_bytes=32 * 1024 * 1024, max_age=600.0)
+
+
+class Options(Reaching, frozen=True, kw_only=True):
+    """What to publish, where, and how."""
+
+    url: Annotated[Url, Argument("the relay or server")]
+    broadcast: Annotated[str, Argument("name to publish under; players expect NAME.hang")]
+    source: Annotated[
+        str | None, Argument("WAV, Ogg-Opus or raw PCM file; - reads any of them from stdin")
+    ] = None
+    tone: Annotated[float | None, Flag("publish a sine tone", metavar="HZ", at_least=1)] = None
+    duration: Annotated[Duration | None, Flag("how long the tone lasts; for ever if not given")] = (
+        None
+    )
+    mic: Annotated[bool, Flag("publish the default microphone")] = False
+    bitrate: Annotated[int, Flag("Opus bits per second", at_least=6000, at_most=510_000)] = 24_000
+    rate: Annotated[int, Flag("sample rate of raw PCM", at_least=8000)] = 48_000
+    channels: Annotated[int, Flag("channels of raw PCM", at_least=1, at_most=2)] = 1
+    group: Annotated[
+        Duration, Flag("audio in one group, which is one stream; 0 puts all into one")
+    ] = 1.0
+    fast: Annotated[bool, Flag("send as fast as it can be read, not at the pace of speech")] = False
+    wait: Annotated[
+        Duration, Flag("how long to wait at the end for readers to take the last bytes")
+    ] = 5.0
+    trace: TraceFile = None
+
+
+class Totals(msgspec.Struct):
+    """What was published."""
+
+    frames: int = 0
+    bytes: int = 0
+    groups: int = 0
+    media_us: int = 0
+
+
+async def run(options: Options, output: Output) -> int:
+    """Publish until the source ends."""
+    chunks = _chunks(options)
+    origin = Origin()
+    producer = broadcast.Producer(limits=KEEP)
+    audio = producer.create_track(
+        TRACK, TrackInfo(priority=80, ordered=True, max_age_ms=int(1000 * KEEP.max_age))
+    )
+    catalog = producer.create_track(CATALOG_TRACK, TrackInfo(priority=100))
+    _describe(catalog, options.bitrate)
+    origin.publish(options.broadcast, producer.consume())
+    totals = Totals()
+    with Trace(options.trace) as trace:
+        async with connect(
+            options.url,
+            publish=origin,
+            verify=verify(options),
+            token=options.token or "",
+            versions=options.versions,
+            origin_id=origin.id,
+            timeout=options.timeout,
+        ) as driver:
+            output.event(
+                "connected",
+                version=driver.session.version,
+                transport=driver.connection.kind.value,
+                address=driver.connection.remote_address,
+            )
+            publishing = _publish(chunks, audio, options, totals, trace, output)
+            await _while_connected(driver, publishing)
+            audio.finish()
+            catalog.finish()
+            await _drained(driver, options.wait)
+    output.clear_progress()
+    output.text(f"published {totals.media_us / 1e6:.2f} s in {totals.frames} frames")
+    output.done(**msgspec.structs.asdict(totals))
+    return 0
+
+
+def _chunks(options: Options) -> AsyncIterator[source.Chunk]:
+    given = [options.source is not None, options.tone is not None, options.mic]
+    if sum(given) != 1:
+        raise UsageError("give one source: a file, -, --tone HZ or --mic")
+    if options.mic:
+        return source.from_microphone(bitrate=options.bitrate)
+    if options.tone is not None:
+        chunks = source.from_tone(options.tone, options.duration, bitrate=options.bitrate)
+    else:
+        chunks = source.from_file(
+            options.source or "-",
+            bitrate=options.bitrate,
+            raw_rate=options.rate,
+            raw_channels=options.channels,
+        )
+    return chunks if options.fast else source.paced(chunks)
+
+
+async def _publish(
+    chunks: AsyncIterator[source.Chunk],
+    audio: track.Producer,
+    options: Options,
+    totals: Totals,
+    trace: Trace,
+    output: Output,
+) -> None:
+    writer: group.Producer | None = None
+    length_us = int(1e6 * options.group)
+    ends_us = 0
+    async for chunk in chunks:
+        if writer is None or (length_us and totals.media_us >= ends_us):
+            if writer is not None:
+                writer.finish()
+            writer = audio.append_group()
+            ends_us = totals.media_us + length_us
+            totals.groups += 1
+        timestamp_us = totals.media_us
+        payload = encode_legacy(timestamp_us, chunk.packet)
+        trace.frame(
+            Moment.CAPTURED,
+            timestamp_us=timestamp_us,
+            size_bytes=len(chunk.packet),
+            ns=chunk.captured_ns,
+        )
+        writer.write(Frame(payload, timestamp_us))
+        trace.frame(Moment.WRITTEN, timestamp_us=timestamp_us, size_bytes=len(chunk.packet))
+        totals.frames += 1
+        totals.bytes += len(chunk.packet)
+        totals.media_us += chunk.duration_us
+        output.progress(f"{totals.media_us / 1e6:.1f} s published")
+    if writer is not None:
+        writer.finish()
+
+
+async def _while_connected(driver: Driver, work: Coroutine[object, object, None]) -> None:
+    """Run `work`; fail when the session ends before it does."""
+    async with asyncio.TaskGroup() as tasks:
+        working = tasks.create_task(work, name="publish")
+        closing = tasks.create_task(driver.wait_closed(), name="closing")
+        await asyncio.wait([working, closing], return_when=asyncio.FIRST_COMPLETED)
+        working.cancel()
+        closing.cancel()
+    if driver.closed:
+        closed = await driver.wait_closed()
+        raise SessionClosed(closed.code, closed.reason, remote=closed.remote)
+
+
+async def _drained(driver: Driver, patience: float) -> None:
+    """Wait until readers have everything: the session is closed only then."""
+    try:
+        async with asyncio.timeout(patience):
+            await driver.wait_served()
+    except TimeoutError:
+        raise Failed(f"readers had not taken everything {patience:g} s after the end") from None
+
+
+def _describe(catalog: track.Producer, bitrate: int) -> None:
+    writer = catalog.append_group()
+    described = Catalog(audio={TRACK: opus_rendition(bitrate=bitrate)})
+    writer.write(Frame(described.encode(), 0))
+    writer.finish()

@@ -1,0 +1,101 @@
+"""`moqvox relay`: a relay, alone or as the edge of another."""
+
+from pathlib import Path
+from typing import Annotated, Final
+
+from moqvox.driver.scope import scope
+from moqvox.wire.version import LITE_ALPNS as ALPNS
+from moqvox_client.flags import DEFAULT_BIND, Bind, TlsCert, TlsGenerate, TlsKey
+from moqvox_client.kinds import ByteSize, Duration, Url
+from moqvox_client.options import Flag, Shared
+from moqvox_client.output import Output
+from moqvox_client.reach import Versions
+from moqvox_relay.config import Config, Upstream
+from moqvox_relay.relay import Relay
+
+__all__ = ["EXAMPLES", "Options", "run"]
+
+EXAMPLES: Final = """
+moqvox relay --tls-generate localhost --public ''         # for a first try: open to all
+moqvox relay --tls-cert cert.pem --tls-key key.pem --auth-key key.jwk
+moqvox relay --bind [::]:4444 --tls-generate localhost --public '' \\
+             --upstream https://origin.example:4443/      # an edge of another relay
+"""
+
+
+class Options(Shared, frozen=True, kw_only=True):
+    """A relay's settings; `moqvox_relay.config` explains each."""
+
+    bind: Bind = DEFAULT_BIND
+    tls_cert: TlsCert = None
+    tls_key: TlsKey = None
+    tls_generate: TlsGenerate = ()
+    versions: Versions = tuple(ALPNS)
+    auth_key: Annotated[Path | None, Flag("JWK or JWK set that verifies tokens")] = None
+    public: Annotated[
+        tuple[str, ...] | None, Flag("path prefix open to all without a token; '' is everything")
+    ] = None
+    upstream: Annotated[Url | None, Flag("be an edge of this relay or server")] = None
+    upstream_token: Annotated[str, Flag("JWT for the upstream", secret=True)] = ""
+    upstream_fingerprint: Annotated[
+        tuple[str, ...], Flag("SHA-256 of the upstream's certificate", metavar="HEX")
+    ] = ()
+    upstream_root: Annotated[Path | None, Flag("PEM file of roots to trust upstream")] = None
+    upstream_insecure: Annotated[bool, Flag("trust any upstream; for tests only")] = False
+    http: Annotated[bool, Flag("answer /certificate.sha256, /health, /metrics over TCP")] = True
+    max_sessions: Annotated[int, Flag("sessions open at once", at_least=1)] = 4096
+    cache_bytes: Annotated[ByteSize, Flag("kept of each track for late readers")] = 32 * 1024 * 1024
+    cache_age: Annotated[Duration, Flag("how long it is kept")] = 600.0
+    linger: Annotated[Duration, Flag("how long an unread subscription upstream is kept")] = 2.0
+    drain: Annotated[Duration, Flag("how long clients may take to leave on shutdown")] = 0.0
+
+
+async def run(options: Options, output: Output) -> int:
+    """Serve until told to stop."""
+    relay = Relay(configuration(options))
+    async with scope() as tasks:
+        serving = tasks.create_task(relay.run(), name="relay")
+        await relay.started.wait()
+        announce(output, relay)
+        try:
+            await serving
+        finally:
+            output.done(sessions=relay.served)
+    return 0
+
+
+def announce(output: Output, relay: Relay) -> None:
+    """Say where the relay is."""
+    host, port = relay.where.addresses[0]
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    output.event("ready", address=address, port=port, fingerprint=relay.where.fingerprint)
+    output.text(f"relay on {address} (UDP), certificate sha256 {relay.where.fingerprint}")
+
+
+def configuration(options: Options) -> Config:
+    """Translate the options."""
+    upstream = None
+    if options.upstream is not None:
+        upstream = Upstream(
+            options.upstream,
+            options.upstream_token,
+            options.upstream_fingerprint,
+            options.upstream_root,
+            options.upstream_insecure,
+        )
+    return Config(
+        bind=str(options.bind),
+        tls_cert=options.tls_cert,
+        tls_key=options.tls_key,
+        tls_generate=options.tls_generate,
+        versions=options.versions,
+        upstream=upstream,
+        auth_key=options.auth_key,
+        public=options.public,
+        http=options.http,
+        max_sessions=options.max_sessions,
+        cache_bytes=options.cache_bytes,
+        cache_age=options.cache_age,
+        linger=options.linger,
+        drain=options.drain,
+    )

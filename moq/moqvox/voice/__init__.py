@@ -1,0 +1,32 @@
+"""Voice on MoQ: utterances, responses, and what was really heard.
+
+An agent takes calls with `serve` (a UDP port of its own) or `attend` (behind a relay);
+a caller makes one with `call`. `docs/voice-protocol.md` says what crosses the wire.
+"""
+
+from moqvox.voice.call import Call, call
+from moqvox.voice.playback import Playback
+from moqvox.voice.response import Response
+from moqvox.voice.serve import Desk, attend, serve
+from moqvox.voice.session import Session
+from moqvox.voice.speech import Speech
+from moqvox.voice.utterance import Packet, Utterance
+from moqvox.voice.words import Caption, Message, Played, Receipt
+
+__all__ = [
+    "Call",
+    "Caption",
+    "Desk",
+    "Message",
+    "Packet",
+    "Playback",
+    "Played",
+    "Receipt",
+    "Response",
+    "Session",
+    "Speech",
+    "Utterance",
+    "attend",
+    "call",
+    "serve",
+]

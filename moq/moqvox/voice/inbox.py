@@ -1,0 +1,170 @@
+"""What one side of a call receives: the other's speeches and events."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from moqvox.errors import MediaError, Refused, StreamCode, StreamEnded
+from moqvox.frame import Subscription
+from moqvox.model import broadcast, group, track
+from moqvox.voice.outbox import AUDIO_TRACK, EVENTS_TRACK
+from moqvox.voice.utterance import Utterance
+from moqvox.voice.words import (
+    Ack,
+    Cancel,
+    Caption,
+    Heard,
+    Interrupt,
+    Message,
+    Receipt,
+    decode,
+)
+
+__all__ = ["Inbox", "Remark"]
+
+log = logging.getLogger("moqvox.voice")
+
+PATIENCE_MS: Final = 600_000
+"""Maximum age asked for: nothing said in the last ten minutes is ever dropped for lateness."""
+
+MAX_WAITING: Final = 64
+"""Speeches that nobody has taken yet, at most; a further one is refused."""
+
+MAX_KEPT: Final = 64
+"""Speeches remembered, to recognise what comes twice."""
+
+ACK_EVERY: Final = 10
+"""Frames between two acknowledgements (200 ms of 20 ms frames)."""
+
+Remark = Ack | Receipt | Heard | Interrupt | Caption | Message
+"""What concerns our own speeches, or the application."""
+
+Report = Callable[[Utterance, bool], None]
+"""Called with a speech of which more arrived, and whether that was the last of it."""
+
+
+class Inbox:
+    """Reads the other side's broadcast; may be given another one to go on from.
+
+    Attributes:
+        arrived: speeches from their first frame on, each once.
+        has_events: the other side has an `events` track, so it can report.
+    """
+
+    def __init__(
+        self, on_event: Callable[[Remark], None], on_progress: Report, on_speech: Report
+    ) -> None:
+        self.arrived: asyncio.Queue[Utterance | None] = asyncio.Queue(MAX_WAITING + 1)
+        self.has_events = asyncio.Event()
+        self._utterances: dict[int, Utterance] = {}
+        self._on_event = on_event
+        self._on_progress = on_progress
+        self._on_speech = on_speech
+
+    async def read(self, source: broadcast.Consumer) -> None:
+        """Read until the broadcast's tracks end.
+
+        Raises:
+            Refused: it has no audio track.
+        """
+        wishes = Subscription(priority=80, ordered=True, max_age_ms=PATIENCE_MS)
+        audio = await source.subscribe(AUDIO_TRACK, wishes)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                events = tasks.create_task(self._read_events(source), name="events")
+                await self._read_speeches(audio, tasks)
+                if not self.has_events.is_set():
+                    events.cancel()
+        finally:
+            audio.close()
+
+    def close(self) -> None:
+        """End the iteration over `arrived`, and what is still open."""
+        for utterance in self._utterances.values():
+            if not utterance.over:
+                utterance.cancel()
+                self._on_progress(utterance, True)
+        if not self.arrived.full():
+            self.arrived.put_nowait(None)
+
+    async def _read_speeches(self, audio: track.Consumer, tasks: asyncio.TaskGroup) -> None:
+        try:
+            async for reader in audio:
+                tasks.create_task(self._read_speech(reader), name=f"speech-{reader.sequence}")
+        except StreamEnded as exc:
+            log.info("the audio track ended early: %s", exc)
+
+    async def _read_speech(self, reader: group.Consumer) -> None:
+        utterance = self._utterance(reader.sequence)
+        if utterance is None or utterance.over:
+            reader.close()
+            return
+        skip = utterance.tally.frames - reader.frame_start
+        loop = asyncio.get_running_loop()
+        try:
+            async for frame in reader:
+                if skip > 0:
+                    skip -= 1
+                    continue
+                fresh = utterance.add(frame.payload, loop.time())
+                if fresh is not None and utterance.tally.frames % ACK_EVERY == 1:
+                    self._on_progress(utterance, False)
+        except StreamEnded as exc:
+            if exc.code == StreamCode.SESSION_CLOSED:
+                return
+            utterance.cancel()
+        except MediaError as exc:
+            log.warning("speech %d is no audio: %s", reader.sequence, exc)
+            utterance.cancel()
+        else:
+            utterance.finish()
+        finally:
+            reader.close()
+        self._on_progress(utterance, True)
+
+    def _utterance(self, number: int) -> Utterance | None:
+        utterance = self._utterances.get(number)
+        if utterance is not None:
+            return utterance
+        if self.arrived.qsize() >= MAX_WAITING:
+            log.warning("speech %d refused: %d wait already", number, MAX_WAITING)
+            return None
+        utterance = self._utterances[number] = Utterance(number)
+        if len(self._utterances) > MAX_KEPT:
+            oldest = min(self._utterances)
+            if self._utterances[oldest].over:
+                del self._utterances[oldest]
+        self._on_speech(utterance, False)
+        self.arrived.put_nowait(utterance)
+        return utterance
+
+    async def _read_events(self, source: broadcast.Consumer) -> None:
+        wishes = Subscription(priority=120, ordered=True, max_age_ms=PATIENCE_MS)
+        try:
+            events = await source.subscribe(EVENTS_TRACK, wishes)
+        except Refused:
+            log.info("the other side has no events track: playback will be estimated")
+            return
+        self.has_events.set()
+        try:
+            async for reader in events:
+                async for frame in reader:
+                    self._take(frame.payload)
+        except StreamEnded as exc:
+            log.info("the events track ended early: %s", exc)
+        finally:
+            events.close()
+
+    def _take(self, payload: bytes) -> None:
+        try:
+            event = decode(payload)
+        except MediaError as exc:
+            log.warning("%s", exc)
+            return
+        if isinstance(event, Cancel):
+            utterance = self._utterances.get(event.speech)
+            if utterance is not None:
+                utterance.cancel()
+        elif event is not None:
+            self._on_event(event)

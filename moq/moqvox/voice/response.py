@@ -1,0 +1,189 @@
+"""An agent's answer: pushed as fast as it is made, played by its timestamps, cut in one go."""
+
+import asyncio
+from types import TracebackType
+from typing import Final, Self
+
+from moqvox.errors import StreamCode
+from moqvox.voice.speech import Speech
+from moqvox.voice.words import Played
+
+__all__ = ["Response"]
+
+PIECE_US: Final = 500_000
+"""Audio written between two looks at the lead."""
+
+LAST_WORD: Final = 2.0
+"""Seconds a listener has to say how much it heard of a response that was cut."""
+
+
+class Response:
+    """One response as its author sees it; made by `Session.respond`.
+
+    Leave it through `played`, `finish` or `cancel`, or use it as an async context manager,
+    which finishes it, or cancels it when its body failed.
+    """
+
+    def __init__(
+        self,
+        speech: Speech,
+        reports: asyncio.Event,
+        *,
+        max_lead: float,
+        sample_rate: int,
+        channels: int,
+    ) -> None:
+        self.speech = speech
+        self._reports = reports
+        self._max_lead_us = int(1e6 * max_lead)
+        self._piece_bytes = 2 * channels * (sample_rate * PIECE_US // 1_000_000)
+        self._first_write: float | None = None
+        self._lost = False
+
+    @property
+    def number(self) -> int:
+        """By which both sides name it."""
+        return self.speech.number
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether either side cut it short."""
+        return self.speech.cancelled
+
+    @property
+    def lead_ms(self) -> float:
+        """Audio sent and not heard yet."""
+        return (self.speech.written_us - self._heard_us()) / 1000
+
+    async def write(self, pcm: bytes) -> bool:
+        """Send s16le PCM of any length, waiting while the lead is at its cap.
+
+        Returns:
+            False once the response was cut short or the caller left: what is written then
+            goes nowhere, and there is no point in making more.
+
+        Raises:
+            LocalError: not a whole number of samples.
+        """
+        for at in range(0, len(pcm), self._piece_bytes):
+            if not await self._room():
+                return False
+            self.speech.write(pcm[at : at + self._piece_bytes])
+        return not self._done()
+
+    async def write_packet(self, packet: bytes) -> bool:
+        """Send one Opus packet as it is; otherwise like `write`.
+
+        Raises:
+            MediaError: not an Opus packet.
+        """
+        if not await self._room():
+            return False
+        self.speech.write_packet(packet)
+        return True
+
+    def finish(self) -> None:
+        """End the stream: all was said. Idempotent."""
+        self.speech.finish()
+
+    def cancel(self) -> None:
+        """Cut it short: its stream is reset, and the listener drops what is unplayed."""
+        self.speech.cancel(StreamCode.CANCELLED)
+
+    def lose(self) -> None:
+        """Note that the listener is gone for good."""
+        self._lost = True
+        self.speech.lose()
+
+    async def played(self) -> Played:
+        """Finish it, wait until it was played or cut, and tell how much was really heard."""
+        self.finish()
+        while not self._settled():
+            if self._reports.is_set():
+                await self._news(None)
+            else:
+                await self._news(max(0.0, self._estimated_end() - self._now()))
+                if self._now() >= self._estimated_end():
+                    break
+        if self.speech.cancelled and self._reports.is_set():
+            await self._last_word()
+        return self._outcome()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self.finish()
+        else:
+            self.cancel()
+
+    def _outcome(self) -> Played:
+        heard = self.speech.heard
+        heard_us = self._heard_us()
+        return Played(
+            ms=heard_us / 1000,
+            sent_ms=self.speech.written_us / 1000,
+            complete=heard_us >= self.speech.written_us and not self.speech.cancelled,
+            interrupted=self.speech.cancelled,
+            silence_ms=0.0 if heard is None else heard.silence_us / 1000,
+            underruns=0 if heard is None else heard.underruns,
+            reported=heard is not None,
+        )
+
+    def _settled(self) -> bool:
+        heard = self.speech.heard
+        ended = heard is not None and heard.state in ("ended", "interrupted")
+        return ended or self._lost or self.speech.cancelled
+
+    async def _last_word(self) -> None:
+        try:
+            async with asyncio.timeout(LAST_WORD):
+                while not self._lost and (
+                    self.speech.heard is None or self.speech.heard.state == "playing"
+                ):
+                    await self._news(None)
+        except TimeoutError:
+            return
+
+    def _done(self) -> bool:
+        return self.speech.over.is_set() or self._lost
+
+    async def _room(self) -> bool:
+        """Wait until the lead is below its cap; False when nobody listens any more."""
+        if self._first_write is None:
+            self._first_write = self._now()
+        while not self._done():
+            ahead = self.speech.written_us - self._heard_us() - self._max_lead_us
+            if ahead < 0:
+                return True
+            await self._news(None if self._reports.is_set() else ahead / 1e6 + 0.01)
+        return False
+
+    async def _news(self, limit: float | None) -> None:
+        self.speech.news.clear()
+        try:
+            async with asyncio.timeout(limit):
+                await self.speech.news.wait()
+        except TimeoutError:
+            return
+
+    def _heard_us(self) -> int:
+        if self.speech.heard is not None:
+            return min(self.speech.heard.heard_us, self.speech.written_us)
+        if self._reports.is_set() or self._first_write is None:
+            return 0
+        elapsed_us = int(1e6 * (self._now() - self._first_write))
+        return min(elapsed_us, self.speech.written_us)
+
+    def _estimated_end(self) -> float:
+        return (self._first_write or self._now()) + self.speech.written_us / 1e6
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()

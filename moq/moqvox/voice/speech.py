@@ -1,0 +1,167 @@
+"""One utterance or response on its way out: PCM or Opus in, one group of frames out."""
+
+import asyncio
+from collections.abc import Callable
+
+from moqvox.errors import LocalError, StreamCode
+from moqvox.frame import Frame
+from moqvox.media.codec import Encoder, StreamEncoder
+from moqvox.media.container import encode_legacy
+from moqvox.media.opus import SAMPLE_RATE, SAMPLE_RATES, packet_duration_us
+from moqvox.media.resample import Resampler
+from moqvox.model import group
+from moqvox.voice.digest import Tally
+from moqvox.voice.words import Ack, Heard, Interrupt, Receipt
+
+__all__ = ["Format", "Speech"]
+
+FRAME_MS = 20
+
+
+class Format:
+    """PCM of any rate in, Opus packets of 20 ms out."""
+
+    def __init__(self, sample_rate: int, channels: int, bitrate: int) -> None:
+        self.sample_bytes = 2 * channels
+        codec_rate = sample_rate if sample_rate in SAMPLE_RATES else SAMPLE_RATE
+        self._encoder = StreamEncoder(Encoder(codec_rate, channels, bitrate, FRAME_MS))
+        self._resampler = (
+            Resampler(sample_rate, codec_rate, channels) if codec_rate != sample_rate else None
+        )
+
+    def push(self, pcm: bytes) -> list[bytes]:
+        """Encode what makes whole frames."""
+        return self._encoder.push(pcm if self._resampler is None else self._resampler.push(pcm))
+
+    def finish(self) -> list[bytes]:
+        """Encode the rest, padded with silence to a whole frame."""
+        packets = [] if self._resampler is None else self._encoder.push(self._resampler.flush())
+        last, _padding = self._encoder.flush()
+        return packets + last
+
+
+class Speech:
+    """One reliable stream of timestamped Opus, and what the other side says of it.
+
+    Attributes:
+        number: the group's sequence, by which both sides name the speech.
+        start_us: media time of its first sample.
+        heard: the listener's last word on how far it was played.
+        over: set when no more will be sent.
+    """
+
+    def __init__(
+        self,
+        writer: group.Producer,
+        start_us: int,
+        make: Callable[[], Format],
+        on_cancel: Callable[[int], None],
+    ) -> None:
+        self.number = writer.sequence
+        self.start_us = start_us
+        self.heard: Heard | None = None
+        self.acked_frames = 0
+        self.news = asyncio.Event()
+        self.over = asyncio.Event()
+        self.receipted = asyncio.Event()
+        self.tally = Tally()
+        self._writer = writer
+        self._make = make
+        self._on_cancel = on_cancel
+        self._format: Format | None = None
+        self._receipt: Receipt | None = None
+        self._cancelled = False
+
+    @property
+    def written_us(self) -> int:
+        """Audio sent so far."""
+        return self.tally.duration_us
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether it was cut short, by either side."""
+        return self._cancelled
+
+    def write(self, pcm: bytes) -> None:
+        """Encode and send s16le PCM of any length; less than a frame waits for more."""
+        if self.over.is_set():
+            return
+        if self._format is None:
+            self._format = self._make()
+        if len(pcm) % self._format.sample_bytes:
+            raise LocalError(f"{len(pcm)} bytes are no whole number of 16-bit samples")
+        for packet in self._format.push(pcm):
+            self._send(packet)
+
+    def write_packet(self, packet: bytes) -> None:
+        """Send an Opus packet as it is.
+
+        Raises:
+            MediaError: it is not one.
+        """
+        if not self.over.is_set():
+            self._send(packet)
+
+    def finish(self) -> None:
+        """Send what is left, padded to a whole frame, and end the stream."""
+        if self.over.is_set():
+            return
+        if self._format is not None:
+            for packet in self._format.finish():
+                self._send(packet)
+        self._writer.finish()
+        self.over.set()
+
+    def cancel(self, code: int = StreamCode.CANCELLED) -> None:
+        """Reset the stream: nothing of it that has not been heard shall be."""
+        if self._cancelled:
+            return
+        self._cancelled = True
+        self._writer.abort(code)
+        self._on_cancel(self.number)
+        self.over.set()
+        self.news.set()
+
+    def tell(self, event: Ack | Receipt | Heard | Interrupt) -> None:
+        """Take what the other side says of this speech."""
+        match event:
+            case Ack(frames=frames):
+                self.acked_frames = max(self.acked_frames, frames)
+            case Receipt():
+                self._receipt = event
+                self.acked_frames = event.frames
+                self.receipted.set()
+            case Heard():
+                self.heard = event
+                if event.state == "interrupted":
+                    self.cancel()
+            case Interrupt():
+                self.cancel()
+        self.news.set()
+
+    async def receipt(self) -> Receipt:
+        """Wait for the receiver's receipt."""
+        await self.receipted.wait()
+        if self._receipt is None:
+            raise LocalError("the call ended before the receipt came")
+        return self._receipt
+
+    def lose(self) -> None:
+        """Wake everyone who waits: the other side is gone."""
+        self.receipted.set()
+        self.news.set()
+
+    def intact(self, receipt: Receipt) -> bool:
+        """Whether what arrived is what was sent, to the byte."""
+        return (
+            receipt.complete
+            and receipt.frames == self.tally.frames
+            and receipt.digest == self.tally.digest
+        )
+
+    def _send(self, packet: bytes) -> None:
+        duration_us = packet_duration_us(packet)
+        timestamp_us = self.start_us + self.tally.duration_us
+        payload = encode_legacy(timestamp_us, packet)
+        self.tally.add(payload, duration_us)
+        self._writer.write(Frame(payload, timestamp_us))

@@ -1,0 +1,176 @@
+"""What the two sides of a call tell each other beside the audio: JSON on the `events` track.
+
+One JSON object a frame, tagged by `type`; unknown types and fields are passed over, so that
+either side may be newer. `docs/voice-protocol.md` has them all.
+"""
+
+from typing import Final
+
+import msgspec
+
+from moqvox.errors import MediaError
+
+__all__ = [
+    "Ack",
+    "Cancel",
+    "Caption",
+    "Event",
+    "Heard",
+    "Interrupt",
+    "Message",
+    "PlayState",
+    "Played",
+    "Receipt",
+    "decode",
+    "encode",
+]
+
+MAX_BYTES: Final = 64 * 1024
+"""Longest event, encoded."""
+
+PlayState = str
+"""`playing`, `ended` (to its last sample), or `interrupted`."""
+
+
+class Ack(msgspec.Struct, frozen=True, tag="ack", tag_field="type"):
+    """Frames of a speech that have arrived so far, from its first on, without a hole."""
+
+    speech: int
+    frames: int
+
+
+class Receipt(msgspec.Struct, frozen=True, tag="receipt", tag_field="type"):
+    """What arrived of one utterance or response.
+
+    Attributes:
+        speech: its number, the group's sequence.
+        frames: Opus packets.
+        ms: their duration.
+        digest: SHA-256, hex, over every frame: its length as 4 bytes, big-endian, then its
+            bytes as they crossed the wire (timestamp and packet).
+        added_delay_ms: how much later than the fastest frame the last one came, relative
+            to their timestamps: what the network cost the end of the speech.
+        complete: the sender's end arrived, so nothing is missing.
+    """
+
+    speech: int
+    frames: int
+    ms: float
+    digest: str
+    added_delay_ms: float
+    complete: bool
+
+
+class Heard(msgspec.Struct, frozen=True, tag="heard", tag_field="type"):
+    """How far a response has really been played, exact to the sample.
+
+    Attributes:
+        heard_us: of its audio, played.
+        silence_us: inserted while it should have sounded, after it began.
+        underruns: times the buffer ran dry in it.
+        lead_us: audio in hand, not played yet.
+    """
+
+    speech: int
+    heard_us: int
+    state: PlayState
+    silence_us: int = 0
+    underruns: int = 0
+    lead_us: int = 0
+
+
+class Interrupt(msgspec.Struct, frozen=True, tag="interrupt", tag_field="type"):
+    """The listener cut a response short: send no more of it."""
+
+    speech: int
+
+
+class Cancel(msgspec.Struct, frozen=True, tag="cancel", tag_field="type"):
+    """The speaker takes a speech back: play no more of it.
+
+    Its stream is reset as well, but one that was delivered whole can't be any more.
+    """
+
+    speech: int
+
+
+class Caption(msgspec.Struct, frozen=True, tag="caption", tag_field="type"):
+    """Text that belongs to a speech, on its clock: `start_us` from the speech's start."""
+
+    speech: int
+    text: str
+    start_us: int = 0
+    final: bool = True
+
+
+class Message(msgspec.Struct, frozen=True, tag="message", tag_field="type"):
+    """The application's own, reliable and in order."""
+
+    name: str
+    data: msgspec.Raw = msgspec.Raw(b"null")
+
+
+Event = Ack | Receipt | Heard | Interrupt | Cancel | Caption | Message
+
+_decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
+_encoder = msgspec.json.Encoder()
+
+
+class _Type(msgspec.Struct):
+    type: str = ""
+
+
+_KNOWN: Final = frozenset(
+    {"ack", "receipt", "heard", "interrupt", "cancel", "caption", "message"},
+)
+
+
+class Played(msgspec.Struct, frozen=True):
+    """What became of a response: the answer to `await response.played()`.
+
+    Attributes:
+        ms: really heard.
+        sent_ms: written in all.
+        complete: heard to its last sample.
+        interrupted: cut short, by either side.
+        silence_ms: silence inserted within it.
+        underruns: times the listener's buffer ran dry in it.
+        reported: the listener told so; False when it never did, and `ms` is an estimate.
+    """
+
+    ms: float
+    sent_ms: float
+    complete: bool
+    interrupted: bool
+    silence_ms: float = 0.0
+    underruns: int = 0
+    reported: bool = True
+
+
+def encode(event: Event) -> bytes:
+    """Write one event.
+
+    Raises:
+        MediaError: longer than 64 KiB.
+    """
+    text = _encoder.encode(event)
+    if len(text) > MAX_BYTES:
+        raise MediaError(f"event of {len(text)} bytes; {MAX_BYTES} are allowed")
+    return text
+
+
+def decode(text: bytes) -> Event | None:
+    """Read one event; None for a type that this version does not know.
+
+    Raises:
+        MediaError: not JSON, too long, or a known type with wrong fields.
+    """
+    if len(text) > MAX_BYTES:
+        raise MediaError(f"event of {len(text)} bytes; {MAX_BYTES} are allowed")
+    try:
+        kind = msgspec.json.decode(text, type=_Type).type
+        if kind not in _KNOWN:
+            return None
+        return _decoder.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise MediaError(f"bad event: {exc}") from exc

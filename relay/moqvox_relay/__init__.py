@@ -1,0 +1,1 @@
+"""The relay: between edge and origin, opaque to media, bounded, authorised."""

@@ -1,0 +1,188 @@
+"""Who may do what: tokens into grants. Pure verification; the clock is an argument.
+
+Tokens are JWTs in the URL's `?jwt=`, with moq-relay's claims: `root` (path prefix), `put`
+and `get` (suffixes below it that may be published and subscribed to; "" is everything,
+absent is nothing), `exp` (holds for the whole session).
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import jwt
+import msgspec
+
+from moqvox import path as paths
+from moqvox.errors import LocalError, Unauthorized
+
+__all__ = ["Authority", "Claims", "Grants", "sign"]
+
+ALGORITHMS: Final = {
+    "oct": ("HS256", "HS384", "HS512"),
+    "RSA": ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
+    "EC": ("ES256", "ES384"),
+    "OKP": ("EdDSA",),
+}
+"""What a key of each type may verify, so that a token can't choose (algorithm confusion)."""
+
+MAX_TOKEN: Final = 8 * 1024
+MIN_SECRET_BYTES: Final = 32
+
+Text = str | list[str]
+
+
+class Claims(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A token's payload, as moq-relay reads it too."""
+
+    root: str = ""
+    put: Text | None = None
+    get: Text | None = None
+    exp: float | None = None
+    iat: float | None = None
+
+
+class Grants(msgspec.Struct, frozen=True):
+    """What one session may do.
+
+    Attributes:
+        root: where its names are below; the connection path.
+        publish, subscribe: prefixes relative to `root`; "" is everything, none is nothing.
+        expires: wall-clock seconds when the session must end, None for never.
+    """
+
+    root: str
+    publish: tuple[str, ...] = ()
+    subscribe: tuple[str, ...] = ()
+    expires: float | None = None
+
+
+class Authority:
+    """Verifies tokens with a set of keys, and knows the public prefixes."""
+
+    def __init__(self, keys: Sequence[jwt.PyJWK] = (), public: Sequence[str] = ()) -> None:
+        self._keys = list(keys)
+        self._public = [paths.normalise(prefix) for prefix in public]
+
+    @classmethod
+    def load(cls, key_file: Path | None, public: Sequence[str] | None) -> "Authority":
+        """Read the key file, a JWK or a JWK set.
+
+        Raises:
+            LocalError: unreadable, not a JWK, or a secret shorter than 32 bytes.
+        """
+        keys = [] if key_file is None else _load_keys(key_file)
+        return cls(keys, public or ())
+
+    def grant(self, path: str, token: str, now: float) -> Grants:
+        """Decide what a client that connects to `path` with `token` may do.
+
+        Args:
+            path: the connection path, without outer slashes; may lie above or below the
+                token's root.
+            token: "" for none.
+            now: wall-clock seconds.
+
+        Raises:
+            Unauthorized: the reason is fit to be shown to the client.
+        """
+        try:
+            path = paths.normalise(path)
+        except LocalError as exc:
+            raise Unauthorized(str(exc)) from exc
+        if not token:
+            if any(paths.contains(prefix, path) for prefix in self._public):
+                return Grants(path, ("",), ("",))
+            raise Unauthorized("a token is needed here")
+        claims = self._verify(token, now)
+        try:
+            root = paths.normalise(claims.root)
+            publish = _below(path, root, claims.put)
+            subscribe = _below(path, root, claims.get)
+        except LocalError as exc:
+            raise Unauthorized(f"bad token: {exc}") from exc
+        if not publish and not subscribe:
+            raise Unauthorized("the token grants nothing on this path")
+        return Grants(path, publish, subscribe, claims.exp)
+
+    def _verify(self, token: str, now: float) -> Claims:
+        if len(token) > MAX_TOKEN:
+            raise Unauthorized("the token is too long")
+        try:
+            header = jwt.get_unverified_header(token)
+        except jwt.PyJWTError as exc:
+            raise Unauthorized("the token is no JWT") from exc
+        kid = header.get("kid")
+        for key in self._keys:
+            if kid is not None and key.key_id is not None and kid != key.key_id:
+                continue
+            try:
+                payload = jwt.decode(
+                    token,
+                    key.key,
+                    algorithms=list(ALGORITHMS[key.key_type or ""]),
+                    options={"verify_exp": False, "verify_iat": False, "verify_aud": False},
+                )
+                claims = msgspec.convert(payload, Claims)
+            except (jwt.PyJWTError, msgspec.ValidationError, ValueError):
+                continue
+            if claims.exp is not None and claims.exp <= now:
+                raise Unauthorized("the token has expired")
+            return claims
+        raise Unauthorized("the token is not valid here")
+
+
+def sign(claims: Claims, key_file: Path) -> str:
+    """Make a token with the first key of a file.
+
+    Raises:
+        LocalError: the key can't be read, or can't sign.
+    """
+    key = _load_keys(key_file)[0]
+    algorithm = key.algorithm_name or ALGORITHMS[key.key_type or ""][0]
+    headers = {"kid": key.key_id} if key.key_id else None
+    try:
+        return jwt.encode(
+            msgspec.to_builtins(claims), key.key, algorithm=algorithm, headers=headers
+        )
+    except (jwt.PyJWTError, TypeError, ValueError) as exc:
+        raise LocalError(f"{key_file}: this key can't sign: {exc}") from exc
+
+
+def _below(path: str, root: str, suffixes: Text | None) -> tuple[str, ...]:
+    """Translate a token's suffixes into prefixes relative to the connection path."""
+    if suffixes is None:
+        return ()
+    found = []
+    for suffix in [suffixes] if isinstance(suffixes, str) else suffixes:
+        allowed = paths.join(root, paths.normalise(suffix))
+        inside = paths.relative(path, allowed)
+        if inside is not None:
+            found.append(inside)
+        elif paths.contains(allowed, path):
+            found.append("")
+    return tuple(dict.fromkeys(found))
+
+
+def _load_keys(key_file: Path) -> list[jwt.PyJWK]:
+    try:
+        data = json.loads(key_file.read_text())
+    except OSError as exc:
+        raise LocalError(f"{key_file}: {exc.strerror}") from exc
+    except ValueError as exc:
+        raise LocalError(f"{key_file}: not a JWK (JSON): {exc}") from exc
+    rows = data.get("keys", [data]) if isinstance(data, dict) else []
+    keys = []
+    for row in rows:
+        try:
+            key = jwt.PyJWK(row)
+        except (jwt.PyJWTError, KeyError, TypeError, AttributeError) as exc:
+            raise LocalError(f"{key_file}: not a usable JWK: {exc}") from exc
+        if key.key_type not in ALGORITHMS:
+            raise LocalError(f"{key_file}: key type {key.key_type!r} is not known")
+        if key.key_type == "oct" and len(bytes(key.key)) < MIN_SECRET_BYTES:
+            raise LocalError(f"{key_file}: the secret is shorter than {MIN_SECRET_BYTES} bytes")
+        keys.append(key)
+    if not keys:
+        raise LocalError(f"{key_file}: holds no key")
+    return keys

@@ -1,0 +1,88 @@
+"""What a relay is told to be. Decoded by the command line; every field has a default."""
+
+from pathlib import Path
+
+import msgspec
+
+from moqvox.errors import LocalError
+from moqvox.wire.version import LITE_ALPNS as ALPNS
+
+__all__ = ["Config", "Upstream"]
+
+
+class Upstream(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The relay or server that this one is an edge of.
+
+    Attributes:
+        url: `https://`, `moqt://` or `moql://`.
+        token: sent as `?jwt=`.
+        fingerprints: SHA-256 of certificates to trust, hex; empty trusts `ca` or the system.
+        ca: PEM file of roots to trust.
+        insecure: trust anybody. For experiments.
+    """
+
+    url: str
+    token: str = ""
+    fingerprints: tuple[str, ...] = ()
+    ca: Path | None = None
+    insecure: bool = False
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A relay's settings.
+
+    Attributes:
+        bind: `host:port` of the UDP socket; the same port over TCP answers plain HTTP.
+        tls_cert, tls_key: PEM files; without them `tls_generate` names a certificate to make.
+        tls_generate: host names of a self-made certificate of 13 days.
+        versions: ALPN names served, most wanted first.
+        upstream: makes this relay an edge.
+        auth_key: JWK or JWK set file that verifies tokens.
+        public: path prefixes open to everybody, "" for all of them. Without a key and
+            without this, nobody gets in.
+        http: answer `/certificate.sha256`, `/health` and `/metrics` over TCP.
+        max_sessions: open at once; further clients are refused.
+        cache_bytes, cache_age: what is kept of each track for late and returning readers.
+        linger: seconds an unread subscription to a publisher is kept.
+        drain: seconds that clients get to move away when the relay stops.
+    """
+
+    bind: str = "[::]:4443"
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    tls_generate: tuple[str, ...] = ()
+    versions: tuple[str, ...] = tuple(ALPNS)
+    upstream: Upstream | None = None
+    auth_key: Path | None = None
+    public: tuple[str, ...] | None = None
+    http: bool = True
+    max_sessions: int = 4096
+    cache_bytes: int = 32 * 1024 * 1024
+    cache_age: float = 600.0
+    linger: float = 2.0
+    drain: float = 0.0
+
+    def check(self) -> None:
+        """Refuse settings that contradict each other.
+
+        Raises:
+            LocalError: says which, and what to write instead.
+        """
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise LocalError("a certificate and its key go together: --tls-cert and --tls-key")
+        if self.tls_cert is None and not self.tls_generate:
+            raise LocalError(
+                "no certificate: give --tls-cert and --tls-key, or --tls-generate localhost"
+            )
+        if self.tls_cert is not None and self.tls_generate:
+            raise LocalError("--tls-generate and --tls-cert exclude each other")
+        unknown = [version for version in self.versions if version not in ALPNS]
+        if unknown or not self.versions:
+            raise LocalError(f"unknown version {unknown}; known are {', '.join(ALPNS)}")
+        if self.max_sessions < 1 or self.cache_bytes < 1 or self.cache_age <= 0:
+            raise LocalError("limits must be positive")
+        if self.auth_key is None and self.public is None:
+            raise LocalError(
+                "nobody could get in: give --auth-key FILE for tokens, or --public '' to let "
+                "everybody publish and subscribe"
+            )
