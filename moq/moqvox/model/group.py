@@ -254,8 +254,8 @@ class Producer:
 class Consumer:
     """The reading end of a group.
 
-    `wake` is called when a poll might return something new, at most once between two polls:
-    when woken, poll until there is nothing.
+    `wake` is called when a poll might return something new: for frames and the end at most
+    once between two polls, so poll until there is nothing; for an early end always.
 
     Attributes:
         sequence: the group's place in the track.
@@ -317,6 +317,12 @@ class Consumer:
             self.settle()
         return None
 
+    def check(self) -> None:
+        """Raise what `poll` would raise, but take no frame; news wake as after a poll."""
+        self.waiting = True
+        if self._code is not None:
+            raise StreamEnded(self._code)
+
     @property
     def ended(self) -> bool:
         """Whether everything wanted was read and nothing more will come."""
@@ -376,17 +382,20 @@ class Consumer:
         self._group.detach(self)
 
     def cut(self, code: int) -> None:
-        """End this reader early unless it has read everything (the model's own)."""
+        """End this reader early unless it has read everything (the model's own).
+
+        It is woken even if it has not polled since it was last: one that is held up with
+        frames unread must hear at once that they are void.
+        """
         if not self.active:
             return
         self._code = code
         self._group.detach(self)
-        if self.waiting:
-            self.waiting = False
-            if self.wake is not None:
-                self.wake()
-            if self.bell is not None:
-                self.bell.ring()
+        self.waiting = False
+        if self.wake is not None:
+            self.wake()
+        if self.bell is not None:
+            self.bell.ring()
 
     def _has_all(self) -> bool:
         group = self._group

@@ -37,9 +37,9 @@ class TrackRequest:
         self._readers: dict[asyncio.Future[track.Consumer], Subscription] = {}
 
     @property
-    def subscription(self) -> Subscription:
-        """What those who wait now want together: to begin with, what the first one wants."""
-        return combine(self._readers.values()) or track.LATEST
+    def subscription(self) -> Subscription | None:
+        """What those who wait to read want together; None while only its facts are wanted."""
+        return combine(self._readers.values())
 
     @property
     def wanted(self) -> bool:

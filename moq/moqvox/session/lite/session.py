@@ -80,6 +80,11 @@ class LiteSession:
         return self._version.alpn
 
     @property
+    def has_setup(self) -> bool:
+        """Whether the peer will send a SETUP."""
+        return self._version.setup
+
+    @property
     def has_timestamps(self) -> bool:
         """Whether frames carry timestamps on this version's wire."""
         return self._version.timestamps
