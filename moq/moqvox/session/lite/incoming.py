@@ -206,6 +206,7 @@ class IncomingSetup(_SessionStream):
             )
         )
         self._ends.subscriber.peer_known()
+        self._ends.publisher.peer_known()
 
     def receive_fin(self) -> None:
         """Take the end of the stream."""

@@ -53,6 +53,12 @@ class Publisher:
             case _:
                 return None
 
+    def peer_known(self) -> None:
+        """Report the watches that waited for the peer's SETUP."""
+        for stream in list(self._streams):
+            if isinstance(stream, ServedWatch):
+                stream.report()
+
     def accept_watch(self, request: int, announcements: Sequence[Announcement]) -> None:
         """Answer a watch with what is there."""
         watch = self._find(request, ServedWatch)

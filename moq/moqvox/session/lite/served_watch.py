@@ -34,16 +34,21 @@ __all__ = ["ServedWatch"]
 class ServedWatch(ControlStream):
     """The peer watches our broadcasts.
 
+    Where the hop to exclude is told in SETUP only, the request waits for that: peers are seen
+    to send it behind the request. One that never comes is waited for as long as for half a
+    message.
+
     Routes through the hop that the peer excludes (by request or by its SETUP) are kept
     back; a told broadcast that changes to such a route is told to be gone.
     """
 
-    __slots__ = ("_accepted", "_exclude", "_numbers", "_prefix", "_started", "_told")
+    __slots__ = ("_accepted", "_exclude", "_numbers", "_prefix", "_reported", "_started", "_told")
 
     def __init__(self, streams: Streams, name: int, framer: Framer) -> None:
         super().__init__(streams, name, framer)
         self._prefix: str | None = None
         self._exclude = 0
+        self._reported = False
         self._accepted = False
         self._told: dict[str, Announcement] = {}
         self._numbers: dict[str, int] = {}
@@ -51,8 +56,8 @@ class ServedWatch(ControlStream):
 
     @property
     def expectant(self) -> bool:
-        """Whether the request itself has still to come."""
-        return self._prefix is None
+        """Whether the request, or the SETUP that completes it, has still to come."""
+        return not self._reported
 
     def take(self) -> bool:
         """Take the request; nothing may follow it."""
@@ -68,9 +73,25 @@ class ServedWatch(ControlStream):
             self.abandon(StreamCode.NOT_FOUND)
             return False
         self._exclude = request.exclude_hop
-        event = WatchRequested(self.name, self._prefix, self._excluded())
-        self.streams.events.append(event)
+        version = self.streams.version
+        if version.exclude_hop or not version.setup or self.streams.peer is not None:
+            self.report()
         return True
+
+    def report(self) -> None:
+        """Tell of the request, unless that is done or the request is not there yet."""
+        if self._prefix is not None and not self._reported:
+            self._reported = True
+            self.streams.half_received.stop(self.name)
+            event = WatchRequested(self.name, self._prefix, self._excluded())
+            self.streams.events.append(event)
+
+    def time_out(self) -> None:
+        """Go on without the peer's SETUP, or give up on half a request."""
+        if self._prefix is None:
+            super().time_out()
+        else:
+            self.report()
 
     def receive_fin(self) -> None:
         """Take the peer's goodbye."""
@@ -83,7 +104,7 @@ class ServedWatch(ControlStream):
     def break_off(self, code: int, reason: str) -> None:
         """End the watch."""
         self.abandon(code)
-        if self._prefix is not None:
+        if self._reported:
             self.streams.events.append(RequestCancelled(self.name, code))
 
     def accept(self, announcements: Sequence[Announcement]) -> None:
