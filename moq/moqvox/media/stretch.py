@@ -128,10 +128,11 @@ class Stretch:
         best = float(scores.max())
         if best < _ALIKE:
             return 0
-        edged = np.concatenate(((-1.0,), scores, (-1.0,)))
-        peaks = (scores >= edged[:-2]) & (scores >= edged[2:])
-        good = np.flatnonzero(peaks & (scores >= best * _NEARLY_BEST))
-        return self._shortest + int(good[-1])
+        # A best at either end is the slope of a period that lies outside.
+        inner = scores[1:-1]
+        peaks = (inner >= scores[:-2]) & (inner >= scores[2:])
+        good = np.flatnonzero(peaks & (inner >= best * _NEARLY_BEST))
+        return self._shortest + 1 + int(good[-1]) if len(good) else 0
 
 
 def _cross_fade(leaving: Pcm, coming: Pcm, start: int, total: int) -> Pcm:
