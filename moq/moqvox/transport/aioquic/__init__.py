@@ -1,0 +1,31 @@
+"""QUIC and WebTransport on UDP, over aioquic's core: our own endpoint, send path and windows."""
+
+from moqvox.transport.aioquic.credentials import ServerCertificate, Verify
+from moqvox.transport.aioquic.dial import connect
+from moqvox.transport.aioquic.failures import (
+    CertificateRefused,
+    ConnectFailed,
+    HostUnknown,
+    NoAnswer,
+    NoCommonProtocol,
+    PortRefused,
+    RequestRefused,
+)
+from moqvox.transport.aioquic.limits import Limits
+from moqvox.transport.aioquic.serve import Listener, listen
+
+__all__ = [
+    "CertificateRefused",
+    "ConnectFailed",
+    "HostUnknown",
+    "Limits",
+    "Listener",
+    "NoAnswer",
+    "NoCommonProtocol",
+    "PortRefused",
+    "RequestRefused",
+    "ServerCertificate",
+    "Verify",
+    "connect",
+    "listen",
+]

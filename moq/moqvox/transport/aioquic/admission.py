@@ -1,0 +1,223 @@
+"""Which new connections a server lets in, and what becomes of them."""
+
+import asyncio
+import logging
+import os
+from collections.abc import Sequence
+from typing import Final
+
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.events import HandshakeCompleted, QuicEvent
+from aioquic.quic.packet import (
+    QuicErrorCode,
+    encode_quic_retry,
+    encode_quic_version_negotiation,
+)
+from aioquic.quic.retry import QuicRetryTokenHandler
+
+from moqvox.errors import SessionClosed
+from moqvox.transport.aioquic.address import Address, show
+from moqvox.transport.aioquic.ending import Ending
+from moqvox.transport.aioquic.endpoint import CONNECTION_ID_BYTES, Endpoint
+from moqvox.transport.aioquic.headers import MIN_INITIAL_BYTES, LongHeader, parse_long_header
+from moqvox.transport.aioquic.limits import Limits
+from moqvox.transport.aioquic.link import Link
+from moqvox.transport.aioquic.private import Engine
+from moqvox.transport.aioquic.raw import RawConnection
+from moqvox.transport.interface import Closed
+
+__all__ = ["H3", "Admission"]
+
+logger = logging.getLogger("moqvox.transport.aioquic")
+
+H3: Final = "h3"
+"""ALPN of HTTP/3, which carries WebTransport."""
+
+
+class Admission:
+    """The door of one listener: caps, Retry, version negotiation, the queue of arrivals."""
+
+    def __init__(
+        self, configuration: QuicConfiguration, protocols: Sequence[str], limits: Limits
+    ) -> None:
+        self.protocols = tuple(protocols)
+        self._limits = limits
+        self._configuration = configuration
+        self._tokens = QuicRetryTokenHandler()
+        self._arrived: asyncio.Queue[RawConnection | None] = asyncio.Queue()
+        self._half_open: set[Greeting] = set()
+        self._closed: SessionClosed | None = None
+
+    # The endpoint's questions.
+
+    def on_refused(self, error: OSError) -> None:
+        """Nothing: a peer that went away is found out by its connection."""
+
+    def on_stranger(self, data: bytes, address: Address, endpoint: Endpoint) -> Link | None:
+        """Open a connection for a client's first packet, or answer it, or drop it."""
+        if len(data) < MIN_INITIAL_BYTES or self._closed is not None:
+            return None
+        header = parse_long_header(data)
+        if header is None:
+            return None
+        if header.version not in self._configuration.supported_versions:
+            self._negotiate_version(header, address, endpoint)
+            return None
+        if not header.is_initial or not self._has_room(endpoint):
+            return None
+        now = endpoint.now()
+        if header.token:
+            original = self._original(header, address, now)
+            if original is not None:
+                return self._open(endpoint, address, original, header.destination)
+        if len(self._half_open) >= self._limits.retry_above_half_open:
+            self._ask_to_retry(header, address, endpoint, now)
+            return None
+        return self._open(endpoint, address, header.destination, None)
+
+    def _has_room(self, endpoint: Endpoint) -> bool:
+        limits = self._limits
+        return (
+            len(endpoint) < limits.max_connections and len(self._half_open) < limits.max_half_open
+        )
+
+    def _negotiate_version(self, header: LongHeader, address: Address, endpoint: Endpoint) -> None:
+        if header.version == 0:  # an answer to that would be answered in turn
+            return
+        answer = encode_quic_version_negotiation(
+            source_cid=header.destination,
+            destination_cid=header.source,
+            supported_versions=self._configuration.supported_versions,
+        )
+        endpoint.send(None, answer, address)
+
+    def _ask_to_retry(
+        self, header: LongHeader, address: Address, endpoint: Endpoint, now: float
+    ) -> None:
+        """Make the client prove its address before it costs us anything."""
+        connection_id = os.urandom(CONNECTION_ID_BYTES)
+        token = self._tokens.create_token(
+            address=address,
+            original_destination_connection_id=header.destination,
+            retry_source_connection_id=connection_id,
+            now=now,
+        )
+        answer = encode_quic_retry(
+            version=header.version,
+            source_cid=connection_id,
+            destination_cid=header.source,
+            original_destination_cid=header.destination,
+            retry_token=token,
+        )
+        endpoint.send(None, answer, address)
+
+    def _original(self, header: LongHeader, address: Address, now: float) -> bytes | None:
+        """Check a token; the connection ID of the client's very first packet, or None."""
+        try:
+            return self._tokens.validate_token(
+                address=address, destination_cid=header.destination, token=header.token, now=now
+            )
+        except ValueError:
+            return None
+
+    def _open(
+        self, endpoint: Endpoint, address: Address, original: bytes, retry_id: bytes | None
+    ) -> Link:
+        engine = Engine(
+            self._configuration,
+            self._limits,
+            original_destination_connection_id=original,
+            retry_source_connection_id=retry_id,
+        )
+        link = Link(engine, self._limits, endpoint)
+        endpoint.add(link, retry_id or original, engine.host_cid)
+        greeting = Greeting(self, link, show(address), self._limits.handshake_timeout)
+        link.observer = greeting
+        self._half_open.add(greeting)
+        return link
+
+    # The greetings' answers.
+
+    def admit(self, greeting: "Greeting", connection: RawConnection) -> None:
+        """Queue a connection for `accept`; refuse it when nobody has accepted for long."""
+        self.dismiss(greeting)
+        if self._arrived.qsize() >= self._limits.max_unaccepted:
+            logger.warning("refusing %s: too many wait for accept", connection.remote_address)
+            connection.refuse()
+            return
+        logger.info("accepted %s (%s)", connection.remote_address, connection.protocol)
+        self._arrived.put_nowait(connection)
+
+    def dismiss(self, greeting: "Greeting") -> None:
+        """Count a handshake no longer as half open."""
+        self._half_open.discard(greeting)
+
+    # The listener.
+
+    async def accept(self) -> RawConnection:
+        """Wait for the next connection.
+
+        Raises:
+            SessionClosed: the listener is closed.
+        """
+        while True:
+            connection = await self._arrived.get()
+            if connection is not None:
+                return connection
+            self._arrived.put_nowait(None)  # for whoever waits besides
+            if self._closed is not None:
+                raise self._closed
+
+    def close(self, code: int, reason: str) -> None:
+        """Let nobody in any more, and wake those who wait in `accept`."""
+        if self._closed is None:
+            self._closed = SessionClosed(code, reason)
+            self._arrived.put_nowait(None)
+
+
+class Greeting:
+    """A connection until it is known what it is; observes its link till then."""
+
+    def __init__(self, admission: Admission, link: Link, remote: str, timeout: float) -> None:
+        self._admission = admission
+        self._link = link
+        self._remote = remote
+        self._deadline = asyncio.get_running_loop().call_later(timeout, self._expire)
+
+    def _expire(self) -> None:
+        logger.debug("dropping %s: no handshake in time", self._remote)
+        self.close()
+
+    def close(self, code: int = 0, reason: str = "") -> None:
+        """Break off the handshake; there is no session yet that a code could belong to."""
+        ending = Ending(QuicErrorCode.CONNECTION_REFUSED, is_transport=True, reason=reason)
+        self._link.close(ending, linger=0.0)
+        self._admission.dismiss(self)
+
+    def on_engine_event(self, event: QuicEvent) -> None:
+        """Hand over to what the negotiated protocol calls for."""
+        if isinstance(event, HandshakeCompleted):
+            protocol = event.alpn_protocol or ""
+            connection = RawConnection(self._link, protocol=protocol, is_client=False)
+            self.done(connection)
+
+    def done(self, connection: RawConnection) -> None:
+        """End the greeting: the connection is ready for `accept`."""
+        self._deadline.cancel()
+        self._link.observer = connection
+        self._admission.admit(self, connection)
+
+    def on_writable(self, streams: list[int]) -> None:
+        """Nothing is written yet."""
+
+    def on_discarded(self, streams: list[int]) -> None:
+        """Nothing is known of streams yet."""
+
+    def on_path(self, address: Address) -> None:
+        """Nothing to report to."""
+
+    def on_over(self, closed: Closed) -> None:
+        """Forget a handshake that failed."""
+        self._deadline.cancel()
+        self._admission.dismiss(self)
+        logger.debug("handshake of %s failed: %s", self._remote, closed.reason)

@@ -1,0 +1,283 @@
+"""Dialling: the first address that answers wins."""
+
+import asyncio
+import contextlib
+import errno
+import logging
+import socket
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.events import HandshakeCompleted, QuicEvent
+from aioquic.quic.packet import QuicErrorCode
+
+from moqvox.errors import LocalError
+from moqvox.transport.aioquic.address import Address, show
+from moqvox.transport.aioquic.admission import H3
+from moqvox.transport.aioquic.credentials import Verify
+from moqvox.transport.aioquic.ending import Ending, printable
+from moqvox.transport.aioquic.endpoint import CONNECTION_ID_BYTES, Endpoint
+from moqvox.transport.aioquic.failures import (
+    ConnectFailed,
+    NoAnswer,
+    NoCommonProtocol,
+    PortRefused,
+    explain_alert,
+)
+from moqvox.transport.aioquic.limits import Limits
+from moqvox.transport.aioquic.link import Link
+from moqvox.transport.aioquic.private import Engine
+from moqvox.transport.aioquic.raw import RawConnection
+from moqvox.transport.aioquic.resolve import Target, resolve
+from moqvox.transport.aioquic.sockets import bind, report_errors
+from moqvox.transport.interface import Closed
+
+__all__ = ["connect"]
+
+logger = logging.getLogger("moqvox.transport.aioquic")
+
+NEXT_ADDRESS_DELAY: Final = 0.25
+"""Seconds until the next address is tried besides (RFC 8305, section 5)."""
+
+MAX_ADDRESSES: Final = 8
+UNREACHABLE: Final = frozenset((errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EACCES, errno.EPERM))
+MAX_DATAGRAM_FRAME_BYTES: Final = 65536
+
+
+class Order(msgspec.Struct, frozen=True):
+    """What `connect` was asked for, the same for every address."""
+
+    host: str
+    port: int
+    protocols: tuple[str, ...]
+    webtransport: bool
+    path: str
+    server_name: str
+    verify: Verify
+    idle_timeout: float
+    local: tuple[str, int] | None
+    limits: Limits
+
+    @property
+    def where(self) -> str:
+        """Name the server in messages."""
+        return show((self.host, self.port))
+
+    def configuration(self) -> QuicConfiguration:
+        """Build the engine's configuration."""
+        configuration = QuicConfiguration(
+            is_client=True,
+            alpn_protocols=[H3] if self.webtransport else list(self.protocols),
+            connection_id_length=CONNECTION_ID_BYTES,
+            idle_timeout=self.idle_timeout,
+            max_data=self.limits.connection_window_bytes,
+            max_stream_data=self.limits.stream_window_bytes,
+            max_datagram_frame_size=MAX_DATAGRAM_FRAME_BYTES,
+            server_name=self.server_name,
+        )
+        self.verify.apply(configuration)
+        return configuration
+
+
+async def connect(
+    host: str,
+    port: int,
+    *,
+    protocols: Sequence[str],
+    webtransport: bool,
+    path: str = "/",
+    server_name: str | None = None,
+    verify: Verify | None = None,
+    idle_timeout: float = 30.0,
+    timeout: float = 10.0,
+    local: tuple[str, int] | None = None,
+    limits: Limits | None = None,
+) -> RawConnection:
+    """Dial a server; when its name has several addresses, the first that answers wins.
+
+    Args:
+        host: a name or address.
+        port: UDP.
+        protocols: names of application protocols, the preferred first.
+        webtransport: dial WebTransport at `path`; else raw QUIC by ALPN.
+        path: path and query of the WebTransport request.
+        server_name: the name in the certificate, if it is not `host`.
+        verify: how the certificate is checked; None: by the system's roots.
+        idle_timeout: seconds of silence after which the connection is lost.
+        timeout: seconds until it must be established.
+        local: address and port to send from.
+        limits: bounds; None: the defaults.
+
+    Raises:
+        ConnectFailed: no connection; the subclass and the message say why.
+        LocalError: nothing to offer, or `local` can't be bound.
+    """
+    if not protocols:
+        raise LocalError("no protocol to offer")
+    bare = host.removeprefix("[").removesuffix("]")
+    order = Order(
+        host=bare,
+        port=port,
+        protocols=tuple(protocols),
+        webtransport=webtransport,
+        path=path,
+        server_name=server_name or bare,
+        verify=verify or Verify.system(),
+        idle_timeout=idle_timeout,
+        local=local,
+        limits=limits or Limits(),
+    )
+    try:
+        async with asyncio.timeout(timeout):
+            targets = await resolve(bare, port)
+            return await _race(order, targets[:MAX_ADDRESSES])
+    except TimeoutError as exc:
+        raise NoAnswer(
+            f"{order.where} did not answer on UDP within {timeout:g} s;"
+            " is it running, and does a firewall let UDP through?"
+        ) from exc
+
+
+async def _race(order: Order, targets: Sequence[Target]) -> RawConnection:
+    """Try addresses, each a moment after the one before it, or when that has failed."""
+    winners: list[RawConnection] = []
+    failures: list[ConnectFailed] = []
+    failed = [asyncio.Event() for _ in targets]
+    tasks: list[asyncio.Task[None]] = []
+
+    async def attempt(index: int) -> None:
+        if index:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(NEXT_ADDRESS_DELAY * index):
+                    await failed[index - 1].wait()
+        try:
+            connection = await _dial(order, targets[index])
+        except ConnectFailed as exc:
+            failures.append(exc)
+            failed[index].set()
+            return
+        if winners:
+            connection.close()
+            return
+        winners.append(connection)
+        for number, task in enumerate(tasks):
+            if number != index:
+                task.cancel()
+
+    async with asyncio.TaskGroup() as group:
+        tasks.extend(group.create_task(attempt(index)) for index in range(len(targets)))
+    if winners:
+        return winners[0]
+    raise min(failures, key=_vagueness)
+
+
+def _vagueness(failure: ConnectFailed) -> bool:
+    """Rank what a server said above what the network said about another of its addresses."""
+    return isinstance(failure, PortRefused) or type(failure) is ConnectFailed
+
+
+async def _dial(order: Order, target: Target) -> RawConnection:
+    """Try one address, until it answers or the caller's patience is over."""
+    address: Address = ("::", 0, 0, 0) if target.family == socket.AF_INET6 else ("0.0.0.0", 0)  # noqa: S104  # any interface
+    if order.local is not None:
+        if (":" in order.local[0]) != (target.family == socket.AF_INET6):
+            raise ConnectFailed(f"cannot reach {show(target.address)} from {order.local[0]}")
+        address = order.local
+    try:
+        sock = bind(target.family, address, order.limits.socket_buffer_bytes)
+    except OSError as exc:
+        reason = (exc.strerror or str(exc)).lower()
+        raise ConnectFailed(f"cannot send from {show(address)}: {reason}") from exc
+    report_errors(sock, enabled=True)
+    dialling = Dialling(order, target)
+    endpoint = Endpoint(sock, dialling, closes_with_link=True)
+    try:
+        dialling.start(endpoint)
+        connection = await dialling.answer
+    except BaseException:
+        endpoint.close()
+        raise
+    report_errors(sock, enabled=False)
+    return connection
+
+
+class Dialling:
+    """One attempt until it has an answer. Observes its link, and the endpoint's errors."""
+
+    def __init__(self, order: Order, target: Target) -> None:
+        self._order = order
+        self._target = target
+        self._link: Link | None = None
+        self.answer: asyncio.Future[RawConnection] = asyncio.get_running_loop().create_future()
+
+    def start(self, endpoint: Endpoint) -> None:
+        """Send the first packet."""
+        order = self._order
+        engine = Engine(order.configuration(), order.limits, pins=order.verify.fingerprints)
+        self._link = Link(engine, order.limits, endpoint)
+        self._link.observer = self
+        endpoint.add(self._link, engine.host_cid)
+        engine.connect(self._target.address, endpoint.now())
+        endpoint.touch(self._link)
+
+    def _fail(self, failure: ConnectFailed) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(failure)
+
+    # The endpoint's questions.
+
+    def on_stranger(self, data: bytes, address: Address, endpoint: Endpoint) -> Link | None:
+        """Drop what belongs to no connection."""
+        return None
+
+    def on_refused(self, error: OSError) -> None:
+        """Give up at once when the network says no; later it is one lost packet of many."""
+        where = show(self._target.address)
+        if error.errno == errno.ECONNREFUSED:
+            self._fail(PortRefused(f"nothing listens on UDP {where}"))
+        elif error.errno in UNREACHABLE:
+            reason = (error.strerror or "unreachable").lower()
+            self._fail(ConnectFailed(f"cannot reach {where}: {reason}"))
+
+    # The observer of the link.
+
+    def on_engine_event(self, event: QuicEvent) -> None:
+        """Hand over to the connection once the handshake is complete."""
+        link = self._link
+        if not isinstance(event, HandshakeCompleted) or link is None:
+            return
+        if event.alpn_protocol is None:
+            self._fail(NoCommonProtocol(f"{self._order.where} negotiates no protocol"))
+            return
+        connection = RawConnection(link, protocol=event.alpn_protocol, is_client=True)
+        link.observer = connection
+        if self.answer.done():
+            connection.close()
+        else:
+            self.answer.set_result(connection)
+
+    def on_writable(self, streams: list[int]) -> None:
+        """Nothing is written yet."""
+
+    def on_discarded(self, streams: list[int]) -> None:
+        """Nothing is known of streams yet."""
+
+    def on_path(self, address: Address) -> None:
+        """Nothing to report to."""
+
+    def on_over(self, closed: Closed) -> None:
+        """Explain a handshake that failed."""
+        ending = self._link.engine.ending() if self._link is not None else None
+        if ending is None or ending.lost or not ending.is_transport:
+            reason = closed.reason or "no answer"
+            self._fail(ConnectFailed(f"no connection to {self._order.where}: {reason}"))
+        else:
+            self._fail(explain_alert(self._order.where, ending.code, printable(ending.reason)))
+
+    def close(self, code: int = 0, reason: str = "") -> None:
+        """Give up."""
+        if self._link is not None:
+            ending = Ending(QuicErrorCode.NO_ERROR, is_transport=True, reason="")
+            self._link.close(ending, linger=0.0)

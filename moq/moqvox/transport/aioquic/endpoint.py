@@ -1,0 +1,254 @@
+"""One UDP socket and the connections on it. Serves and dials alike.
+
+Many datagrams are read at each wake-up, each connection is flushed once in a turn of the
+loop, and one timer serves all connections.
+"""
+
+import asyncio
+import errno
+import heapq
+import itertools
+import logging
+import socket
+from collections import deque
+from typing import Final, Protocol
+
+from moqvox.transport.aioquic.address import Address, show
+from moqvox.transport.aioquic.link import Link
+from moqvox.transport.interface import Closed
+
+__all__ = ["CONNECTION_ID_BYTES", "Endpoint", "Stranger"]
+
+logger = logging.getLogger("moqvox.transport.aioquic")
+
+CONNECTION_ID_BYTES: Final = 8
+"""Length of the connection IDs that we issue."""
+
+MAX_DATAGRAMS_PER_TURN: Final = 128
+MAX_UNSENT_DATAGRAMS: Final = 1024
+"""Datagrams kept while the kernel's buffer is full; more are lost, as on the wire."""
+
+LONG_HEADER: Final = 0x80
+TRANSIENT: Final = frozenset(
+    (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR, errno.ENOBUFS, errno.ENOMEM)
+)
+
+
+class Stranger(Protocol):
+    """Decides about datagrams that belong to no connection."""
+
+    def on_stranger(self, data: bytes, address: Address, endpoint: "Endpoint") -> Link | None:
+        """Return a new link for the datagram, or None when it is dropped or answered."""
+
+    def on_refused(self, error: OSError) -> None:
+        """Learn that the network said no: nobody listens there, or there is no way."""
+
+
+class Endpoint:
+    """One socket; owns it, and closes it."""
+
+    def __init__(
+        self, sock: socket.socket, stranger: Stranger, *, closes_with_link: bool = False
+    ) -> None:
+        self._socket = sock
+        self._closes_with_link = closes_with_link
+        self._stranger = stranger
+        self._loop = asyncio.get_running_loop()
+        self._links: dict[bytes, Link] = {}
+        self._alive: set[Link] = set()
+        self._touched: dict[Link, None] = {}
+        self._flush_due = False
+        self._timers: list[tuple[float, int, Link]] = []
+        self._ticket = itertools.count()
+        self._timer: asyncio.TimerHandle | None = None
+        self._unsent: deque[tuple[bytes, Address]] = deque()
+        self._buffer = bytearray(65536)
+        self._view = memoryview(self._buffer)
+        self._is_closed = False
+        self._idle = asyncio.Event()
+        self._running = 0
+        self._address: Address = sock.getsockname()
+        sock.setblocking(False)
+        self._loop.add_reader(sock, self._on_readable)
+
+    @property
+    def address(self) -> Address:
+        """Where it is bound."""
+        return self._address
+
+    def __len__(self) -> int:
+        return len(self._alive)
+
+    def add(self, link: Link, *connection_ids: bytes) -> None:
+        """Take a connection and the IDs that it is known by at first."""
+        self._alive.add(link)
+        self._running += 1
+        for connection_id in connection_ids:
+            self.enrol(connection_id, link)
+
+    def close_links(self, code: int, reason: str) -> None:
+        """Begin to close all connections."""
+        for link in list(self._alive):
+            if link.observer is not None:
+                link.observer.close(code, reason)
+
+    async def wait_links_over(self) -> None:
+        """Wait until every connection is over and its last packets have left."""
+        while self._running:
+            self._idle.clear()
+            await self._idle.wait()
+
+    def close(self) -> None:
+        """Free the port at once; connections that are left are lost. Idempotent."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._loop.remove_reader(self._socket)
+        self._loop.remove_writer(self._socket)
+        if self._timer is not None:
+            self._timer.cancel()
+        for link in list(self._alive):
+            link.abort(Closed(0, "the endpoint was closed", lost=True))
+        self._socket.close()
+
+    # The carrier of the links.
+
+    def now(self) -> float:
+        """Return the loop's time."""
+        return self._loop.time()
+
+    def touch(self, link: Link) -> None:
+        """Flush a link at the end of this turn."""
+        self._touched[link] = None
+        if not self._flush_due:
+            self._flush_due = True
+            self._loop.call_soon(self._flush)
+
+    def schedule(self, link: Link, when: float) -> None:
+        """Wake a link then; an earlier appointment stays, and finds out that it is early."""
+        if link.scheduled_at is not None and link.scheduled_at <= when:
+            return
+        link.scheduled_at = when
+        heapq.heappush(self._timers, (when, next(self._ticket), link))
+        if self._timers[0][2] is link:
+            self._set_timer()
+
+    def enrol(self, connection_id: bytes, link: Link) -> None:
+        """Route an ID to a link."""
+        self._links[connection_id] = link
+        link.connection_ids.add(connection_id)
+
+    def strike(self, connection_id: bytes) -> None:
+        """Route an ID no longer."""
+        link = self._links.pop(connection_id, None)
+        if link is not None:
+            link.connection_ids.discard(connection_id)
+
+    def ended(self, link: Link) -> None:
+        """Count; and free the port of a client whose one connection it was, after this turn."""
+        self._running -= 1
+        self._idle.set()
+        if self._closes_with_link:
+            self._loop.call_soon(self.close)
+
+    def forget(self, link: Link) -> None:
+        """Drop a link with all its IDs."""
+        for connection_id in link.connection_ids:
+            self._links.pop(connection_id, None)
+        link.connection_ids.clear()
+        self._alive.discard(link)
+        self._touched.pop(link, None)
+
+    def local_address(self, link: Link) -> Address:
+        """Return the bound address."""
+        return self._address
+
+    def send(self, link: Link | None, data: bytes, address: Address) -> None:
+        """Send, or keep for when the kernel takes it, or lose it."""
+        if self._unsent:
+            if len(self._unsent) < MAX_UNSENT_DATAGRAMS:
+                self._unsent.append((data, address))
+            return
+        if not self._try_send(data, address):
+            self._unsent.append((data, address))
+            self._loop.add_writer(self._socket, self._on_socket_writable)
+
+    # The loop's calls.
+
+    def _try_send(self, data: bytes, address: Address) -> bool:
+        """Return False when the kernel's buffer is full."""
+        if self._is_closed:
+            return True
+        try:
+            self._socket.sendto(data, address)
+        except OSError as exc:
+            if exc.errno in TRANSIENT:
+                return False
+            self._on_error(exc, address)
+        return True
+
+    def _on_error(self, exc: OSError, address: Address | None) -> None:
+        """Treat an error as a lost packet: QUIC finds out by itself whether a path is dead."""
+        where = show(address) if address is not None else "the peer"
+        logger.debug("udp to %s: %s", where, exc)
+        self._stranger.on_refused(exc)
+
+    def _on_socket_writable(self) -> None:
+        while self._unsent:
+            data, address = self._unsent[0]
+            if not self._try_send(data, address):
+                return
+            self._unsent.popleft()
+        self._loop.remove_writer(self._socket)
+
+    def _on_readable(self) -> None:
+        now = self._loop.time()
+        for _ in range(MAX_DATAGRAMS_PER_TURN):
+            try:
+                size, address = self._socket.recvfrom_into(self._buffer)
+            except OSError as exc:
+                if exc.errno in TRANSIENT:
+                    return
+                self._on_error(exc, None)
+                if self._is_closed:
+                    return
+                continue
+            if size:
+                self._receive(bytes(self._view[:size]), address, now)
+
+    def _receive(self, data: bytes, address: Address, now: float) -> None:
+        if data[0] & LONG_HEADER:
+            length = data[5] if len(data) > 5 else 0  # RFC 8999, section 5.1
+            connection_id = data[6 : 6 + length]
+        else:
+            connection_id = data[1 : 1 + CONNECTION_ID_BYTES]
+        link = self._links.get(connection_id)
+        if link is None:
+            link = self._stranger.on_stranger(data, address, self)
+        if link is not None:
+            link.receive(data, address, now)
+
+    def _flush(self) -> None:
+        self._flush_due = False
+        touched, self._touched = self._touched, {}
+        now = self._loop.time()
+        for link in touched:
+            if link in self._alive:
+                link.flush(now)
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(self._timers[0][0], self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        now = self._loop.time()
+        while self._timers and self._timers[0][0] <= now:
+            when, _, link = heapq.heappop(self._timers)
+            if link.scheduled_at == when:
+                link.scheduled_at = None
+                if link in self._alive:
+                    link.on_timer(now)
+        if self._timers and self._timer is None:
+            self._set_timer()

@@ -1,0 +1,52 @@
+"""Bounds of the engine: what a peer can make us hold, and how long we wait for it."""
+
+import msgspec
+
+from moqvox.transport.send_queue import Marks
+
+__all__ = ["Limits"]
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """Engine limits; the defaults suit voice on the open internet.
+
+    A connection holds at most `connection_window_bytes` that were received and not read,
+    `marks.hard` bytes not sent, and about 3 KiB for each open stream.
+
+    Attributes:
+        stream_window_bytes: received and unread bytes of one stream.
+        connection_window_bytes: received and unread bytes of all streams.
+        max_bidi_streams: streams of each direction that the peer may have open at once;
+            a new one is allowed for each that has ended and was read to its end.
+        max_uni_streams: as above.
+        max_blocked_streams: our own streams that may wait for the peer's permission.
+        max_datagrams: datagrams waiting in each direction; more are dropped.
+        keep_alive: seconds of silence before a ping; None: a third of the idle time-out.
+        linger: seconds that a close may take to deliver what is queued.
+        marks: bounds of the send queue.
+        handshake_timeout: seconds until an unfinished incoming handshake is dropped.
+        max_connections: of one listener, all states.
+        max_half_open: unfinished incoming handshakes; more are dropped unanswered.
+        retry_above_half_open: from here on a new client must prove its address (Retry).
+        max_unaccepted: finished handshakes that wait for `accept`; more are refused.
+        max_path_changes: address changes of one connection that `events` reports before
+            they are read; more are only counted.
+        socket_buffer_bytes: asked of the kernel for each socket, each direction.
+    """
+
+    stream_window_bytes: int = 256 * 1024
+    connection_window_bytes: int = 1024 * 1024
+    max_bidi_streams: int = 128
+    max_uni_streams: int = 1024
+    max_blocked_streams: int = 1024
+    max_datagrams: int = 256
+    keep_alive: float | None = None
+    linger: float = 3.0
+    marks: Marks = Marks()
+    handshake_timeout: float = 10.0
+    max_connections: int = 10_000
+    max_half_open: int = 1000
+    retry_above_half_open: int = 100
+    max_unaccepted: int = 1000
+    max_path_changes: int = 16
+    socket_buffer_bytes: int = 4 * 1024 * 1024

@@ -1,0 +1,368 @@
+"""One QUIC connection on an endpoint: packets in, packets out, timers, the end.
+
+A link knows streams and codes as QUIC numbers them. What they mean is the business of its
+observer: `raw.RawConnection` or `webtransport.WebTransportConnection`.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from aioquic.quic.events import ConnectionIdIssued, ConnectionIdRetired
+from aioquic.quic.packet import QuicErrorCode, QuicFrameType
+
+from moqvox.errors import LocalError
+from moqvox.transport.aioquic.address import Address, host_of
+from moqvox.transport.aioquic.ending import Ending
+from moqvox.transport.aioquic.limits import Limits
+from moqvox.transport.aioquic.neighbours import Carrier, Observer
+from moqvox.transport.aioquic.private import Engine
+from moqvox.transport.interface import Closed, Stats
+from moqvox.transport.send_queue import SendQueue
+
+__all__ = ["Link"]
+
+logger = logging.getLogger("moqvox.transport.aioquic")
+
+MAX_ROUNDS: Final = 8
+"""Bursts of one connection in one turn of the loop; then the others have their turn."""
+
+HASTY_LINGER: Final = 0.25
+"""Seconds that a close for an error may take; it should say why, but not keep resources."""
+
+
+class Link:
+    """One QUIC connection; the endpoint calls it from the loop, never two calls at once."""
+
+    def __init__(self, engine: Engine, limits: Limits, carrier: Carrier) -> None:
+        self.engine = engine
+        self.table = engine.table
+        self.limits = limits
+        self.observer: Observer | None = None
+        self.scheduled_at: float | None = None
+        self.connection_ids: set[bytes] = set()
+        self._carrier = carrier
+        self._queue = SendQueue(limits.marks)
+        self._address: Address | None = None
+        self._closing: Ending | None = None
+        self._farewell: Callable[[], None] | None = None
+        self._report: Closed | None = None
+        self._linger_until = 0.0
+        self._over: Closed | None = None
+        self._last_words: list[tuple[bytes, Address]] = []
+        self._repeats = 0
+        self._active_at = carrier.now()
+        self._sent_bytes = self._received_bytes = 0
+        self._received_packets = self._path_changes = 0
+
+    # Streams.
+
+    def open_stream(self, *, bidirectional: bool, priority: int) -> int:
+        """Open a stream; see the contract."""
+        if self.engine.blocked_streams >= self.limits.max_blocked_streams:
+            raise LocalError(
+                f"{self.engine.blocked_streams} streams wait for the peer's permission already"
+            )
+        stream = self.engine.open_stream(bidirectional=bidirectional, priority=priority)
+        self._queue.open(stream, priority)
+        return stream
+
+    def adopt_stream(self, stream: int) -> None:
+        """Prepare to write to a stream that the peer opened."""
+        self._queue.open(stream, 0)
+
+    def write(self, stream: int, data: bytes, *, fin: bool) -> None:
+        """Queue bytes; see the contract."""
+        if self._queue.push(stream, data, fin=fin):
+            self._carrier.touch(self)
+
+    def writable(self, stream: int) -> bool:
+        """Whether the stream takes more; see the contract."""
+        return self._queue.writable(stream)
+
+    def is_sending(self, stream: int) -> bool:
+        """Whether our side of the stream is open and its end not on its way."""
+        return stream in self._queue
+
+    def set_priority(self, stream: int, priority: int) -> None:
+        """Change the order of sending."""
+        self._queue.set_priority(stream, priority)
+        self.table.set_priority(stream, priority)
+
+    def reset(self, stream: int, code: int) -> None:
+        """Abandon our side; what waits is dropped."""
+        self._queue.drop(stream)
+        self.table.abandon(stream, code)
+        self._carrier.touch(self)
+
+    def drop(self, stream: int) -> None:
+        """Forget what waits for a stream that the engine has reset already."""
+        self._queue.drop(stream)
+
+    def stop(self, stream: int, code: int) -> None:
+        """Ask the peer to stop."""
+        self.table.refuse(stream, code)
+        self._carrier.touch(self)
+
+    def hand_over(self, stream: int, size: int) -> None:
+        """Credit the peer for bytes that were read."""
+        if self.table.hand_over(stream, size):
+            self._carrier.touch(self)
+
+    def release(self, stream: int) -> None:
+        """Let a stream go whose end was read."""
+        if self.table.release(stream):
+            self._carrier.touch(self)
+
+    def send_datagram(self, data: bytes) -> bool:
+        """Queue a datagram if it fits; see the contract."""
+        engine = self.engine
+        if len(data) > engine.max_datagram_payload or self._closing is not None:
+            return False
+        if engine.queued_datagrams >= self.limits.max_datagrams:
+            return False
+        engine.send_datagram_frame(data)
+        self._carrier.touch(self)
+        return True
+
+    # The wire.
+
+    def receive(self, data: bytes, address: Address, now: float) -> None:
+        """Take a datagram."""
+        self._received_bytes += len(data)
+        self._received_packets += 1
+        if self.engine.is_closing:
+            self._repeat_close()
+            return
+        self._active_at = now
+        try:
+            self.engine.receive_datagram(data, address, now)
+        except Exception as exc:  # noqa: BLE001  # whatever a peer's bytes do ends here
+            self._break(exc)
+        self._react(now)
+
+    def on_timer(self, now: float) -> None:
+        """Do what is due."""
+        engine = self.engine
+        due = engine.get_timer()
+        try:
+            if due is not None and now >= due:
+                engine.handle_timer(now)
+        except Exception as exc:  # noqa: BLE001  # an engine's bug must not stop the loop
+            self._break(exc)
+        if self._over is None and now >= self._keep_alive_at():
+            self._active_at = now
+            engine.send_ping(0)
+        self._react(now)
+
+    def flush(self, now: float) -> None:
+        """Send what may be sent, and arrange the next timer."""
+        self._queue.unpark(self.engine.take_unblocked())
+        self._send(now)
+        self._pump()
+        self._settle(now)
+        self._conclude()
+        if self.engine.is_terminated:
+            self._carrier.forget(self)
+            return
+        self._carrier.schedule(self, self._next_timer())
+
+    def _send(self, now: float) -> None:
+        engine = self.engine
+        for _ in range(MAX_ROUNDS):
+            fed = self._feed()
+            if fed or self.table.busy:
+                engine.hasten_ack(now)
+            try:
+                datagrams = engine.datagrams_to_send(now)
+            except Exception as exc:  # noqa: BLE001  # an engine's bug must not stop the loop
+                self._break(exc)
+                datagrams = []
+            for data, address in datagrams:
+                self._sent_bytes += len(data)
+                self._carrier.send(self, data, address)
+            if engine.is_closing:
+                self._last_words = datagrams
+            if not datagrams or not self._queue.is_ready:
+                break
+        else:
+            self._carrier.touch(self)
+        self._relieve()
+
+    def _feed(self) -> bool:
+        room = self.engine.room()
+        if room <= 0 or not self._queue.is_ready:
+            return False
+        chunks = self._queue.take(room, self.table.allowance)
+        for chunk in chunks:
+            self.table.feed(chunk.stream, chunk.data, fin=chunk.fin)
+        return bool(chunks)
+
+    def _relieve(self) -> None:
+        relieved = self._queue.relieved()
+        if relieved and self.observer is not None:
+            self.observer.on_writable(relieved)
+
+    def _react(self, now: float) -> None:
+        """Tell the observer, and send what that calls for at the end of the turn."""
+        self._pump()
+        self._follow_path()
+        self._conclude()
+        self._carrier.touch(self)
+
+    def _pump(self) -> None:
+        engine = self.engine
+        event = engine.next_event()
+        while event is not None:
+            if isinstance(event, ConnectionIdIssued):
+                self._carrier.enrol(event.connection_id, self)
+            elif isinstance(event, ConnectionIdRetired):
+                self._carrier.strike(event.connection_id)
+            elif self.observer is not None and self._over is None:
+                self.observer.on_engine_event(event)
+            event = engine.next_event()
+        discarded = self.table.take_discarded()
+        if discarded and self.observer is not None:
+            self.observer.on_discarded(discarded)
+
+    def _follow_path(self) -> None:
+        address, is_validated = self.engine.peer
+        if address is None or address == self._address or not is_validated:
+            return
+        before, self._address = self._address, address
+        if before is not None:
+            self._path_changes += 1
+            self.engine.restart_path(same_host=host_of(before) == host_of(address))
+            if self.observer is not None:
+                self.observer.on_path(address)
+
+    def _keep_alive_at(self) -> float:
+        interval = self.limits.keep_alive
+        if interval is None:
+            interval = self.engine.idle_timeout / 3
+        return self._active_at + interval
+
+    def _next_timer(self) -> float:
+        due = self.engine.get_timer()
+        times = [due] if due is not None else []
+        if self._over is None:
+            times.append(self._keep_alive_at())
+            if self._closing is not None:
+                times.append(self._linger_until)
+        return min(times)
+
+    # The end.
+
+    def close(
+        self,
+        ending: Ending,
+        *,
+        linger: float | None = None,
+        report: Closed | None = None,
+        farewell: Callable[[], None] | None = None,
+    ) -> None:
+        """Close once what is queued has arrived, or the time for that is over. Idempotent.
+
+        Args:
+            ending: what the peer is told in CONNECTION_CLOSE.
+            linger: seconds that this may take; None: as the limits say.
+            report: what the observer is told; None: the same as the peer.
+            farewell: called before CONNECTION_CLOSE; may write once more.
+        """
+        if self._closing is not None or self._over is not None:
+            return
+        if linger is None:
+            linger = self.limits.linger if ending.code == 0 else HASTY_LINGER
+        self._closing = ending
+        self._report = report
+        self._farewell = farewell
+        self._linger_until = self._carrier.now() + linger
+        self._carrier.touch(self)
+
+    def abort(self, closed: Closed) -> None:
+        """End without a word: the endpoint is gone, or nobody answered."""
+        self._finish(closed)
+        self._carrier.forget(self)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the observer was told of the end."""
+        return self._over is not None
+
+    def _settle(self, now: float) -> None:
+        """Send our CONNECTION_CLOSE when the time has come."""
+        ending = self._closing
+        if ending is None or self.engine.is_closing or self._over is not None:
+            return
+        if now < self._linger_until and (self._queue.waiting_bytes or not self.engine.is_settled):
+            return
+        if self._farewell is not None:
+            farewell, self._farewell = self._farewell, None
+            farewell()
+            self._linger_until = now + HASTY_LINGER
+        else:
+            frame_type = QuicFrameType.PADDING if ending.is_transport else None
+            self.engine.close(ending.code, frame_type, ending.reason)
+        self._send(now)
+
+    def _conclude(self) -> None:
+        """Tell the observer as soon as the end is certain, not when its timers are over."""
+        ending = self.engine.ending()
+        if ending is None or self._over is not None or not self.engine.is_closing:
+            return
+        if self._closing is not None and not ending.remote:
+            self._finish(self._report or self._closing.closed())
+        else:
+            self._finish(ending.closed())
+
+    def _finish(self, closed: Closed) -> None:
+        if self._over is None:
+            self._over = closed
+            if self.observer is not None:
+                self.observer.on_over(closed)
+            self._carrier.ended(self)
+
+    def _break(self, exc: Exception) -> None:
+        logger.warning("closing a connection that the engine can't go on with: %r", exc)
+        self.engine.close(QuicErrorCode.INTERNAL_ERROR, QuicFrameType.PADDING, "internal error")
+        self._carrier.touch(self)
+
+    def _repeat_close(self) -> None:
+        """Answer late packets with our last words, ever more rarely (RFC 9000, 10.2.1)."""
+        self._repeats += 1
+        if self._repeats & (self._repeats - 1) == 0:
+            for data, address in self._last_words:
+                self._carrier.send(self, data, address)
+
+    # For people.
+
+    @property
+    def peer(self) -> Address | None:
+        """The peer's address now; None before the first packet."""
+        return self.engine.peer[0]
+
+    @property
+    def local(self) -> Address:
+        """Our address."""
+        return self._carrier.local_address(self)
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether `close` was called."""
+        return self._closing is not None
+
+    def stats(self) -> Stats:
+        """Take the counters."""
+        recovery = self.engine.recovery
+        return Stats(
+            rtt=recovery.rtt,
+            congestion_window_bytes=recovery.congestion_window,
+            unsent_bytes=self._queue.waiting_bytes + self.engine.unsent_bytes,
+            unacked_bytes=recovery.bytes_in_flight,
+            sent_bytes=self._sent_bytes,
+            received_bytes=self._received_bytes,
+            sent_packets=self.engine.next_packet_number,
+            received_packets=self._received_packets,
+            lost_packets=recovery.lost_packets,
+            path_changes=self._path_changes,
+        )

@@ -1,0 +1,66 @@
+"""The two neighbours of a link: the endpoint below that carries it, the observer above."""
+
+from typing import TYPE_CHECKING, Protocol
+
+from aioquic.quic.events import QuicEvent
+
+from moqvox.transport.aioquic.address import Address
+from moqvox.transport.interface import Closed
+
+if TYPE_CHECKING:
+    from moqvox.transport.aioquic.link import Link
+
+__all__ = ["Carrier", "Observer"]
+
+
+class Observer(Protocol):
+    """What a link tells about its connection."""
+
+    def on_engine_event(self, event: QuicEvent) -> None:
+        """Take one of the engine's events, in order."""
+
+    def on_writable(self, streams: list[int]) -> None:
+        """Learn which streams fell below their low-water mark."""
+
+    def on_discarded(self, streams: list[int]) -> None:
+        """Learn which streams ended in every respect, so that their IDs may be forgotten."""
+
+    def on_path(self, address: Address) -> None:
+        """Learn of a validated change of the peer's address."""
+
+    def on_over(self, closed: Closed) -> None:
+        """Learn of the end; nothing comes after it."""
+
+    def close(self, code: int = 0, reason: str = "") -> None:
+        """Close: whoever owns the endpoint wants to go."""
+
+
+class Carrier(Protocol):
+    """What a link needs of its endpoint."""
+
+    def now(self) -> float:
+        """Return the loop's time."""
+
+    def touch(self, link: "Link") -> None:
+        """Flush the link once, at the end of this turn of the loop."""
+
+    def schedule(self, link: "Link", when: float) -> None:
+        """Call the link's `on_timer` then, or earlier."""
+
+    def send(self, link: "Link", data: bytes, address: Address) -> None:
+        """Put a datagram on the wire, or lose it."""
+
+    def enrol(self, connection_id: bytes, link: "Link") -> None:
+        """Route packets with this ID to the link."""
+
+    def strike(self, connection_id: bytes) -> None:
+        """Route them there no longer."""
+
+    def ended(self, link: "Link") -> None:
+        """Learn that a connection is over; its last packets have left."""
+
+    def forget(self, link: "Link") -> None:
+        """Drop a link that is over in every respect."""
+
+    def local_address(self, link: "Link") -> Address:
+        """Return the address that the link sends from."""

@@ -1,0 +1,400 @@
+"""Every touch of aioquic's private parts (aioquic 1.7). Each has a white-box test.
+
+`Engine` is `QuicConnection` with these changes:
+
+- the cost of a packet does not grow with idle streams, and priorities rule among the
+  others (`streams`);
+- flow control is raised by what the application has read, not by what has arrived;
+- a finished stream stays until its end was read, so its successor is allowed only then;
+- RTT variance as in RFC 9002, section 5.3, and a fresh estimate after a path change;
+- ACKs of packets never sent close the connection (RFC 9000, section 13.1);
+- a server certificate may be pinned, checked before any application key is installed.
+"""
+
+import math
+from collections.abc import Iterable
+from typing import Final, cast
+
+from aioquic import tls
+from aioquic._buffer import Buffer
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.congestion.base import create_congestion_control
+from aioquic.quic.connection import (
+    END_STATES,
+    QuicConnection,
+    QuicConnectionAdapter,
+    QuicConnectionError,
+    QuicConnectionState,
+    QuicReceiveContext,
+)
+from aioquic.quic.events import StreamDataReceived
+from aioquic.quic.packet import QuicErrorCode, QuicFrameType, QuicStreamFrame
+from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilder, QuicSentPacket
+from aioquic.quic.rangeset import RangeSet
+from aioquic.quic.recovery import QuicPacketRecovery, QuicPacketSpace
+from aioquic.quic.stream import QuicStream, QuicStreamReceiver, QuicStreamSender
+
+from moqvox.transport.aioquic.address import Address
+from moqvox.transport.aioquic.credentials import check_pin
+from moqvox.transport.aioquic.ending import Ending
+from moqvox.transport.aioquic.limits import Limits
+from moqvox.transport.aioquic.streams import CREDIT_STEPS, BusyStreams, HeldStream, StreamTable
+
+__all__ = ["Engine"]
+
+MAX_GAPS: Final = 512
+"""Missing pieces within one stream; an honest window of 256 KiB has at most 220."""
+
+BURST_BYTES: Final = 16 * 1200
+"""Most that waits inside the engine, where a more urgent stream can't overtake it."""
+
+SLACK_BYTES: Final = 2 * 1200
+"""What waits there although the congestion window is full, so that an ACK finds work."""
+
+PACKET_OVERHEAD_BYTES: Final = 3 + 16 + 3
+"""Short header without connection ID, AEAD tag, frame type and length (RFC 9221)."""
+
+ONE_RTT: Final = tls.Epoch.ONE_RTT
+
+
+class EngineLog(QuicConnectionAdapter):
+    """Keep what a peer can provoke at DEBUG; it would flood the log."""
+
+    def info(self, msg: object, *args: object, **_: object) -> None:
+        """Log at DEBUG."""
+        self.debug(msg, *args)
+
+    warning = error = info
+
+
+class Receiver(QuicStreamReceiver):
+    """A receiving half with a bound on gaps, and thereby on the ranges that it keeps."""
+
+    def handle_frame(self, frame: QuicStreamFrame) -> StreamDataReceived | None:
+        """Take a frame; too many gaps are the peer's attack, not the network's loss."""
+        if len(self._ranges) > MAX_GAPS:
+            raise QuicConnectionError(
+                QuicErrorCode.INTERNAL_ERROR, QuicFrameType.STREAM_BASE, "too many gaps in a stream"
+            )
+        return super().handle_frame(frame)
+
+
+class Sender(QuicStreamSender):
+    """A sending half that tells the table when it has something to do again."""
+
+    table: StreamTable
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Bytes never sent yet; those lost and due again don't count."""
+        return self._buffer_stop - self.highest_offset
+
+    @property
+    def end_offset(self) -> int:
+        """Bytes written so far."""
+        return self._buffer_stop
+
+    @property
+    def takes_bytes(self) -> bool:
+        """Whether neither the end nor a reset was queued."""
+        return self._buffer_fin is None and self._reset_error_code is None
+
+    def on_data_delivery(
+        self, delivery: QuicDeliveryState, start: int, stop: int, fin: bool
+    ) -> None:
+        """Note a fate; a loss, and the last ACK, need the engine's attention."""
+        super().on_data_delivery(delivery, start, stop, fin)
+        if self.is_finished or not self.buffer_is_empty:
+            self.table.wake(self._stream_id)
+
+    def on_reset_delivery(self, delivery: QuicDeliveryState) -> None:
+        """Note a fate; either one needs the engine's attention."""
+        super().on_reset_delivery(delivery)
+        self.table.wake(self._stream_id)
+
+    def reset(self, error_code: int) -> None:
+        """Abandon; what was never sent is no longer on the engine's books."""
+        if self._reset_error_code is None and not self.is_finished:
+            self.table.fed_bytes -= self.unsent_bytes
+        super().reset(error_code)
+
+
+class Recovery(QuicPacketRecovery):
+    """Loss recovery with the RTT variance of RFC 9002, and a count of losses."""
+
+    engine: "Engine"
+    lost_packets = 0
+
+    def on_ack_received(
+        self, *, ack_rangeset: RangeSet, ack_delay: float, now: float, space: QuicPacketSpace
+    ) -> None:
+        """Take an ACK; upstream measures the variance against the minimum, not the mean."""
+        if ack_rangeset.bounds().stop > self.engine.next_packet_number:
+            raise QuicConnectionError(
+                QuicErrorCode.PROTOCOL_VIOLATION, QuicFrameType.ACK, "ACK of a packet never sent"
+            )
+        had_rtt = self._rtt_initialized
+        before = self._rtt_smoothed, self._rtt_variance
+        super().on_ack_received(
+            ack_rangeset=ack_rangeset, ack_delay=ack_delay, now=now, space=space
+        )
+        if had_rtt and before != (self._rtt_smoothed, self._rtt_variance):
+            smoothed, variance = before
+            self._rtt_variance = 0.75 * variance + 0.25 * abs(smoothed - self._rtt_latest)
+
+    def restart(self, congestion_control: str | None, max_datagram_size: int) -> None:
+        """Forget a path that is no longer used (RFC 9000, section 9.4).
+
+        Without `congestion_control` the window stays, as is allowed when only the port changed.
+        """
+        self._rtt_initialized = False
+        self._rtt_min = math.inf
+        self._pto_count = 0
+        if congestion_control is not None:
+            fresh = create_congestion_control(
+                congestion_control, max_datagram_size=max_datagram_size
+            )
+            fresh.bytes_in_flight = self._cc.bytes_in_flight
+            self._cc = fresh
+
+    @property
+    def rtt(self) -> float:
+        """Smoothed round trip; 0.0 while unknown."""
+        return self._rtt_smoothed if self._rtt_initialized else 0.0
+
+    def _on_packets_lost(
+        self,
+        *,
+        congestion_event: bool = True,
+        now: float,
+        packets: Iterable[QuicSentPacket],
+        persistent_congestion: bool = False,
+        space: QuicPacketSpace,
+    ) -> None:
+        packets = list(packets)
+        self.lost_packets += len(packets)
+        super()._on_packets_lost(
+            congestion_event=congestion_event,
+            now=now,
+            packets=packets,
+            persistent_congestion=persistent_congestion,
+            space=space,
+        )
+
+
+class Engine(QuicConnection):
+    """One QUIC connection without I/O; the module says what differs from upstream."""
+
+    def __init__(
+        self,
+        configuration: QuicConfiguration,
+        limits: Limits,
+        *,
+        original_destination_connection_id: bytes | None = None,
+        retry_source_connection_id: bytes | None = None,
+        pins: frozenset[bytes] = frozenset(),
+    ) -> None:
+        self.table = StreamTable(self._adopt, self._raise_max_data, limits)
+        super().__init__(
+            configuration=configuration,
+            original_destination_connection_id=original_destination_connection_id,
+            retry_source_connection_id=retry_source_connection_id,
+        )
+        self._pins = pins
+        self._unblocked: set[int] = set()
+        self._streams = self.table  # type: ignore[assignment]  # holds subclasses only
+        self._logger = EngineLog(self._logger.logger, self._logger.extra)
+        for limit, count in (
+            (self._local_max_streams_bidi, limits.max_bidi_streams),
+            (self._local_max_streams_uni, limits.max_uni_streams),
+        ):
+            limit.value = limit.sent = count
+        self.recovery = self._loss = Recovery(
+            congestion_control_algorithm=configuration.congestion_control_algorithm,
+            initial_rtt=configuration.initial_rtt,
+            max_datagram_size=self._max_datagram_size,
+            peer_completed_address_validation=not self._is_client,
+            quic_logger=self._quic_logger,
+            send_probe=self._send_probe,
+            logger=self._logger,
+        )
+        self.recovery.engine = self
+
+    # What the link asks.
+
+    @property
+    def next_packet_number(self) -> int:
+        """One more than the highest packet number sent."""
+        return self._packet_number
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Stream bytes in the engine that never left."""
+        return self.table.fed_bytes - self._remote_max_data_used
+
+    @property
+    def blocked_streams(self) -> int:
+        """Our own streams that wait for the peer's permission."""
+        return len(self._streams_blocked_bidi) + len(self._streams_blocked_uni)
+
+    @property
+    def peer(self) -> tuple[Address | None, bool]:
+        """The peer's address now, and whether it is validated; None before any packet."""
+        if not self._network_paths:
+            return None, False
+        active = self._network_paths[0]
+        return active.addr, active.is_validated
+
+    @property
+    def idle_timeout(self) -> float:
+        """Negotiated idle time-out in seconds."""
+        return self._idle_timeout()
+
+    @property
+    def queued_datagrams(self) -> int:
+        """DATAGRAM frames that wait."""
+        return len(self._datagrams_pending)
+
+    @property
+    def max_datagram_payload(self) -> int:
+        """Largest DATAGRAM payload that fits a packet and the peer's limit; 0: unsupported."""
+        if not self._remote_max_datagram_frame_size:
+            return 0
+        packet = self._max_datagram_size - PACKET_OVERHEAD_BYTES - len(self._peer_cid.cid)
+        return max(0, min(packet, self._remote_max_datagram_frame_size - 3))
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether everything given to the engine has arrived."""
+        return not (self.recovery.bytes_in_flight or self.unsent_bytes or self._streams_queue)
+
+    def ending(self) -> Ending | None:
+        """Say how the connection ends, as soon as that is certain."""
+        event = self._close_event
+        if event is None:
+            return None
+        remote = self._state is QuicConnectionState.DRAINING
+        lost = self._state is QuicConnectionState.TERMINATED
+        is_transport = event.frame_type is not None
+        return Ending(event.error_code, is_transport, event.reason_phrase, remote, lost)
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether nothing but a repeated close may be sent any more."""
+        return self._state in END_STATES
+
+    @property
+    def is_terminated(self) -> bool:
+        """Whether the connection may be forgotten."""
+        return self._state is QuicConnectionState.TERMINATED
+
+    def room(self) -> int:
+        """Stream bytes that are worth giving to the engine now."""
+        recovery = self.recovery
+        window = max(0, recovery.congestion_window - recovery.bytes_in_flight) + SLACK_BYTES
+        credit = self._remote_max_data - self._remote_max_data_used
+        return min(window, BURST_BYTES, credit) - self.unsent_bytes
+
+    def open_stream(self, *, bidirectional: bool, priority: int) -> int:
+        """Make a stream of ours known to the engine, in the order of its ID."""
+        stream_id = self.get_next_available_stream_id(is_unidirectional=not bidirectional)
+        self._get_or_create_stream_for_send(stream_id)
+        self.table[stream_id].priority = priority
+        return stream_id
+
+    def _raise_max_data(self, limit: int) -> bool:
+        """Allow the peer this many bytes in all; False while the step is too small."""
+        limits = self._local_max_data
+        if (limit - limits.value) * CREDIT_STEPS < self._configuration.max_data:
+            return False
+        limits.value = limit
+        return True
+
+    def hasten_ack(self, now: float) -> None:
+        """Let an ACK that is due soon travel with data that leaves now."""
+        space = self._spaces.get(ONE_RTT)
+        if space is not None and space.ack_at is not None and space.ack_at > now:
+            space.ack_at = now
+
+    def restart_path(self, *, same_host: bool) -> None:
+        """Forget what was measured on the old path."""
+        algorithm = None if same_host else self._configuration.congestion_control_algorithm
+        self.recovery.restart(algorithm, self._max_datagram_size)
+
+    def take_unblocked(self) -> set[int]:
+        """Take our streams whose limits the peer raised since the last call."""
+        unblocked, self._unblocked = self._unblocked, set()
+        return unblocked
+
+    # What upstream calls.
+
+    def _adopt(self, stream: QuicStream) -> HeldStream:
+        """Exchange the parts of a stream that upstream just made and goes on using."""
+        readable, writable = not stream.receiver.is_finished, not stream.sender.is_finished
+        stream_id = stream.stream_id
+        stream.receiver = Receiver(stream_id=stream_id, readable=readable)
+        stream.sender = sender = Sender(stream_id=stream_id, writable=writable)
+        sender.table = self.table
+        stream.__class__ = HeldStream  # upstream holds this object
+        held = cast("HeldStream", stream)  # the line above made it one
+        held.priority = held.handed_bytes = 0
+        held.is_released = not readable
+        return held
+
+    @property  # type: ignore[override]  # narrower than upstream's, which uses it as a list
+    def _streams_queue(self) -> BusyStreams:
+        return self.table.busy.in_order()
+
+    @_streams_queue.setter  # type: ignore[override]  # as above
+    def _streams_queue(self, streams: Iterable[HeldStream]) -> None:
+        self.table.busy = BusyStreams(streams)
+
+    def _write_connection_limits(self, builder: QuicPacketBuilder, space: QuicPacketSpace) -> None:
+        """Write limits, hiding what makes upstream double MAX_DATA by itself."""
+        used, self._local_max_data.used = self._local_max_data.used, 0
+        try:
+            super()._write_connection_limits(builder, space)
+        finally:
+            self._local_max_data.used = used
+
+    def _write_stream_limits(
+        self, builder: QuicPacketBuilder, space: QuicPacketSpace, stream: QuicStream
+    ) -> None:
+        """Write a limit, hiding what makes upstream double MAX_STREAM_DATA by itself."""
+        received, stream.receiver.highest_offset = stream.receiver.highest_offset, 0
+        try:
+            super()._write_stream_limits(builder, space, stream)
+        finally:
+            stream.receiver.highest_offset = received
+        self.table.settle(stream)
+
+    def _on_max_stream_data_delivery(self, delivery: QuicDeliveryState, stream: QuicStream) -> None:
+        super()._on_max_stream_data_delivery(delivery, stream)
+        if delivery != QuicDeliveryState.ACKED:
+            self.table.owe(stream)
+
+    def _handle_max_stream_data_frame(
+        self, context: QuicReceiveContext, frame_type: int, buf: Buffer
+    ) -> None:
+        start = buf.tell()
+        stream_id = buf.pull_uint_var()
+        buf.seek(start)
+        super()._handle_max_stream_data_frame(context, frame_type, buf)
+        self._unblocked.add(stream_id)
+
+    def _unblock_streams(self, is_unidirectional: bool) -> None:
+        blocked = self._streams_blocked_uni if is_unidirectional else self._streams_blocked_bidi
+        before = [stream.stream_id for stream in blocked if stream.stream_id is not None]
+        super()._unblock_streams(is_unidirectional)
+        self._unblocked.update(before[: len(before) - len(blocked)])
+
+    def _update_traffic_key(
+        self,
+        direction: tls.Direction,
+        epoch: tls.Epoch,
+        cipher_suite: tls.CipherSuite,
+        secret: bytes,
+    ) -> None:
+        if self._pins and epoch is ONE_RTT:
+            check_pin(self.tls._peer_certificate, self._pins)  # noqa: SLF001  # no public way
+        super()._update_traffic_key(direction, epoch, cipher_suite, secret)

@@ -1,0 +1,218 @@
+"""The engine's stream tables: idle streams cost nothing per packet, urgent ones go first.
+
+Upstream visits every open stream for every packet. Here it sees only the streams that have
+something to do, in the order in which they should be served.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Final
+
+from aioquic.quic.stream import QuicStream
+
+from moqvox.transport.aioquic.limits import Limits
+
+if TYPE_CHECKING:
+    from moqvox.transport.aioquic.private import Sender
+
+__all__ = ["CREDIT_STEPS", "BusyStreams", "HeldStream", "StreamTable"]
+
+CREDIT_STEPS: Final = 4
+"""Credit goes out once a quarter of a window was read: one frame for many reads."""
+
+
+class HeldStream(QuicStream):
+    """A stream that is kept until the application has read its end.
+
+    Attributes:
+        priority: lower values are served first.
+        handed_bytes: how much of it the application has read.
+        is_released: the application has read its end, or there is nothing to read.
+    """
+
+    priority: int
+    handed_bytes: int
+    is_released: bool
+    sender: "Sender"  # type: ignore[mutable-override]  # set once, when it is adopted
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the engine may discard it."""
+        return self.is_released and self.receiver.is_finished and self.sender.is_finished
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether the engine has anything to do for it."""
+        sender = self.sender
+        return (
+            (not sender.buffer_is_empty and not self.is_blocked)
+            or sender.reset_pending
+            or self.receiver.stop_pending
+            or self.is_finished
+        )
+
+
+def _priority(stream: HeldStream) -> int:
+    return stream.priority
+
+
+class BusyStreams(list[HeldStream]):
+    """The streams worth a look when a packet is written, urgent ones first.
+
+    Among equals the order of arrival rules, and upstream moves those it served to the end.
+    """
+
+    def __init__(self, streams: Iterable[HeldStream] = ()) -> None:
+        super().__init__(stream for stream in streams if stream.is_busy)
+        self.members = {stream.stream_id for stream in self}
+        self.is_sorted = False
+
+    def append(self, stream: HeldStream) -> None:
+        """Add it, once."""
+        if stream.stream_id not in self.members:
+            self.members.add(stream.stream_id)
+            super().append(stream)
+            self.is_sorted = False
+
+    def extend(self, streams: Iterable[HeldStream]) -> None:
+        """Add those that have more to do."""
+        for stream in streams:
+            if stream.is_busy:
+                self.append(stream)
+
+    def in_order(self) -> "BusyStreams":
+        """Sort if needed; returns itself."""
+        if not self.is_sorted:
+            if len(self) > 1:
+                self.sort(key=_priority)
+            self.is_sorted = True
+        return self
+
+
+class StreamTable(dict[int, HeldStream]):
+    """The engine's streams by ID, and the books on their bytes.
+
+    Attributes:
+        busy: the streams with something to do.
+        due: those with a limit to announce; all that upstream sees of `values`.
+        discarded: streams that ended in every respect since `take_discarded`.
+        fed_bytes: bytes given to the engine, without those that a reset made pointless.
+    """
+
+    def __init__(
+        self,
+        adopt: Callable[[QuicStream], HeldStream],
+        raise_max_data: Callable[[int], bool],
+        limits: Limits,
+    ) -> None:
+        super().__init__()
+        self.busy = BusyStreams()
+        self.due: dict[int, HeldStream] = {}
+        self.discarded: list[int] = []
+        self.fed_bytes = 0
+        self._adopt = adopt
+        self._raise_max_data = raise_max_data
+        self._handed_bytes = 0
+        self._limits = limits
+
+    def __setitem__(self, stream_id: int, stream: QuicStream) -> None:
+        """Take over a stream that upstream just made, before it is used."""
+        super().__setitem__(stream_id, self._adopt(stream))
+
+    def pop(self, stream_id: int) -> HeldStream:  # type: ignore[override]  # the one use of it
+        """Discard a finished stream."""
+        self.due.pop(stream_id, None)
+        self.discarded.append(stream_id)
+        return super().pop(stream_id)
+
+    def values(self) -> list[HeldStream]:  # type: ignore[override]  # upstream only iterates
+        """List the streams that may have a MAX_STREAM_DATA to send."""
+        return list(self.due.values())
+
+    def owe(self, stream: QuicStream) -> None:
+        """Announce a stream's limit with the next packet."""
+        stream_id = stream.stream_id
+        if stream_id is not None and stream_id in self:
+            self.due[stream_id] = self[stream_id]
+
+    def settle(self, stream: QuicStream) -> None:
+        """Note that a stream's limit went out."""
+        if stream.stream_id is not None:
+            self.due.pop(stream.stream_id, None)
+
+    def take_discarded(self) -> list[int]:
+        """Take the streams that ended in every respect since the last call."""
+        discarded, self.discarded = self.discarded, []
+        return discarded
+
+    def wake(self, stream_id: int | None) -> None:
+        """Look at a stream when the next packet is written, if it has anything to do."""
+        stream = self.get(stream_id) if stream_id is not None else None
+        if stream is not None and stream.is_busy:
+            self.busy.append(stream)
+
+    def allowance(self, stream_id: int) -> int:
+        """Count the bytes that the peer's limits let a stream send; -1: not even its end."""
+        stream = self.get(stream_id)
+        if stream is None or stream.is_blocked:
+            return -1
+        return stream.max_stream_data_remote - stream.sender.end_offset
+
+    def feed(self, stream_id: int, data: bytes, *, fin: bool) -> None:
+        """Give bytes to the engine; dropped when the sending side has ended."""
+        stream = self.get(stream_id)
+        if stream is not None and stream.sender.takes_bytes:
+            stream.sender.write(data, end_stream=fin)
+            self.fed_bytes += len(data)
+            self.wake(stream_id)
+
+    def set_priority(self, stream_id: int, priority: int) -> None:
+        """Change the place of what the engine already has."""
+        stream = self.get(stream_id)
+        if stream is not None:
+            stream.priority = priority
+            self.busy.is_sorted = False
+
+    def abandon(self, stream_id: int, code: int) -> None:
+        """Reset our sending side, if it is still open."""
+        stream = self.get(stream_id)
+        if stream is not None:
+            stream.sender.reset(code)
+            self.wake(stream_id)
+
+    def refuse(self, stream_id: int, code: int) -> None:
+        """Send STOP_SENDING, if the peer's side is still open."""
+        stream = self.get(stream_id)
+        if stream is not None and not stream.receiver.is_finished:
+            stream.receiver.stop(code)
+            self.wake(stream_id)
+
+    def hand_over(self, stream_id: int, size: int) -> bool:
+        """Note that the application has read bytes; whether new credit should go out."""
+        self._handed_bytes += size
+        grown = self._raise_max_data(self._handed_bytes + self._limits.connection_window_bytes)
+        stream = self.get(stream_id)
+        if stream is None:
+            return grown
+        stream.handed_bytes += size
+        window = self._limits.stream_window_bytes
+        limit = stream.handed_bytes + window
+        growth = limit - stream.max_stream_data_local
+        if growth * CREDIT_STEPS >= window and not stream.receiver.is_finished:
+            stream.max_stream_data_local = limit
+            self.owe(stream)
+            grown = True
+        return grown
+
+    def release(self, stream_id: int) -> bool:
+        """Note that the end of a stream was read; whether there is something to send.
+
+        Bytes that a reset swallowed are credited to the connection.
+        """
+        stream = self.get(stream_id)
+        if stream is None or stream.is_released:
+            return False
+        swallowed = stream.receiver.highest_offset - stream.handed_bytes
+        grown = swallowed > 0 and self.hand_over(stream_id, swallowed)
+        stream.is_released = True
+        self.wake(stream_id)
+        return grown or stream.is_finished
