@@ -102,9 +102,12 @@ def expired(arrived: float | None, newest: float | None, max_age_ms: int) -> boo
     Args:
         arrived: when the group's first frame came; None = not yet, so it is not old.
         newest: when the newest group's first frame came; None = there is no newer one.
-        max_age_ms: what the subscriber allows.
+        max_age_ms: what the subscriber allows. Ages count in whole milliseconds, so that
+            groups out of one batch of packets do not oust each other at 0.
     """
-    return arrived is not None and newest is not None and newest - arrived > max_age_ms / 1000
+    return (
+        arrived is not None and newest is not None and newest - arrived >= (max_age_ms + 1) / 1000
+    )
 
 
 def history(

@@ -1,0 +1,68 @@
+"""Run coroutines in tests, on a clock that jumps.
+
+`run(main())` runs on a loop whose time stands still while anything is ready to run and jumps
+to the next timer when all tasks wait: minutes pass in no time, and the order of events is the
+same each time. `loop.time()`, `asyncio.sleep`, `asyncio.timeout` and `loop.call_later` all
+follow it; the wall clock does not exist.
+"""
+
+import asyncio
+import selectors
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+__all__ = ["Deadlock", "VirtualLoop", "run", "settle"]
+
+T = TypeVar("T")
+
+THREAD_PATIENCE = 5.0
+"""Real seconds to wait for a thread (run_in_executor) before calling it a deadlock."""
+
+
+class Deadlock(Exception):
+    """Every task waits for another one, and no timer is set."""
+
+
+class _JumpingSelector(selectors.DefaultSelector):
+    """Lets time jump instead of waiting; sockets are served only when they are ready at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        ready = super().select(0)
+        if ready or timeout == 0:
+            return ready
+        if timeout is None:
+            ready = super().select(THREAD_PATIENCE)
+            if not ready:
+                raise Deadlock("all tasks wait and no timer is set")
+            return ready
+        self.now += max(timeout, 0.0)
+        return []
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """An event loop on virtual time, which starts at 0."""
+
+    def __init__(self) -> None:
+        self._jumping = _JumpingSelector()
+        super().__init__(self._jumping)
+        self._clock_resolution = 1e-9
+
+    def time(self) -> float:
+        return self._jumping.now
+
+
+def run(main: Coroutine[Any, Any, T], *, virtual: bool = True) -> T:
+    """Run a coroutine to its end; on the real clock unless `virtual`."""
+    factory = VirtualLoop if virtual else None
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(main)
+
+
+async def settle(turns: int = 50) -> None:
+    """Let everything run that can run without time passing."""
+    for _ in range(turns):
+        await asyncio.sleep(0)
