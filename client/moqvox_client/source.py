@@ -20,10 +20,20 @@ from moqvox.media.resample import Resampler, to_mono
 from moqvox_client.errors import Failed
 from moqvox_client.trace import monotonic_ns
 
-__all__ = ["Chunk", "from_file", "from_microphone", "from_tone", "paced"]
+__all__ = [
+    "BITRATE",
+    "Chunk",
+    "from_file",
+    "from_microphone",
+    "from_pcm",
+    "from_text",
+    "from_tone",
+    "paced",
+]
 
 CHUNK_BYTES: Final = 16 * 1024
 FRAME_MS: Final = 20
+BITRATE: Final = 24_000
 MIC_BACKLOG: Final = 250
 """Frames of a microphone that wait to be sent (five seconds); then the oldest go."""
 
@@ -211,3 +221,32 @@ async def _from_raw(stream: BinaryIO, data: bytes, encoding: Encoding) -> AsyncI
         data = await asyncio.to_thread(_read_some, stream)
     for chunk in encoding.finish():
         yield chunk
+
+
+async def from_pcm(pcm: bytes, sample_rate: int, *, bitrate: int = BITRATE) -> AsyncIterator[Chunk]:
+    """Encode s16le mono PCM that is all there."""
+    encoding = Encoding(sample_rate, 1, bitrate)
+    step = 2 * sample_rate * FRAME_MS // 1000
+    for at in range(0, len(pcm), step):
+        for chunk in encoding.push(pcm[at : at + step]):
+            yield chunk
+    for chunk in encoding.finish():
+        yield chunk
+
+
+async def from_text(text: str, *, bitrate: int) -> AsyncIterator[Chunk]:
+    """Speak a text with the demo extra's voice.
+
+    Raises:
+        Failed: the extra is missing.
+    """
+    from moqvox_client.speech import tts  # the optional extra `demo`
+
+    encoding: Encoding | None = None
+    async for piece in tts.speak(text):
+        encoding = encoding or Encoding(piece.sample_rate, 1, bitrate)
+        for chunk in encoding.push(piece.pcm):
+            yield chunk
+    if encoding is not None:
+        for chunk in encoding.finish():
+            yield chunk

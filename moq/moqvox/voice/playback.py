@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Final
 
 from moqvox.media.codec import Decoder
-from moqvox.media.decision import Decision, Ended, Ending, Outcome, Policy, Totals
+from moqvox.media.decision import Decision, Ended, Ending, Outcome, Play, Policy, Totals
 from moqvox.media.opus import SAMPLE_RATE
 from moqvox.media.player import Decode, Player
 from moqvox.voice.call import Call
@@ -46,7 +46,8 @@ class Playback:
     """The listener's end of a call: takes its responses, renders them at the pace of a clock.
 
     `sink` gets s16le PCM of `sample_rate` in pieces of 20 ms, silence included, and must
-    not block.
+    not block. `on_packet` is told of each packet as it arrives; `on_frame` of each frame as
+    its first sample is rendered: response number, timestamp in us, seconds on the loop's clock.
 
     Attributes:
         accounts: by response number; the last `KEPT`.
@@ -60,6 +61,7 @@ class Playback:
         sample_rate: int = SAMPLE_RATE,
         policy: Policy | None = None,
         on_packet: Callable[[Utterance, Packet], None] | None = None,
+        on_frame: Callable[[int, int, float], None] | None = None,
     ) -> None:
         self.accounts: dict[int, Account] = {}
         self.player = Player(sample_rate, self._decoder, policy=policy)
@@ -67,6 +69,7 @@ class Playback:
         self._sink = sink
         self._sample_rate = sample_rate
         self._on_packet = on_packet
+        self._on_frame = on_frame
         self._changed = asyncio.Event()
         self._ticked = asyncio.Event()
 
@@ -156,6 +159,10 @@ class Playback:
     def _note(self, decisions: list[Decision], now: float) -> None:
         for ended in self.player.take_ended():
             self._settle(ended)
+        if self._on_frame is not None:
+            for each in decisions:
+                if isinstance(each, Play) and not each.offset:
+                    self._on_frame(each.item, each.timestamp_us, now)
         for item in {getattr(each, "item", None) for each in decisions}:
             account = None if item is None else self.accounts.get(item)
             totals = None if item is None else self.player.heard(item)

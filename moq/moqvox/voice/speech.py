@@ -147,7 +147,8 @@ class Speech:
         return self._receipt
 
     def lose(self) -> None:
-        """Wake everyone who waits: the other side is gone."""
+        """Wake everyone who waits: the other side is gone for good."""
+        self.over.set()
         self.receipted.set()
         self.news.set()
 

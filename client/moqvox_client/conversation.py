@@ -1,0 +1,173 @@
+"""Turns of a call: one utterance, one response, and the numbers of both."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Final
+
+import msgspec
+
+from moqvox import voice
+from moqvox.errors import LocalError
+from moqvox.voice.words import Caption, Message
+from moqvox_client.sink import Sink
+from moqvox_client.source import Chunk
+from moqvox_client.trace import Moment, Trace
+
+__all__ = ["Conversation", "Turn"]
+
+TRANSCRIPT: Final = "transcript"
+"""Message by which an agent tells what it understood: `{"utterance": n, "text": "..."}`."""
+
+
+class Turn(msgspec.Struct):
+    """What one turn came to.
+
+    Attributes:
+        sent_ms, frames, digest: the utterance as it was sent.
+        intact: the receiver got every frame, and the digests agree.
+        added_delay_ms: what the network cost its end (see `Receipt`).
+        receipt_ms: from the utterance's last frame to its receipt.
+        first_audio_ms: from the last frame to the first sample of the answer, played.
+        response_ms, heard_ms, silence_ms, underruns: the answer.
+        lead_ms: the most audio in hand while it played.
+        heard_complete: all of the answer was heard.
+    """
+
+    frames: int = 0
+    sent_ms: float = 0.0
+    digest: str = ""
+    intact: bool = False
+    added_delay_ms: float = 0.0
+    receipt_ms: float = 0.0
+    transcript: str = ""
+    reply: str = ""
+    first_audio_ms: float | None = None
+    response_ms: float | None = None
+    heard_ms: float = 0.0
+    heard_complete: bool = False
+    silence_ms: float = 0.0
+    underruns: int = 0
+    lead_ms: float = 0.0
+
+    def fields(self) -> dict[str, object]:
+        """List everything, for JSON."""
+        return msgspec.structs.asdict(self)
+
+
+class Conversation:
+    """A call with its playback, one turn after the other."""
+
+    def __init__(
+        self,
+        call: voice.Call,
+        trace: Trace,
+        *,
+        play: Callable[[bytes], None] | None = None,
+        sink: Sink | None = None,
+        on_sent: Callable[[bytes], None] | None = None,
+    ) -> None:
+        self.call = call
+        self.playback = voice.Playback(call, play, on_packet=self._received, on_frame=self._played)
+        self._trace = trace
+        self._sink = sink
+        self._on_sent = on_sent
+        self._transcripts: dict[int, str] = {}
+        self._replies: dict[int, list[str]] = {}
+        self._responses = 0
+        self._lead_ms = 0.0
+        self._running: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Play and listen until the call is over."""
+        self._running = asyncio.current_task()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.playback.run(), name="playback")
+            tasks.create_task(self._listen(), name="messages")
+            tasks.create_task(self._measure(), name="lead")
+
+    def end(self) -> None:
+        """Stop playing."""
+        if self._running is not None:
+            self._running.cancel()
+
+    async def turn(self, chunks: AsyncIterator[Chunk], *, patience: float) -> Turn:
+        """Speak one utterance and wait until its answer was heard.
+
+        Raises:
+            LocalError: the call ended before the receipt came.
+        """
+        loop = asyncio.get_running_loop()
+        turn = Turn()
+        expected = self._responses
+        speech = self.call.speak()
+        async for chunk in chunks:
+            timestamp_us, size = speech.start_us + speech.written_us, len(chunk.packet)
+            self._trace.frame(
+                Moment.CAPTURED, timestamp_us=timestamp_us, size_bytes=size, ns=chunk.captured_ns
+            )
+            speech.write_packet(chunk.packet)
+            self._trace.frame(Moment.WRITTEN, timestamp_us=timestamp_us, size_bytes=size)
+            if self._on_sent is not None:
+                self._on_sent(chunk.packet)
+        speech.finish()
+        said = loop.time()
+        receipt = await speech.receipt()
+        turn.receipt_ms = 1000 * (loop.time() - said)
+        turn.frames, turn.sent_ms = speech.tally.frames, speech.tally.duration_us / 1000
+        turn.digest, turn.intact = speech.tally.digest, speech.intact(receipt)
+        turn.added_delay_ms = receipt.added_delay_ms
+        await self._answer(turn, expected, said, patience)
+        turn.transcript = self._transcripts.get(speech.number, "")
+        return turn
+
+    async def _answer(self, turn: Turn, number: int, said: float, patience: float) -> None:
+        self._lead_ms = 0.0
+        try:
+            async with asyncio.timeout(patience):
+                account = await self.playback.wait_account(number)
+        except TimeoutError:
+            return
+        self._responses = number + 1
+        await account.over.wait()
+        if account.first_sound is not None:
+            turn.first_audio_ms = 1000 * (account.first_sound - said)
+        turn.response_ms = account.response.duration_us / 1000
+        turn.heard_ms = account.totals.heard_us / 1000
+        turn.heard_complete = turn.heard_ms >= turn.response_ms
+        turn.silence_ms = account.totals.silence_samples / 48
+        turn.underruns = account.totals.underruns
+        turn.lead_ms = self._lead_ms
+        turn.reply = " ".join(self._replies.get(number, []))
+
+    def _received(self, _response: voice.Utterance, packet: voice.Packet) -> None:
+        self._trace.frame(
+            Moment.RECEIVED, timestamp_us=packet.timestamp_us, size_bytes=len(packet.opus)
+        )
+        if self._sink is not None:
+            self._sink.write(packet.opus)
+
+    def _played(self, _response: int, timestamp_us: int, _now: float) -> None:
+        self._trace.frame(Moment.PLAYED, timestamp_us=timestamp_us, size_bytes=0)
+
+    async def _listen(self) -> None:
+        async for message in self.call.messages():
+            if isinstance(message, Caption):
+                self._replies.setdefault(message.speech, []).append(message.text)
+            elif isinstance(message, Message) and message.name == TRANSCRIPT:
+                try:
+                    said = msgspec.json.decode(message.data, type=_Transcript)
+                except msgspec.DecodeError as exc:
+                    raise LocalError(f"the agent's transcript is malformed: {exc}") from exc
+                self._transcripts[said.utterance] = said.text
+
+    async def _measure(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            stats = self.playback.player.stats(int(1e6 * loop.time()))
+            self._lead_ms = max(self._lead_ms, stats.queued_us / 1000)
+            await asyncio.sleep(0.05)
+
+
+class _Transcript(msgspec.Struct):
+    utterance: int
+    text: str

@@ -1,0 +1,137 @@
+"""`moqvox serve`: run an agent, on a port of its own or behind a relay."""
+
+import asyncio
+import datetime
+import importlib
+import inspect
+import logging
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, Final
+
+from moqvox import voice
+from moqvox.driver.scope import scope
+from moqvox_client import trust
+from moqvox_client.errors import UsageError
+from moqvox_client.flags import DEFAULT_BIND, Bind, TlsCert, TlsGenerate, TlsKey
+from moqvox_client.kinds import Duration, Url
+from moqvox_client.options import Flag
+from moqvox_client.output import Output
+from moqvox_client.reach import Reaching, verify
+
+__all__ = ["EXAMPLES", "Agent", "Options", "run", "take_calls"]
+
+log = logging.getLogger("moqvox.client")
+
+EXAMPLES: Final = """
+moqvox serve --tls-generate localhost                       # the demo's agent on :4443
+moqvox serve --agent mybot:agent --tls-cert cert.pem --tls-key key.pem
+moqvox serve --agent mybot:agent --url https://relay.example/room --token "$TOKEN"
+"""
+
+DEMO_AGENT: Final = "moqvox_client.speech.agent:agent"
+
+Agent = Callable[[voice.Session], Awaitable[None]]
+
+
+class Options(Reaching, frozen=True, kw_only=True):
+    """Which agent, and where its callers come from."""
+
+    agent: Annotated[str, Flag("coroutine that takes a session", metavar="MODULE:FUNCTION")] = (
+        DEMO_AGENT
+    )
+    url: Annotated[Url | None, Flag("meet callers through this relay, instead of listening")] = None
+    bind: Bind = DEFAULT_BIND
+    tls_cert: TlsCert = None
+    tls_key: TlsKey = None
+    tls_generate: TlsGenerate = ()
+    barge_in: Annotated[bool, Flag("cut a response short when the caller speaks again")] = True
+    max_lead: Annotated[Duration, Flag("how far a response may be ahead of what was heard")] = 20.0
+
+
+async def run(options: Options, output: Output) -> int:
+    """Take calls until told to stop."""
+    agent = find_agent(options.agent)
+    calls = [0]
+    try:
+        if options.url is not None:
+            async with voice.attend(
+                options.url,
+                verify=verify(options),
+                token=options.token or "",
+                versions=options.versions,
+                barge_in=options.barge_in,
+                max_lead=options.max_lead,
+                timeout=options.timeout,
+            ) as desk:
+                output.event("ready", url=options.url)
+                output.text(f"agent behind {options.url}")
+                await take_calls(desk, agent, output, calls)
+            return 0
+        now = datetime.datetime.now(datetime.UTC)
+        generate = options.tls_generate
+        if generate and "localhost" in generate:
+            generate = tuple(dict.fromkeys((*generate, "127.0.0.1", "::1")))
+        identity, found = trust.identity(options.tls_cert, options.tls_key, generate, now=now)
+        async with voice.serve(
+            str(options.bind),
+            tls=identity,
+            versions=options.versions,
+            barge_in=options.barge_in,
+            max_lead=options.max_lead,
+        ) as desk:
+            host, port = desk.addresses[0]
+            address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            output.event("ready", address=address, port=port, fingerprint=found.fingerprint_hex)
+            output.text(f"agent on {address} (UDP), certificate sha256 {found.fingerprint_hex}")
+            await take_calls(desk, agent, output, calls)
+    finally:
+        output.done(calls=calls[0])
+    return 0
+
+
+def find_agent(name: str) -> Agent:
+    """Import `module:function`; modules of the working directory are found too.
+
+    Raises:
+        UsageError: malformed, not to be imported, or no coroutine function.
+    """
+    module_name, colon, function_name = name.partition(":")
+    if not colon or not module_name or not function_name:
+        raise UsageError(f"--agent {name!r} is not MODULE:FUNCTION")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as exc:
+        raise UsageError(f"--agent {name}: {exc}") from exc
+    found = getattr(module, function_name, None)
+    if not inspect.iscoroutinefunction(found):
+        raise UsageError(f"--agent {name}: {function_name} is no coroutine function there")
+    agent: Agent = found
+    return agent
+
+
+async def take_calls(desk: voice.Desk, agent: Agent, output: Output, calls: list[int]) -> None:
+    """Run the agent once for each call; one that fails ends its own call only."""
+    async with scope() as tasks:
+        async for session in desk:
+            calls[0] += 1
+            tasks.create_task(_take_call(session, agent, output), name=f"call-{session.id}")
+
+
+async def _take_call(session: voice.Session, agent: Agent, output: Output) -> None:
+    started = asyncio.get_running_loop().time()
+    output.event("call", id=session.id, remote=session.remote_address)
+    output.note(f"call {session.id} from {session.remote_address}")
+    try:
+        await agent(session)
+    except Exception as exc:  # the user's code; its failure is shown, not ours
+        log.exception("the agent failed in call %s", session.id)
+        output.event("agent_failed", id=session.id, error=str(exc))
+    finally:
+        session.end()
+        lasted = asyncio.get_running_loop().time() - started
+        output.event("hung_up", id=session.id, seconds=round(lasted, 3))
