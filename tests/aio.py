@@ -9,7 +9,7 @@ follow it; the wall clock does not exist.
 import asyncio
 import selectors
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import TypeVar
 
 __all__ = ["Deadlock", "VirtualLoop", "run", "settle"]
 
@@ -55,7 +55,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self._jumping.now
 
 
-def run(main: Coroutine[Any, Any, T], *, virtual: bool = True) -> T:
+def run(main: Coroutine[object, None, T], *, virtual: bool = True) -> T:
     """Run a coroutine to its end; on the real clock unless `virtual`."""
     factory = VirtualLoop if virtual else None
     with asyncio.Runner(loop_factory=factory) as runner:

@@ -3,11 +3,6 @@ import gc
 import tracemalloc
 
 import pytest
-
-from moqvox.errors import LocalError, StreamCode
-from moqvox.frame import Frame, Subscription, TrackInfo
-from moqvox.model import broadcast, cache
-from moqvox.model.cache import FRAME_BYTES, GROUP_BYTES
 from tests.aio import run
 from tests.unit.model.samples import (
     HISTORY,
@@ -19,6 +14,11 @@ from tests.unit.model.samples import (
     sequences,
     track_of,
 )
+
+from moqvox.errors import LocalError, StreamCode
+from moqvox.frame import Frame, Subscription, TrackInfo
+from moqvox.model import broadcast, cache
+from moqvox.model.cache import FRAME_BYTES, GROUP_BYTES
 
 
 def traced_bytes(make):

@@ -1,10 +1,10 @@
 import asyncio
 
 import pytest
-
-from moqvox.errors import LocalError, StreamCode, StreamEnded
 from tests.aio import run, settle
 from tests.unit.model.samples import Wake, drain, ended_with, frame, publish, track_of
+
+from moqvox.errors import LocalError, StreamCode, StreamEnded
 
 
 def test_every_reader_gets_the_same_frames_without_copies():
@@ -106,6 +106,26 @@ def test_a_reader_is_woken_once_between_two_polls():
         drain(reader)
         writer.finish()
         assert wake.calls == 3
+
+    run(main())
+
+
+def test_a_check_raises_what_a_poll_would_but_takes_no_frame():
+    async def main():
+        writer = track_of().append_group()
+        reader = writer.consume()
+        reader.wake = wake = Wake()
+        writer.write(frame("a"))
+        reader.check()
+        writer.write(frame("b"))
+        assert wake.calls == 2
+        assert drain(reader) == ["a", "b"]
+        writer.abort(6)
+        with pytest.raises(StreamEnded) as ended:
+            reader.check()
+        assert ended.value.code == 6
+        reader.close()
+        reader.check()
 
     run(main())
 

@@ -2,11 +2,6 @@
 
 import asyncio
 
-from moqvox.errors import StreamCode
-from moqvox.frame import Subscription
-from moqvox.model import cache
-from moqvox.model.cache import FRAME_BYTES
-from moqvox.model.feed import LAG_CHECKS
 from tests.aio import run
 from tests.unit.model.samples import (
     HISTORY,
@@ -18,6 +13,12 @@ from tests.unit.model.samples import (
     sequences,
     track_of,
 )
+
+from moqvox.errors import StreamCode
+from moqvox.frame import Subscription
+from moqvox.model import cache
+from moqvox.model.cache import FRAME_BYTES
+from moqvox.model.feed import LAG_CHECKS
 
 EACH = FRAME_BYTES + 100
 LAG = cache.Limits(max_lag_bytes=32 * EACH)

@@ -1,10 +1,6 @@
 import asyncio
 
 import pytest
-
-from moqvox.errors import LocalError, StreamCode, StreamEnded
-from moqvox.frame import Subscription
-from moqvox.model.drops import Drops
 from tests.aio import run, settle
 from tests.unit.model.samples import (
     HISTORY,
@@ -16,6 +12,10 @@ from tests.unit.model.samples import (
     sequences,
     track_of,
 )
+
+from moqvox.errors import LocalError, StreamCode, StreamEnded
+from moqvox.frame import Subscription
+from moqvox.model.drops import Drops
 
 
 def test_groups_come_as_they_arrive():
@@ -391,7 +391,8 @@ def test_iteration_follows_a_track_to_its_end():
 
         async def read():
             async for group in track.consume(HISTORY):
-                got.append([f.payload async for f in group])
+                async for taken in group:
+                    got.append((group.sequence, taken.payload))  # noqa: PERF401 -- as users write it
 
         async with asyncio.TaskGroup() as readers:
             readers.create_task(read())
@@ -400,7 +401,7 @@ def test_iteration_follows_a_track_to_its_end():
                 publish(track, n)
                 await asyncio.sleep(1)
             track.finish()
-        assert got == [[b"0"], [b"1"], [b"2"]]
+        assert got == [(0, b"0"), (1, b"1"), (2, b"2")]
 
     run(main())
 
