@@ -1,0 +1,94 @@
+"""Publishers that come, go, and come back."""
+
+from interop.account import check_frames, frames_of
+from interop.cases.registry import Direction, case
+from interop.failure import Failure
+from interop.program import Event, Program
+from interop.scene import Scene
+from interop.stage import Endpoint
+
+ROOM = "room/alice"
+SMALL = ["--groups", "3", "--frames", "8"]
+SMALL_FRAMES = 24
+
+
+@case("gone-and-back", Direction.THROUGH_MOQVOX)
+async def gone_and_back(scene: Scene) -> None:
+    """A publisher leaves and another comes: the end, the return and its frames are all seen."""
+    endpoint = await scene.relay()
+    watcher = await _watch(scene, endpoint)
+    at = -1
+    for generation in ("1", "2"):
+        arguments = [ROOM, *SMALL, "--generation", generation]
+        publisher = await scene.peer("publish", endpoint, *arguments)
+        started = await watcher.event("announce", path=ROOM, active=True, after=at)
+        ended = await watcher.event("track_ended", broadcast=ROOM, after=started.at)
+        publisher.leave()
+        await publisher.finished()
+        _check(scene, publisher.events, watcher.events[started.at : ended.at])
+        at = (await watcher.event("announce", path=ROOM, active=False, after=started.at)).at
+
+
+@case("replaced-in-session", Direction.THROUGH_MOQVOX)
+async def replaced_in_session(scene: Scene) -> None:
+    """A broadcast ends and a new one takes its name, in one session: its frames are the new."""
+    endpoint = await scene.relay()
+    watcher = await _watch(scene, endpoint)
+    publisher = await scene.peer("publish", endpoint, ROOM, *SMALL)
+    first = await watcher.event("announce", path=ROOM, active=True)
+    at = (await watcher.event("track_ended", broadcast=ROOM, after=first.at)).at
+    again_at = len(publisher.events)
+    await publisher.say("again")
+    second = await watcher.event("announce", path=ROOM, active=True, after=at)
+    ended = await watcher.event("track_ended", broadcast=ROOM, after=second.at)
+    publisher.leave()
+    await publisher.finished()
+    _check(scene, publisher.events[:again_at], watcher.events[first.at : at])
+    _check(scene, publisher.events[again_at:], watcher.events[second.at : ended.at])
+
+
+@case("killed-and-back", Direction.THROUGH_MOQVOX)
+async def killed_and_back(scene: Scene) -> None:
+    """A publisher crashes and restarts at once: who watches gets the new one, without waiting."""
+    endpoint = await scene.relay()
+    watcher = await _watch(scene, endpoint)
+    crashed = await scene.peer("publish", endpoint, ROOM, *SMALL, "--no-finish")
+    await crashed.event("written")
+    await _has_frames(watcher, generation=1)
+    crashed.kill()
+    publisher = await scene.peer("publish", endpoint, ROOM, *SMALL, "--generation", "2")
+    await _has_frames(watcher, generation=2)
+    publisher.leave()
+    await publisher.finished()
+
+
+@case("push-gone-and-back", Direction.FROM_MOQVOX)
+async def push_gone_and_back(scene: Scene) -> None:
+    """A peer sees what `push` publishes come and go, twice."""
+    endpoint = await scene.peer_relay()
+    watcher = await _watch(scene, endpoint, "audio")
+    at = -1
+    for _ in range(2):
+        push = await scene.push(endpoint, ROOM, scene.tone(400))
+        at = (await watcher.event("announce", path=ROOM, active=True, after=at)).at
+        await scene.side.push_ended(push)
+        at = (await watcher.event("announce", path=ROOM, active=False, after=at)).at
+
+
+async def _watch(scene: Scene, endpoint: Endpoint, track: str = "data") -> Program:
+    watcher = await scene.peer("watch", endpoint, "--track", track)
+    await watcher.event("ready")
+    return watcher
+
+
+async def _has_frames(watcher: Program, *, generation: int) -> None:
+    """Wait until the last frame that names the generation has come."""
+    await watcher.event("frame", generation=generation, group=2, index=7)
+
+
+def _check(scene: Scene, sent: list[Event], got: list[Event]) -> None:
+    """Compare one generation at both ends."""
+    frames = frames_of(sent)
+    if len(frames) != SMALL_FRAMES:
+        raise Failure(f"the publisher wrote {len(frames)} frames, not {SMALL_FRAMES}")
+    check_frames(frames, frames_of(got), timestamps=scene.row.version.has_timestamps)

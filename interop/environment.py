@@ -1,0 +1,183 @@
+"""Make and find the environment of a peer: `python -m interop.environment moq-rs`.
+
+Each peer has a virtual environment of its own below `.peers/` at the repository's root, so
+that what it depends on never meets what moqvox depends on. Making one needs the package
+registry; using one does not. POSIX only, as the whole harness.
+"""
+
+import argparse
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+__all__ = ["PEERS", "EnvironmentUnavailable", "Peer", "built", "python_of"]
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+FOLDER: Final = ROOT / ".peers"
+STAMP: Final = "complete.json"
+
+INSTALL_S: Final = 300
+"""Longest installation; a registry that can't be reached is given up much earlier."""
+
+REGISTRY_TIMEOUT_S: Final = 20
+SHOWN_LINES: Final = 12
+
+
+class EnvironmentUnavailable(Exception):
+    """A peer's environment is not there and can't be made; the message says why."""
+
+
+class Peer(msgspec.Struct, frozen=True):
+    """What has to be installed for a peer.
+
+    Attributes:
+        module: imported once to prove that the installation works.
+        minimum: oldest Python it runs on.
+    """
+
+    name: str
+    requirements: tuple[str, ...]
+    module: str
+    minimum: tuple[int, int]
+
+
+PEERS: Final = {
+    peer.name: peer
+    for peer in (
+        Peer("moq-rs", ("moq-rs==0.5.1", "moq-ffi==0.4.18"), "moq", (3, 10)),
+        Peer("aiomoqt", ("aiomoqt==0.13.3",), "aiomoqt", (3, 12)),
+    )
+}
+
+
+def python_of(name: str) -> Path:
+    """Return the interpreter of a peer, making its environment on the first call.
+
+    Concurrent callers wait for one another. A changed requirement makes it anew.
+
+    Raises:
+        EnvironmentUnavailable: no such peer, no Python new enough, or the packages can't
+            be installed.
+    """
+    peer = _peer(name)
+    found = built(name)
+    if found is not None:
+        return found
+    with _locked(name):
+        found = built(name)
+        if found is None:
+            found = _build(peer, _interpreter(peer))
+    return found
+
+
+def built(name: str) -> Path | None:
+    """Return the interpreter of a peer if its environment is there, complete and current."""
+    peer = _peer(name)
+    try:
+        stamp = json.loads((FOLDER / name / STAMP).read_bytes())
+    except (OSError, ValueError):
+        return None
+    python = _python(name)
+    return python if stamp == list(peer.requirements) and python.exists() else None
+
+
+def _peer(name: str) -> Peer:
+    try:
+        return PEERS[name]
+    except KeyError as exc:
+        known = ", ".join(sorted(PEERS))
+        raise EnvironmentUnavailable(f"no peer {name!r}; there are {known}") from exc
+
+
+def _python(name: str) -> Path:
+    return FOLDER / name / "bin" / "python"
+
+
+@contextmanager
+def _locked(name: str) -> Iterator[None]:
+    FOLDER.mkdir(exist_ok=True)
+    with (FOLDER / f"{name}.lock").open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def _interpreter(peer: Peer) -> str:
+    """Find a Python that the peer runs on; ours first."""
+    if sys.version_info[:2] >= peer.minimum:
+        return sys.executable
+    newer = [f"python3.{minor}" for minor in range(peer.minimum[1], peer.minimum[1] + 6)]
+    for candidate in newer:
+        path = shutil.which(candidate)
+        if path is not None:
+            return path
+    wanted = ".".join(map(str, peer.minimum))
+    raise EnvironmentUnavailable(
+        f"{peer.name} needs Python {wanted} or newer, and neither this one "
+        f"({sys.version.split()[0]}) nor {', '.join(newer)} on the path will do"
+    )
+
+
+def _build(peer: Peer, interpreter: str) -> Path:
+    folder = FOLDER / peer.name
+    shutil.rmtree(folder, ignore_errors=True)
+    python = str(_python(peer.name))
+    _step(peer, "make a virtual environment", [interpreter, "-m", "venv", str(folder)])
+    pip = [python, "-m", "pip", "install", "--quiet", "--no-input", "--prefer-binary"]
+    pip += ["--disable-pip-version-check", "--retries", "2", f"--timeout={REGISTRY_TIMEOUT_S}"]
+    _step(peer, "install from the package registry", [*pip, *peer.requirements])
+    _step(peer, f"import {peer.module}", [python, "-c", f"import {peer.module}"])
+    (folder / STAMP).write_text(json.dumps(peer.requirements))
+    return _python(peer.name)
+
+
+def _step(peer: Peer, what: str, argv: list[str]) -> None:
+    environment = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
+    try:
+        done = subprocess.run(
+            argv,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=INSTALL_S,
+            check=False,
+            env=environment,
+        )
+    except subprocess.TimeoutExpired as exc:
+        raise EnvironmentUnavailable(f"{peer.name}: {what}: no end after {INSTALL_S} s") from exc
+    except OSError as exc:
+        raise EnvironmentUnavailable(f"{peer.name}: {what}: {exc}") from exc
+    if done.returncode:
+        shown = "\n  ".join(done.stdout.strip().splitlines()[-SHOWN_LINES:])
+        wanted = " ".join(peer.requirements)
+        raise EnvironmentUnavailable(
+            f"{peer.name}: could not {what} ({wanted}); is the registry reachable from here, and "
+            f"is there a package for this platform? It said:\n  {shown}"
+        )
+
+
+def main() -> int:
+    """Make the environments that are named, or all that this machine has a Python for."""
+    parser = argparse.ArgumentParser(description="make the environments of peers")
+    parser.add_argument("peer", nargs="*", help=f"of {', '.join(PEERS)}; moq-rs by default")
+    failed = 0
+    for name in parser.parse_args().peer or ["moq-rs"]:
+        try:
+            print(f"{name}: {python_of(name)}")
+        except EnvironmentUnavailable as exc:
+            print(exc, file=sys.stderr)
+            failed = 1
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())
