@@ -149,7 +149,11 @@ class Server:
                     connection = await self._listener.accept()
                 except SessionClosed:
                     return
-                driver = make_driver(connection, origin_id, limits, linger)
+                try:
+                    driver = make_driver(connection, origin_id, limits, linger)
+                except LocalError as exc:
+                    connection.close(SessionCode.VERSION, str(exc))
+                    continue
                 if self._waiting.full():
                     connection.close(SessionCode.EXCESSIVE_LOAD, "too many sessions wait")
                     continue
