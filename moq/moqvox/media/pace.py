@@ -13,8 +13,8 @@ class Pace:
     """Decides the direction of time-stretch and saves up the samples it may move.
 
     Faster: the target is exceeded by half and there is delay to win back, until the lead is
-    down to the target. Slower: less than a quarter of the target is in hand and more is to
-    come, until half of it is. Each sample played earns `Policy.stretch_ppm` millionths of
+    down to the target. Slower: what the pull leaves is less than a third of the target and
+    more is to come, until it is half. Each sample played earns `Policy.stretch_ppm` millionths of
     one, up to `Policy.splice_max_us`, to be spent on a cut at a place where it is not heard.
     """
 
@@ -30,16 +30,20 @@ class Pace:
         """How many samples may be left out (> 0) or repeated (< 0) now."""
         return self.direction * (self._earned_ppm // _PPM)
 
-    def update(self, timeline: Timeline | None, target_us: int, *, paused: bool) -> None:
-        """Choose the direction for the next pull."""
+    def update(
+        self, timeline: Timeline | None, samples: int, target_us: int, *, paused: bool
+    ) -> None:
+        """Choose the direction for a pull of `samples`."""
         if timeline is None or not timeline.playing:
             self.stop()
             return
         if paused or not self._policy.stretch_ppm:
             self.direction = 0
             return
-        lead_us = samples_to_us(timeline.lead_samples, self._policy.sample_rate)
-        self.direction = self._choose(timeline, lead_us, target_us)
+        rate = self._policy.sample_rate
+        lead_us = samples_to_us(timeline.lead_samples, rate)
+        left_us = samples_to_us(timeline.lead_samples - samples, rate)
+        self.direction = self._choose(timeline, lead_us, left_us, target_us)
         if self.direction and self.direction != self._earned_for:
             self._earned_ppm, self._earned_for = 0, self.direction
 
@@ -58,14 +62,14 @@ class Pace:
         """Use up room."""
         self._earned_ppm -= samples * _PPM
 
-    def _choose(self, timeline: Timeline, lead_us: int, target_us: int) -> int:
+    def _choose(self, timeline: Timeline, lead_us: int, left_us: int, target_us: int) -> int:
         start_us = target_us if self.direction == 1 else target_us + target_us // 2
         if lead_us <= start_us:
             self._excess_samples = 0
         elif self._may_catch_up(timeline):
             return 1
-        low_us = target_us // 2 if self.direction == -1 else target_us // 4
-        return -1 if lead_us < low_us and not timeline.fin else 0
+        low_us = target_us // 2 if self.direction == -1 else target_us // 3
+        return -1 if left_us < low_us and not timeline.fin else 0
 
     def _may_catch_up(self, timeline: Timeline) -> bool:
         policy = self._policy

@@ -239,8 +239,18 @@ class Player:
         if key not in self._decoded:
             while self._skipped:
                 self._decode_packet(self._skipped.popleft())
-            self._decoded[key] = self._decode_packet(self._packets[piece.item].pop(piece.index))
+            held = self._take(*key)
+            if held is None:
+                raise LocalError(f"frame {piece.index} of item {piece.item} was not pushed here")
+            self._decoded[key] = self._decode_packet(held)
         return self._decoded[key][piece.offset : piece.offset + piece.samples]
+
+    def _take(self, item: int, index: int) -> _Held | None:
+        packets = self._packets.get(item, {})
+        held = packets.pop(index, None)
+        if not packets:
+            self._packets.pop(item, None)
+        return held
 
     def _decode_packet(self, held: _Held) -> Pcm:
         """Decode one packet to exactly its length; one that can't be decoded is silent."""
@@ -263,20 +273,20 @@ class Player:
             return
         if self._at is not None:
             self._decoded.pop(self._at, None)
-            held = self._packets.get(self._at[0], {}).pop(self._at[1], None)
+            held = self._take(*self._at)
             if held is not None and self._at[0] == item:
                 self._skipped.append(held)
         self._at = (item, index)
 
     def _forget(self, ended: Ended) -> None:
         """Let go of an item's packets, but for those a fade still needs."""
-        if self._at is not None and self._at[0] == ended.item and ended.how is not Ending.PLAYED:
-            self._broken = True
         needed = {
             each.index
             for each in self.playout.committed()
             if isinstance(each, Fade) and each.item == ended.item
         }
+        if not needed and self._at and self._at[0] == ended.item:
+            self._broken = self._broken or ended.how is not Ending.PLAYED
         packets = self._packets.pop(ended.item, {})
         kept = {index: held for index, held in packets.items() if index in needed}
         if kept:

@@ -166,7 +166,8 @@ class Playout:
         decisions: list[Decision] = []
         if samples:
             self._settle(decisions)
-            self._pace.update(self._current, self._lead.target_us(now_us), paused=self._paused)
+            target_us = self._lead.target_us(now_us)
+            self._pace.update(self._current, samples, target_us, paused=self._paused)
             self._stretch(stretch, decisions)
         left = samples
         while left:
