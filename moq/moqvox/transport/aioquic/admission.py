@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from aioquic.quic.configuration import QuicConfiguration
-from aioquic.quic.events import HandshakeCompleted, QuicEvent
+from aioquic.quic.events import HandshakeCompleted, ProtocolNegotiated, QuicEvent
 from aioquic.quic.packet import (
     QuicErrorCode,
     encode_quic_retry,
@@ -19,11 +19,13 @@ from moqvox.errors import SessionClosed
 from moqvox.transport.aioquic.address import Address, show
 from moqvox.transport.aioquic.ending import Ending
 from moqvox.transport.aioquic.endpoint import CONNECTION_ID_BYTES, Endpoint
+from moqvox.transport.aioquic.failures import ConnectFailed
 from moqvox.transport.aioquic.headers import MIN_INITIAL_BYTES, LongHeader, parse_long_header
 from moqvox.transport.aioquic.limits import Limits
 from moqvox.transport.aioquic.link import Link
 from moqvox.transport.aioquic.private import Engine
 from moqvox.transport.aioquic.raw import RawConnection
+from moqvox.transport.aioquic.webtransport import WebTransportConnection
 from moqvox.transport.interface import Closed
 
 __all__ = ["H3", "Admission"]
@@ -145,7 +147,12 @@ class Admission:
             logger.warning("refusing %s: too many wait for accept", connection.remote_address)
             connection.refuse()
             return
-        logger.info("accepted %s (%s)", connection.remote_address, connection.protocol)
+        logger.info(
+            "accepted %s: %s over %s",
+            connection.remote_address,
+            connection.protocol,
+            connection.kind.value,
+        )
         self._arrived.put_nowait(connection)
 
     def dismiss(self, greeting: "Greeting") -> None:
@@ -182,6 +189,7 @@ class Greeting:
         self._admission = admission
         self._link = link
         self._remote = remote
+        self._session: WebTransportConnection | None = None
         self._deadline = asyncio.get_running_loop().call_later(timeout, self._expire)
 
     def _expire(self) -> None:
@@ -196,25 +204,45 @@ class Greeting:
 
     def on_engine_event(self, event: QuicEvent) -> None:
         """Hand over to what the negotiated protocol calls for."""
-        if isinstance(event, HandshakeCompleted):
+        if isinstance(event, ProtocolNegotiated) and event.alpn_protocol == H3:
+            # Now rather than when the handshake is complete: SETTINGS travel with the
+            # server's first flight, and the client may ask for its session at once.
+            self._session = WebTransportConnection(
+                self._link,
+                is_client=False,
+                protocols=self._admission.protocols,
+                sponsor=self,
+            )
+            self._session.start()
+        elif self._session is not None:
+            self._session.on_engine_event(event)
+        elif isinstance(event, HandshakeCompleted):
             protocol = event.alpn_protocol or ""
-            connection = RawConnection(self._link, protocol=protocol, is_client=False)
-            self.done(connection)
+            self._done(RawConnection(self._link, protocol=protocol, is_client=False))
 
-    def done(self, connection: RawConnection) -> None:
-        """End the greeting: the connection is ready for `accept`."""
+    def established(self, connection: WebTransportConnection) -> None:
+        """End the greeting with a session."""
+        self._done(connection)
+
+    def rejected(self, failure: ConnectFailed) -> None:
+        """Nothing; only servers reject."""
+
+    def _done(self, connection: RawConnection) -> None:
         self._deadline.cancel()
         self._link.observer = connection
         self._admission.admit(self, connection)
 
     def on_writable(self, streams: list[int]) -> None:
-        """Nothing is written yet."""
+        """Nothing waits in great numbers yet."""
 
     def on_discarded(self, streams: list[int]) -> None:
-        """Nothing is known of streams yet."""
+        """Pass on what concerns a session in the making."""
+        if self._session is not None:
+            self._session.on_discarded(streams)
 
     def on_path(self, address: Address) -> None:
-        """Nothing to report to."""
+        """Note the address for the log."""
+        self._remote = show(address)
 
     def on_over(self, closed: Closed) -> None:
         """Forget a handshake that failed."""

@@ -19,6 +19,7 @@ from moqvox.transport.aioquic.admission import H3
 from moqvox.transport.aioquic.credentials import Verify
 from moqvox.transport.aioquic.ending import Ending, printable
 from moqvox.transport.aioquic.endpoint import CONNECTION_ID_BYTES, Endpoint
+from moqvox.transport.aioquic.exchange import Request
 from moqvox.transport.aioquic.failures import (
     ConnectFailed,
     NoAnswer,
@@ -32,6 +33,7 @@ from moqvox.transport.aioquic.private import Engine
 from moqvox.transport.aioquic.raw import RawConnection
 from moqvox.transport.aioquic.resolve import Target, resolve
 from moqvox.transport.aioquic.sockets import bind, report_errors
+from moqvox.transport.aioquic.webtransport import WebTransportConnection
 from moqvox.transport.interface import Closed
 
 __all__ = ["connect"]
@@ -210,6 +212,7 @@ class Dialling:
         self._order = order
         self._target = target
         self._link: Link | None = None
+        self._session: WebTransportConnection | None = None
         self.answer: asyncio.Future[RawConnection] = asyncio.get_running_loop().create_future()
 
     def start(self, endpoint: Endpoint) -> None:
@@ -244,15 +247,43 @@ class Dialling:
     # The observer of the link.
 
     def on_engine_event(self, event: QuicEvent) -> None:
-        """Hand over to the connection once the handshake is complete."""
+        """Go on once the handshake is complete: raw QUIC is there, WebTransport asks."""
         link = self._link
-        if not isinstance(event, HandshakeCompleted) or link is None:
+        if link is None:
             return
-        if event.alpn_protocol is None:
-            self._fail(NoCommonProtocol(f"{self._order.where} negotiates no protocol"))
-            return
-        connection = RawConnection(link, protocol=event.alpn_protocol, is_client=True)
-        link.observer = connection
+        if self._session is not None:
+            self._session.on_engine_event(event)
+        elif isinstance(event, HandshakeCompleted):
+            self._on_handshake(link, event.alpn_protocol)
+
+    def _on_handshake(self, link: Link, protocol: str | None) -> None:
+        order = self._order
+        if protocol is None:
+            self._fail(NoCommonProtocol(f"{order.where} negotiates no protocol"))
+        elif order.webtransport:
+            self._session = WebTransportConnection(
+                link,
+                is_client=True,
+                protocols=order.protocols,
+                sponsor=self,
+                request=Request(order.where, order.path, order.protocols),
+            )
+            self._session.start()
+        else:
+            self._done(RawConnection(link, protocol=protocol, is_client=True))
+
+    def established(self, connection: WebTransportConnection) -> None:
+        """Answer with the session."""
+        self._done(connection)
+
+    def rejected(self, failure: ConnectFailed) -> None:
+        """Answer with the server's refusal."""
+        self._fail(failure)
+        self.close()
+
+    def _done(self, connection: RawConnection) -> None:
+        if self._link is not None:
+            self._link.observer = connection
         if self.answer.done():
             connection.close()
         else:
@@ -262,7 +293,9 @@ class Dialling:
         """Nothing is written yet."""
 
     def on_discarded(self, streams: list[int]) -> None:
-        """Nothing is known of streams yet."""
+        """Pass on what concerns a session in the making."""
+        if self._session is not None:
+            self._session.on_discarded(streams)
 
     def on_path(self, address: Address) -> None:
         """Nothing to report to."""

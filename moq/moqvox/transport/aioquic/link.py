@@ -310,7 +310,7 @@ class Link:
         ending = self.engine.ending()
         if ending is None or self._over is not None or not self.engine.is_closing:
             return
-        if self._closing is not None and not ending.remote:
+        if self._closing is not None:
             self._finish(self._report or self._closing.closed())
         else:
             self._finish(ending.closed())

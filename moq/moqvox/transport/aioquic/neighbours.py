@@ -1,4 +1,4 @@
-"""The two neighbours of a link: the endpoint below that carries it, the observer above."""
+"""Who works with a link: the endpoint that carries it, the observer, who waits for a session."""
 
 from typing import TYPE_CHECKING, Protocol
 
@@ -8,9 +8,11 @@ from moqvox.transport.aioquic.address import Address
 from moqvox.transport.interface import Closed
 
 if TYPE_CHECKING:
+    from moqvox.transport.aioquic.failures import ConnectFailed
     from moqvox.transport.aioquic.link import Link
+    from moqvox.transport.aioquic.webtransport import WebTransportConnection
 
-__all__ = ["Carrier", "Observer"]
+__all__ = ["Carrier", "Observer", "Sponsor"]
 
 
 class Observer(Protocol):
@@ -64,3 +66,13 @@ class Carrier(Protocol):
 
     def local_address(self, link: "Link") -> Address:
         """Return the address that the link sends from."""
+
+
+class Sponsor(Protocol):
+    """Whoever waits for a WebTransport session."""
+
+    def established(self, connection: "WebTransportConnection") -> None:
+        """Take a session that is ready."""
+
+    def rejected(self, failure: "ConnectFailed") -> None:
+        """Learn that the server refused."""
