@@ -1,14 +1,23 @@
 """The player: what comes out is what was pushed, and the account says so."""
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.media.playing import (
+    BAD,
+    FIXED,
+    FRAME,
+    RATE,
+    Decoding,
+    listen,
+    make,
+    push_all,
+    wave,
+)
 from tests.unit.media.signals import opus_packets
 
-from moqvox.errors import LocalError, MediaError
+from moqvox.errors import LocalError
 from moqvox.media.codec import Decoder
 from moqvox.media.decision import (
     CatchUp,
@@ -19,74 +28,9 @@ from moqvox.media.decision import (
     Play,
     Policy,
     Remove,
-    Silence,
     State,
 )
 from moqvox.media.player import Player
-
-RATE = 8_000
-FRAME = 160
-FIXED = Policy(target_min_us=60_000, target_max_us=60_000, stretch_ppm=0)
-BAD = b"\xff" * 7
-
-
-class Decoding:
-    """Packets are PCM; remembers what was decoded, and by which decoder."""
-
-    def __init__(self) -> None:
-        self.opened = 0
-        self.packets: list[tuple[int, bytes]] = []
-
-    def open(self) -> Callable[[bytes], bytes]:
-        self.opened += 1
-        number = self.opened
-
-        def decode(packet: bytes) -> bytes:
-            if packet == BAD:
-                raise MediaError("not audio")
-            self.packets.append((number, packet))
-            return packet
-
-        return decode
-
-
-def length(packet: bytes) -> int:
-    if not packet:
-        raise MediaError("empty")
-    return FRAME if packet == BAD else len(packet) // 2
-
-
-def make(decoding: Decoding | None = None, policy: Policy = FIXED, channels: int = 1) -> Player:
-    decoding = decoding or Decoding()
-    return Player(
-        RATE,
-        decoding.open,
-        channels=channels,
-        policy=policy,
-        samples_of=lambda packet: length(packet) // channels,
-    )
-
-
-def wave(samples: int, hertz: float = 200.0, level: int = 8_000) -> np.ndarray:
-    return np.rint(level * np.sin(2 * np.pi * hertz * np.arange(samples) / RATE)).astype("<i2")
-
-
-def push_all(
-    player: Player, pcm: np.ndarray, item: int = 1, now_us: int = 0, start: int = 0
-) -> None:
-    for at in range(start, len(pcm), FRAME):
-        packet = pcm[at : at + FRAME].tobytes()
-        assert player.push_packet(item, at * 125, packet, now_us).outcome is Outcome.ACCEPTED
-
-
-def listen(player: Player, samples: int, now_us: int = 0) -> np.ndarray:
-    out = player.render(samples, now_us)
-    assert len(out) == samples * 2 * player.channels
-    return np.frombuffer(out, "<i2")
-
-
-def jump(pcm: np.ndarray) -> int:
-    return int(np.abs(np.diff(pcm.astype(int))).max())
 
 
 @settings(max_examples=25, deadline=None)
@@ -120,11 +64,11 @@ def test_order_of_arrival_and_repeats_do_not_matter(order: list[int], again: lis
 def test_packets_are_decoded_just_before_they_sound_and_once() -> None:
     decoding = Decoding()
     player = make(decoding, policy=Policy(catch_up=CatchUp.LIVE, catch_up_after_us=0))
-    push_all(player, wave(100 * FRAME))
+    push_all(player, wave(100 * FRAME, 203))
     assert decoding.packets == []
     for k in range(50):
         listen(player, FRAME, k * 20_000)
-        assert len(decoding.packets) <= len({packet for _, packet in decoding.packets}) * 100
+        assert len({packet for _, packet in decoding.packets}) == len(decoding.packets)
     played = player.heard(1)
     assert played is not None
     ahead = len(decoding.packets) * FRAME - played.heard_samples
@@ -142,104 +86,6 @@ def test_each_item_has_a_fresh_decoder() -> None:
     listen(player, 1_700)
     assert {number for number, _ in decoding.packets} == {1, 2}
     assert [number for number, _ in decoding.packets] == [1] * 5 + [2] * 5
-
-
-def test_a_flush_fades_in_a_line_and_then_nothing_is_heard() -> None:
-    pcm = np.full(8_000, 8_000, "<i2")
-    player = make()
-    push_all(player, pcm)
-    listen(player, 1_000)
-    (ended,) = player.flush(fade_us=20_000)
-    out = listen(player, 800)
-    gain = np.arange(160, 0, -1) / 160
-    assert np.array_equal(out[:160], (8_000 * gain).astype(np.int16))
-    assert np.abs(out[160:200]).max() <= 50
-    assert not out[200:].any()
-    assert ended.totals.heard_samples == 1_160
-    assert ended.totals.heard_us == 145_000
-    assert player.push_packet(1, 1_000_000, pcm[:FRAME].tobytes(), 0).outcome is Outcome.STALE
-
-
-def test_a_flush_without_a_fade_does_not_click_either() -> None:
-    player = make()
-    push_all(player, wave(8_000))
-    before = listen(player, 1_010)
-    player.flush(fade_us=0)
-    after = listen(player, 400)
-    assert jump(np.concatenate((before[-50:], after))) <= jump(wave(400)) + 250
-    assert not after[40:].any()
-
-
-def test_an_underrun_and_its_end_do_not_click() -> None:
-    pcm = wave(3_200)
-    player = make()
-    push_all(player, pcm[:1_610])
-    out = [listen(player, 2_000)]
-    push_all(player, pcm, start=1_610, now_us=250_000)
-    out.append(listen(player, 1_500, 250_000))
-    heard = np.concatenate(out)
-    assert np.array_equal(heard[:1_610], pcm[:1_610])
-    assert jump(heard) <= jump(pcm) + 250
-    assert np.array_equal(heard[2_040:3_500], pcm[1_650:3_110])
-    totals = player.heard(1)
-    assert totals is not None
-    assert totals.silence_samples == 390
-    assert totals.underruns == 1
-
-
-def test_pausing_and_resuming_loses_nothing_and_does_not_click() -> None:
-    pcm = wave(3_200)
-    player = make()
-    push_all(player, pcm)
-    out = [listen(player, 505)]
-    player.pause()
-    out.append(listen(player, 400))
-    assert player.stats(0).state is State.PAUSED
-    player.resume()
-    out.append(listen(player, 1_000))
-    heard = np.concatenate(out)
-    assert jump(heard) <= jump(pcm) + 250
-    assert np.array_equal(heard[905 + 40 : 1_905], pcm[665 + 40 : 1_665])
-
-
-def test_resuming_within_the_fade_does_not_click() -> None:
-    pcm = wave(3_200)
-    player = make()
-    push_all(player, pcm)
-    out = [listen(player, 505)]
-    player.pause()
-    out.append(listen(player, 30))
-    player.resume()
-    out.append(listen(player, 600))
-    assert jump(np.concatenate(out)) <= jump(pcm) + 250
-
-
-def test_a_flush_during_the_fade_of_a_pause_still_has_its_audio() -> None:
-    decoding = Decoding()
-    player = make(decoding)
-    push_all(player, wave(8_000))
-    listen(player, 150)
-    player.pause(fade_us=60_000)
-    (ended,) = player.flush()
-    out = listen(player, 600)
-    assert len(decoding.packets) == 4
-    assert out[:300].any()
-    assert not out[520:].any()
-    assert ended.totals.heard_samples == 150 + 480
-
-
-def test_skipping_decodes_only_what_the_decoder_needs_to_settle() -> None:
-    policy = Policy(late=Late.SKIP, target_min_us=60_000, target_max_us=60_000)
-    decoding = Decoding()
-    player = make(decoding, policy=policy)
-    pcm = wave(100 * FRAME)
-    push_all(player, pcm)
-    out = listen(player, FRAME)
-    assert [packet for _, packet in decoding.packets] == [
-        pcm[k * FRAME : (k + 1) * FRAME].tobytes() for k in (93, 94, 95, 96, 97)
-    ]
-    assert np.array_equal(out[40:], pcm[97 * FRAME + 40 : 98 * FRAME])
-    assert not player._skipped
 
 
 def test_a_packet_that_cannot_be_decoded_is_silent_and_counted() -> None:
@@ -287,54 +133,6 @@ def test_gaps_are_silent_and_the_audio_around_them_is_exact() -> None:
     assert np.array_equal(out[:FRAME], pcm[:FRAME])
     assert not out[FRAME + 40 : 3 * FRAME].any()
     assert np.array_equal(out[3 * FRAME :], pcm[FRAME:])
-
-
-def test_catching_up_after_a_stall_is_exact_and_ends() -> None:
-    """A second of stall: silence goes in, then the delay is won back sample by sample."""
-    pcm = wave(RATE * 20)
-    player = make(policy=Policy(target_min_us=100_000, target_max_us=100_000))
-    out = []
-    for tick in range(1_050):
-        now_us = tick * 20_000
-        if not 100 <= tick < 150:
-            first = 100 if tick == 150 else tick
-            for k in range(first, min(tick + 1, 1_000)):
-                packet = pcm[k * FRAME : (k + 1) * FRAME].tobytes()
-                player.push_packet(1, k * 20_000, packet, now_us)
-        out.append(listen(player, FRAME, now_us))
-    totals = player.heard(1)
-    assert totals is not None
-    assert totals.heard_samples == len(pcm)
-    assert totals.underruns == 2  # the stall, and the end that was not announced
-    silence = totals.silence_samples - sum(
-        each.samples for each in player.decisions if isinstance(each, Silence)
-    )
-    assert silence > 0.8 * RATE
-    assert 0 <= totals.removed_samples - 0.92 * RATE <= 200
-    heard = np.concatenate(out)
-    assert jump(heard) <= jump(pcm) * 1.05 + 250
-
-
-def test_slowing_down_fills_in_for_a_source_that_runs_slow() -> None:
-    """The sender's clock is 2 % slow; without stretch there is an underrun every 3 s."""
-    pcm = wave(RATE * 10)
-    underruns = {}
-    for ppm in (0, 60_000):
-        player = make(policy=Policy(target_min_us=60_000, target_max_us=60_000, stretch_ppm=ppm))
-        sent = 0
-        for tick in range(490):
-            now_us = tick * 20_000
-            while sent * 20_400 <= now_us:
-                packet = pcm[sent * FRAME : (sent + 1) * FRAME].tobytes()
-                player.push_packet(1, sent * 20_000, packet, now_us)
-                sent += 1
-            listen(player, FRAME, now_us)
-        totals = player.heard(1)
-        assert totals is not None
-        underruns[ppm] = totals.underruns
-        assert (totals.repeated_samples > 0) == (ppm > 0)
-    assert underruns[0] >= 2
-    assert underruns[60_000] == 0
 
 
 def test_nothing_is_kept_of_items_that_are_over() -> None:
