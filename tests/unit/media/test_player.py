@@ -64,7 +64,7 @@ def test_order_of_arrival_and_repeats_do_not_matter(order: list[int], again: lis
 def test_packets_are_decoded_just_before_they_sound_and_once() -> None:
     decoding = Decoding()
     player = make(decoding, policy=Policy(catch_up=CatchUp.LIVE, catch_up_after_us=0))
-    push_all(player, wave(100 * FRAME, 203))
+    push_all(player, wave(100 * FRAME, 203.3))
     assert decoding.packets == []
     for k in range(50):
         listen(player, FRAME, k * 20_000)
