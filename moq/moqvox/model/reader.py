@@ -42,6 +42,8 @@ class Consumer:
         self._forget_at = 8
         self._drops = Drops()
         self._first: int | None = None
+        self._settled = 0
+        self._later: group.Group | None = None
         self._cursor = feed.arrivals
         self._pending: list[group.Group] = cache.history(
             feed.groups,
@@ -55,6 +57,7 @@ class Consumer:
         self._floor = subscription.group_start or 0
         if not subscription.max_age_ms and feed.latest is not None:
             self._floor = self.start() or 0
+        self._note_later()
         if feed.code is None:
             feed.join(self)
 
@@ -110,17 +113,17 @@ class Consumer:
 
     @property
     def ended(self) -> bool:
-        """Whether every group was handed out and no more will come."""
+        """Whether every group was handed out and no more will come.
+
+        With a `group_end`, also when all up to it were handed out or dropped, or later ones
+        have been coming for longer than `max_age_ms`: what was overtaken is too old then.
+        """
         if self._closed:
             return True
-        feed, last = self._feed, self.subscription.group_end
-        if feed.code is not None:
-            return False
-        past = last is not None and feed.latest is not None and feed.latest >= last
-        if not past and feed.end is None:
+        if self._feed.code is not None:
             return False
         self._take()
-        return not self._pending
+        return not self._pending and (self._feed.end is not None or self._is_past_end())
 
     @property
     def group_end(self) -> int | None:
@@ -144,6 +147,7 @@ class Consumer:
             for kept in self._feed.groups.values():
                 if kept.sequence > former_end and self._wants(kept.sequence):
                     insort(self._pending, kept, key=_BY_SEQUENCE)
+        self._note_later()
         self.expire()
         self.arrived()
         self._feed.demand_changed()
@@ -206,6 +210,8 @@ class Consumer:
             self._take()
             for waiting in [g for g in self._pending if self._is_expired(g)]:
                 self._give_up(waiting, StreamCode.DELIVERY_TIMEOUT)
+        if self._later is not None:
+            self.arrived()
 
     def lost(self, lost: group.Group, code: int) -> None:
         """A group can't be handed out any more."""
@@ -259,6 +265,8 @@ class Consumer:
                     insort(self._pending, arrived, key=_BY_SEQUENCE)
                 else:
                     self._pending.append(arrived)
+            elif self._later is None and arrived.sequence >= self._floor:
+                self._later = arrived
         self._cursor = self._feed.arrivals
 
     def _hand_out(self, taken: group.Group) -> group.Consumer:
@@ -272,6 +280,7 @@ class Consumer:
         if len(self._open) > self._forget_at:
             self._forget_read()
         self._first = taken.sequence if self._first is None else min(self._first, taken.sequence)
+        self._settled += 1
         return reader
 
     def _forget_read(self) -> None:
@@ -283,6 +292,22 @@ class Consumer:
                 reader.settle()
         self._open = active
         self._forget_at = max(8, 2 * len(self._open))
+
+    def _note_later(self) -> None:
+        """Remember the first kept group past the wished end."""
+        end = self.subscription.group_end
+        groups = self._feed.groups.values()
+        later = (kept for kept in groups if end is not None and kept.sequence > end)
+        self._later = next(later, None)
+
+    def _is_past_end(self) -> bool:
+        wishes, first = self.subscription, self.start()
+        if wishes.group_end is None or first is None:
+            return False
+        if self._settled > wishes.group_end - first:
+            return True
+        later, newest = self._later, self._feed.newest_arrived
+        return later is not None and cache.expired(later.arrived, newest, wishes.max_age_ms)
 
     def _wants(self, sequence: int) -> bool:
         end = self.subscription.group_end
@@ -300,6 +325,7 @@ class Consumer:
 
     def _note_drop(self, start: int, end: int, code: int) -> None:
         self._drops.add(start, end, code)
+        self._settled += end + 1 - start
         if self._waiting_drop:
             self._waiting_drop = False
             self._ring()
