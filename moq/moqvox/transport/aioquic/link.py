@@ -117,7 +117,7 @@ class Link:
     def send_datagram(self, data: bytes) -> bool:
         """Queue a datagram if it fits; see the contract."""
         engine = self.engine
-        if len(data) > engine.max_datagram_payload or self._closing is not None:
+        if self.is_closing or len(data) > engine.max_datagram_payload:
             return False
         if engine.queued_datagrams >= self.limits.max_datagrams:
             return False
@@ -348,8 +348,8 @@ class Link:
 
     @property
     def is_closing(self) -> bool:
-        """Whether `close` was called."""
-        return self._closing is not None
+        """Whether `close` was called, or the connection is over."""
+        return self._closing is not None or self._over is not None
 
     def stats(self) -> Stats:
         """Take the counters."""

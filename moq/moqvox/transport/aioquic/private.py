@@ -117,6 +117,7 @@ class Sender(QuicStreamSender):
         if self._reset_error_code is None and not self.is_finished:
             self.table.fed_bytes -= self.unsent_bytes
         super().reset(error_code)
+        self.table.wake(self._stream_id)
 
 
 class Recovery(QuicPacketRecovery):
