@@ -27,7 +27,7 @@ LIMITS = st.one_of(
         max_groups=st.integers(1, 4),
         max_bytes=st.integers(1, 8000),
         max_age=st.sampled_from([0.0, 1.0, 5.0]),
-        max_lag_bytes=st.integers(1, 6000),
+        max_lag_bytes=st.just(10**6) | st.integers(1, 6000),
     ),
 )
 SMALL = st.integers(0, 7)
@@ -54,6 +54,7 @@ STEPS = st.lists(
         st.tuples(st.just("take"), SMALL, SMALL),
         st.tuples(st.just("update"), WISHES, SMALL),
         st.tuples(st.just("leave"), SMALL, SMALL),
+        st.tuples(st.just("drop"), st.integers(20, 24), st.integers(0, 2)),
         st.tuples(st.just("end"), st.integers(0, 9), st.integers(0, 9)),
     ),
     min_size=8,
@@ -260,6 +261,9 @@ class World:
             if plain.code is None:
                 plain.code = code
             writer.abort(code)
+
+    def drop(self, start, more):
+        self.track.drop(start, start + more, 77)
 
     def join(self, wishes, _):
         if len(self.subscribers) < 5:

@@ -234,6 +234,24 @@ def test_an_idle_track_is_released_when_its_budget_is_touched():
     run(main())
 
 
+def test_tracks_of_one_budget_age_each_at_its_own_pace():
+    async def main():
+        budget = cache.Budget()
+        slow = track_of(cache.Limits(max_age=1000), budget=budget)
+        for n in range(3):
+            publish(slow, n)
+        await asyncio.sleep(1)
+        fast = track_of(cache.Limits(max_age=2), budget=budget)
+        for n in range(3):
+            publish(fast, n)
+        await asyncio.sleep(3)
+        publish(slow, 3)
+        assert kept(fast) == [2]
+        assert kept(slow) == [0, 1, 2, 3]
+
+    run(main())
+
+
 def test_a_days_soak_leaves_no_slope():
     async def main():
         budget = cache.Budget()

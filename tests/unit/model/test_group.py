@@ -5,6 +5,7 @@ from tests.aio import run, settle
 from tests.unit.model.samples import Wake, drain, ended_with, frame, publish, track_of
 
 from moqvox.errors import LocalError, StreamCode, StreamEnded
+from moqvox.model.cache import cost
 
 
 def test_every_reader_gets_the_same_frames_without_copies():
@@ -237,5 +238,44 @@ def test_readers_leave_a_whole_group_once_they_have_read_it():
         still.finish()
         assert caught_up.ended
         assert not still.used
+
+    run(main())
+
+
+def test_who_has_taken_the_last_frame_has_read_all_before_he_polls_again():
+    async def main():
+        writer = publish(track_of(), "a", "b")
+        reader = writer.consume()
+        reader.wake = wake = Wake()
+        assert [reader.poll(), reader.poll()] == [frame("a"), frame("b")]
+        writer.abort(3)
+        assert wake.calls == 0
+        assert reader.ended
+        assert reader.poll() is None
+
+    run(main())
+
+
+def test_trimming_ends_exactly_the_readers_whose_next_frame_is_gone():
+    async def main():
+        track = track_of()
+        writer = track.append_group()
+        readers = [writer.consume() for _ in range(6)]
+        for n in range(6):
+            writer.write(frame(n))
+        for taken, reader in enumerate(readers):
+            for _ in range(taken):
+                reader.poll()
+        group = readers[0].group
+        freed_bytes = group.trim(3 * cost(frame(0)))
+        assert freed_bytes == 3 * cost(frame(0))
+        assert group.head == 3
+        for reader in readers[:3]:
+            assert ended_with(reader) == StreamCode.TOO_FAR_BEHIND
+        for taken, reader in enumerate(readers[3:], start=3):
+            assert drain(reader) == [str(n) for n in range(taken, 6)]
+        assert group.trim(10**9) == 2 * cost(frame(0))
+        assert group.trim(10**9) == 0
+        assert drain(writer.consume()) == ["5"]
 
     run(main())

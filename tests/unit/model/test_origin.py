@@ -224,10 +224,12 @@ def test_a_closed_watch_hears_nothing_and_holds_nothing():
     origin = Origin(id=1)
     watch = origin.watch("a")
     watch.wake = wake = Wake()
+    origin.publish("a/b", made())
+    assert wake.calls == 1
     watch.close()
     watch.close()
     origin.publish("a", made())
-    assert wake.calls == 0
+    assert wake.calls == 1
     assert watch.poll() == []
     assert not origin._watches
 

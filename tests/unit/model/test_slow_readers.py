@@ -99,6 +99,21 @@ def test_a_late_group_of_a_lower_sequence_is_young():
     run(main())
 
 
+def test_a_late_group_of_a_lower_sequence_makes_no_other_group_old():
+    async def main():
+        track = track_of()
+        reader = track.consume(Subscription(max_age_ms=100, ordered=True))
+        publish(track, "a", sequence=3)
+        publish(track, "b", sequence=5)
+        held = reader.poll_group()
+        await asyncio.sleep(10)
+        publish(track, "overtaken", sequence=4)
+        assert drain(held) == ["a"]
+        assert sequences(reader) == [4, 5]
+
+    run(main())
+
+
 def test_a_larger_age_can_be_asked_for_on_the_way():
     async def main():
         track = track_of()

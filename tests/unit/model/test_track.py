@@ -205,6 +205,56 @@ def test_a_subscription_with_an_end_ends_there():
     run(main())
 
 
+def test_a_subscription_with_an_end_waits_for_groups_that_were_overtaken():
+    async def main():
+        track = track_of()
+        reader = track.consume(Subscription(group_end=2, ordered=True, max_age_ms=1000))
+        for sequence in (0, 2, 3, 1):
+            publish(track, "x", sequence=sequence)
+            got = sequences(reader)
+            assert got == ([] if sequence == 3 else [sequence])
+            assert reader.ended is (sequence == 1)
+
+    run(main())
+
+
+def test_groups_missing_before_the_end_are_given_up_when_they_would_be_too_old():
+    async def main():
+        track = track_of()
+        reader = track.consume(Subscription(group_end=2, ordered=True, max_age_ms=1000))
+        publish(track, "x", sequence=0)
+        publish(track, "x", sequence=3)
+        assert sequences(reader) == [0]
+        await asyncio.sleep(2)
+        assert not reader.ended
+        opened = track.create_group(4)
+        reader.poll_group()
+        reader.wake = wake = Wake()
+        opened.write(frame("x"))
+        assert wake.calls == 1
+        assert reader.ended
+        assert reader.group_end == 3
+
+    run(main())
+
+
+def test_groups_dropped_before_the_end_are_settled():
+    async def main():
+        track = track_of()
+        reader = track.consume(Subscription(group_end=2, max_age_ms=1000))
+        publish(track, "x")
+        track.drop(1, 9, 5)
+        assert sequences(reader) == [0]
+        assert reader.ended
+        past = track.consume(Subscription(group_end=0))
+        publish(track, "x")
+        assert sequences(past) == [0]
+        late = track.consume(Subscription(group_end=0))
+        assert late.ended
+
+    run(main())
+
+
 def test_a_later_end_takes_in_groups_that_were_past_the_former_one():
     async def main():
         track = track_of()
@@ -317,6 +367,20 @@ def test_drops_reach_the_readers_within_their_range():
         assert never.calls == 1
         with pytest.raises(LocalError, match="range"):
             track.drop(2, 1, 0)
+
+    run(main())
+
+
+def test_each_drop_wakes_who_has_taken_the_one_before():
+    async def main():
+        track = track_of()
+        reader = track.consume(HISTORY)
+        reader.wake = wake = Wake()
+        for n in range(3):
+            track.drop(n, n, 1)
+            assert wake.calls == n + 1
+            assert reader.poll_drop() == (n, n, 1)
+            assert reader.poll_drop() is None
 
     run(main())
 
