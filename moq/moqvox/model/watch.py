@@ -39,6 +39,7 @@ class Candidate(Protocol):
 
     hops: tuple[int, ...]
     cost: int
+    closed: bool
 
 
 class Directory(Protocol):
@@ -86,12 +87,12 @@ class Watch:
     def poll(self) -> list[Change]:
         """Take the changes since the last poll; at first, all that is there.
 
-        A path is told of once, as it is now: one that came and went is not mentioned.
+        A path is told of as it is now: one that came and went is not mentioned, but one
+        that went and came again is, with both: what was read from it has ended.
         """
         self._waiting = True
         stale, self._stale = self._stale, {}
-        changes = (self._change(path) for path in stale)
-        return [change for change in changes if change is not None]
+        return [change for path in stale for change in self._changes(path)]
 
     async def wait(self) -> None:
         """Wait until `poll` may have something, or the watch is closed."""
@@ -125,13 +126,18 @@ class Watch:
                 self.wake()
         self._bell.ring()
 
-    def _change(self, path: str) -> Change | None:
+    def _changes(self, path: str) -> list[Change]:
         seen = paths.relative(self._root, path) or ""
+        told = self._told.get(path)
         route = self._directory.best(path, self._exclude_hop)
         if route is None:
-            return Unannounced(seen) if self._told.pop(path, None) is not None else None
+            self._told.pop(path, None)
+            return [] if told is None else [Unannounced(seen)]
         state = route, route.hops, route.cost
-        if self._told.get(path) == state:
-            return None
+        if told == state:
+            return []
         self._told[path] = state
-        return Announced(seen, route.hops, route.cost)
+        announced = Announced(seen, route.hops, route.cost)
+        if told is not None and told[0] is not route and told[0].closed:
+            return [Unannounced(seen), announced]
+        return [announced]

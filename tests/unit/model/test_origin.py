@@ -72,7 +72,7 @@ def test_when_the_best_route_goes_the_next_is_announced():
     watch = origin.watch()
     assert watch.poll() == [Announced("x", (3,), 0)]
     second.close()
-    assert watch.poll() == [Announced("x", (2,), 0)]
+    assert watch.poll() == [Unannounced("x"), Announced("x", (2,), 0)]
     first.close()
     assert watch.poll() == [Unannounced("x")]
 
@@ -85,7 +85,7 @@ def test_failover_to_a_route_with_the_same_facts_is_announced_too():
     watch = origin.watch()
     watch.poll()
     second.close()
-    assert watch.poll() == [Announced("x", (), 0)]
+    assert watch.poll() == [Unannounced("x"), Announced("x", (), 0)]
 
 
 def test_a_worse_route_that_comes_or_goes_is_no_news():
