@@ -314,7 +314,7 @@ class Consumer:
             self.position += 1
             return frames[index]
         if not self.active:
-            self.settle()
+            self._group.detach(self)
         return None
 
     def check(self) -> None:
@@ -376,10 +376,6 @@ class Consumer:
         self._group.detach(self)
         if self.bell is not None:
             self.bell.ring()
-
-    def settle(self) -> None:
-        """Leave the group once everything is read (the model's own)."""
-        self._group.detach(self)
 
     def cut(self, code: int) -> None:
         """End this reader early unless it has read everything (the model's own).

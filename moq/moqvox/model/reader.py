@@ -289,7 +289,7 @@ class Consumer:
             if reader.active:
                 active.append(reader)
             else:
-                reader.settle()
+                reader.group.detach(reader)
         self._open = active
         self._forget_at = max(8, 2 * len(self._open))
 
