@@ -1,0 +1,165 @@
+"""What travels on a link in memory: packets of frames, as QUIC has them, never encoded."""
+
+from typing import Final
+
+import msgspec
+
+__all__ = [
+    "PACKET_BYTES",
+    "Close",
+    "Frame",
+    "Hello",
+    "MaxData",
+    "MaxStreamData",
+    "MaxStreams",
+    "Message",
+    "Moved",
+    "MovedSeen",
+    "Packet",
+    "Refusal",
+    "ResetStream",
+    "Segment",
+    "StatelessReset",
+    "StopSending",
+    "Welcome",
+    "size_of",
+]
+
+PACKET_BYTES: Final = 1200
+"""Payload of a full packet."""
+
+PACKET_OVERHEAD_BYTES: Final = 30
+FRAME_OVERHEAD_BYTES: Final = 8
+
+
+class Segment(msgspec.Struct, frozen=True, gc=False):
+    """Bytes of a stream; they are never cut anew, so an offset names them."""
+
+    stream: int
+    offset: int
+    data: bytes
+    fin: bool
+
+
+class ResetStream(msgspec.Struct, frozen=True, gc=False):
+    """The sender abandons a stream after `final_bytes`."""
+
+    stream: int
+    code: int
+    final_bytes: int
+
+
+class StopSending(msgspec.Struct, frozen=True, gc=False):
+    """The receiver wants no more of a stream."""
+
+    stream: int
+    code: int
+
+
+class MaxData(msgspec.Struct, frozen=True, gc=False):
+    """Credit for all streams together, counted from the start."""
+
+    limit_bytes: int
+
+
+class MaxStreamData(msgspec.Struct, frozen=True, gc=False):
+    """Credit for one stream, counted from its start."""
+
+    stream: int
+    limit_bytes: int
+
+
+class MaxStreams(msgspec.Struct, frozen=True, gc=False):
+    """How many streams of a direction the peer may have opened since the start."""
+
+    bidirectional: bool
+    count: int
+
+
+class Message(msgspec.Struct, frozen=True, gc=False):
+    """A datagram of the application; never sent twice."""
+
+    data: bytes
+
+
+class Moved(msgspec.Struct, frozen=True, gc=False):
+    """The client speaks from another address now; `serial` tells old news from new."""
+
+    serial: int
+    address: str
+
+
+class MovedSeen(msgspec.Struct, frozen=True, gc=False):
+    """The server answers on the new path."""
+
+    serial: int
+
+
+class Close(msgspec.Struct, frozen=True, gc=False):
+    """The sender has closed the connection."""
+
+    code: int
+    reason: str
+
+
+class StatelessReset(msgspec.Struct, frozen=True, gc=False):
+    """The host behind the address knows nothing of the connection."""
+
+
+class Hello(msgspec.Struct, frozen=True, gc=False):
+    """A client wants a connection."""
+
+
+class Welcome(msgspec.Struct, frozen=True, gc=False):
+    """The server has one for it."""
+
+    protocol: str
+
+
+class Refusal(msgspec.Struct, frozen=True, gc=False):
+    """The server has none for it."""
+
+    reason: str
+
+
+Frame = (
+    Segment
+    | ResetStream
+    | StopSending
+    | MaxData
+    | MaxStreamData
+    | MaxStreams
+    | Message
+    | Moved
+    | MovedSeen
+    | Close
+    | StatelessReset
+    | Hello
+    | Welcome
+    | Refusal
+)
+
+
+class Packet:
+    """Frames that meet one fate.
+
+    Attributes:
+        attempt: how often its frames were lost before.
+        has_arrived: set on arrival; what arrives again is a duplicate.
+    """
+
+    __slots__ = ("attempt", "frames", "has_arrived", "sent_at", "size_bytes")
+
+    def __init__(self, frames: tuple[Frame, ...], sent_at: float, attempt: int = 0) -> None:
+        self.frames = frames
+        self.sent_at = sent_at
+        self.attempt = attempt
+        self.has_arrived = False
+        self.size_bytes = PACKET_OVERHEAD_BYTES + sum(map(size_of, frames))
+
+
+def size_of(frame: Frame) -> int:
+    """Count a frame's bytes, about as QUIC would encode it."""
+    if isinstance(frame, (Segment, Message)):
+        return FRAME_OVERHEAD_BYTES + len(frame.data)
+    return FRAME_OVERHEAD_BYTES
