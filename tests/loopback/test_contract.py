@@ -8,7 +8,7 @@ from tests.loopback.pairs import HASTY, KINDS, PATIENCE, PROTOCOL, Pair, pair
 
 from moqvox.errors import LocalError, SessionClosed
 from moqvox.transport.aioquic import Limits
-from moqvox.transport.interface import Closed, Kind
+from moqvox.transport.interface import Closed, Connection, Kind
 from moqvox.transport.send_queue import Marks
 
 pytestmark = [pytest.mark.net, pytest.mark.parametrize("kind", KINDS)]
@@ -22,6 +22,15 @@ def on_pair(kind: str, body: Body, limits: Limits = HASTY) -> None:
             await body(both)
 
     asyncio.run(main())
+
+
+def open_streams(connection: Connection, count: int) -> list[int]:
+    return [connection.open_stream(bidirectional=False) for _ in range(count)]
+
+
+def write_often(connection: Connection, stream: int, data: bytes, times: int) -> None:
+    for _ in range(times):
+        connection.write(stream, data)
 
 
 def test_both_ends_know_what_they_agreed_on(kind):
@@ -178,8 +187,7 @@ def test_more_waiting_streams_than_allowed_are_the_callers_error(kind):
     async def body(both):
         client = both.client.connection
         with pytest.raises(LocalError, match="permission"):
-            for _ in range(200):
-                client.open_stream(bidirectional=False)
+            open_streams(client, 200)
 
     on_pair(kind, body, Limits(max_uni_streams=16, max_blocked_streams=20, linger=0.05))
 
@@ -211,8 +219,7 @@ def test_a_caller_that_writes_on_regardless_meets_the_hard_bound(kind):
         client = both.client.connection
         stream = client.open_stream(bidirectional=False)
         with pytest.raises(LocalError, match="unsent"):
-            for _ in range(100):
-                client.write(stream, bytes(64 * 1024))
+            write_often(client, stream, bytes(64 * 1024), 100)
         client.reset(stream, 0)
         assert client.stats().unsent_bytes == 0
 

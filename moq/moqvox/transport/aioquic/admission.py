@@ -40,9 +40,15 @@ class Admission:
     """The door of one listener: caps, Retry, version negotiation, the queue of arrivals."""
 
     def __init__(
-        self, configuration: QuicConfiguration, protocols: Sequence[str], limits: Limits
+        self,
+        configuration: QuicConfiguration,
+        protocols: Sequence[str],
+        limits: Limits,
+        *,
+        webtransport: bool,
     ) -> None:
         self.protocols = tuple(protocols)
+        self.webtransport = webtransport
         self._limits = limits
         self._configuration = configuration
         self._tokens = QuicRetryTokenHandler()
@@ -204,7 +210,7 @@ class Greeting:
 
     def on_engine_event(self, event: QuicEvent) -> None:
         """Hand over to what the negotiated protocol calls for."""
-        if isinstance(event, ProtocolNegotiated) and event.alpn_protocol == H3:
+        if self._asks_for_http3(event):
             # Now rather than when the handshake is complete: SETTINGS travel with the
             # server's first flight, and the client may ask for its session at once.
             self._session = WebTransportConnection(
@@ -219,6 +225,13 @@ class Greeting:
         elif isinstance(event, HandshakeCompleted):
             protocol = event.alpn_protocol or ""
             self._done(RawConnection(self._link, protocol=protocol, is_client=False))
+
+    def _asks_for_http3(self, event: QuicEvent) -> bool:
+        return (
+            self._admission.webtransport
+            and isinstance(event, ProtocolNegotiated)
+            and event.alpn_protocol == H3
+        )
 
     def established(self, connection: WebTransportConnection) -> None:
         """End the greeting with a session."""

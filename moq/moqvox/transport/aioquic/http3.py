@@ -144,6 +144,9 @@ class FrameReader:
     """Cuts a stream into frames: whole ones of the kinds asked for, DATA as it comes.
 
     Payloads of other kinds are skipped without being kept.
+
+    Attributes:
+        first_kind: kind of the stream's first frame, as soon as it is known.
     """
 
     def __init__(self, whole: dict[int, int], refused: frozenset[int]) -> None:
@@ -155,14 +158,10 @@ class FrameReader:
         """
         self._whole = whole
         self._refused = refused
+        self.first_kind: int | None = None
         self._held = bytearray()
         self._kind: int | None = None
         self._left = 0
-
-    @property
-    def kind(self) -> int | None:
-        """Kind of the frame that is being read."""
-        return self._kind
 
     @property
     def is_between_frames(self) -> bool:
@@ -197,6 +196,8 @@ class FrameReader:
         if kind is None or length is None:
             return False
         self._kind, self._left = kind[0], length[0]
+        if self.first_kind is None:
+            self.first_kind = self._kind
         del self._held[: length[1]]
         if self._kind in self._refused:
             raise H3Error(H3Code.FRAME_UNEXPECTED, f"frame type {self._kind:#x} on this stream")

@@ -70,7 +70,7 @@ class ControlStream:
                 raise H3Error(H3Code.FRAME_UNEXPECTED, "SETTINGS twice")
             self._has_settings = True
             self._on_settings(payload)
-        if not self._has_settings and self._frames.kind not in (None, FrameType.SETTINGS):
+        if self._frames.first_kind not in (None, FrameType.SETTINGS):
             raise H3Error(H3Code.MISSING_SETTINGS, "the control stream begins without SETTINGS")
 
 

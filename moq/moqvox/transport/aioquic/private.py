@@ -22,7 +22,6 @@ from aioquic.quic.congestion.base import create_congestion_control
 from aioquic.quic.connection import (
     END_STATES,
     QuicConnection,
-    QuicConnectionAdapter,
     QuicConnectionError,
     QuicConnectionState,
     QuicReceiveContext,
@@ -38,6 +37,7 @@ from moqvox.transport.aioquic.address import Address
 from moqvox.transport.aioquic.credentials import check_pin
 from moqvox.transport.aioquic.ending import Ending
 from moqvox.transport.aioquic.limits import Limits
+from moqvox.transport.aioquic.quiet import QuietLog
 from moqvox.transport.aioquic.streams import CREDIT_STEPS, BusyStreams, HeldStream, StreamTable
 
 __all__ = ["Engine"]
@@ -55,16 +55,6 @@ PACKET_OVERHEAD_BYTES: Final = 3 + 16 + 3
 """Short header without connection ID, AEAD tag, frame type and length (RFC 9221)."""
 
 ONE_RTT: Final = tls.Epoch.ONE_RTT
-
-
-class EngineLog(QuicConnectionAdapter):
-    """Keep what a peer can provoke at DEBUG; it would flood the log."""
-
-    def info(self, msg: object, *args: object, **_: object) -> None:
-        """Log at DEBUG."""
-        self.debug(msg, *args)
-
-    warning = error = info
 
 
 class Receiver(QuicStreamReceiver):
@@ -158,6 +148,10 @@ class Recovery(QuicPacketRecovery):
             fresh.bytes_in_flight = self._cc.bytes_in_flight
             self._cc = fresh
 
+    def forget_flight(self) -> None:
+        """Forget packets whose numbers start over: a Retry, or another version."""
+        self._cc.bytes_in_flight = 0
+
     @property
     def rtt(self) -> float:
         """Smoothed round trip; 0.0 while unknown."""
@@ -204,7 +198,7 @@ class Engine(QuicConnection):
         self._pins = pins
         self._unblocked: set[int] = set()
         self._streams = self.table  # type: ignore[assignment]  # holds subclasses only
-        self._logger = EngineLog(self._logger.logger, self._logger.extra)
+        self._logger = QuietLog(self._logger.logger, self._logger.extra)
         for limit, count in (
             (self._local_max_streams_bidi, limits.max_bidi_streams),
             (self._local_max_streams_uni, limits.max_uni_streams),
@@ -341,6 +335,11 @@ class Engine(QuicConnection):
         held.priority = held.handed_bytes = 0
         held.is_released = not readable
         return held
+
+    def _connect(self, now: float) -> None:
+        """Start the handshake, again after a Retry; upstream keeps counting lost Initials."""
+        self.recovery.forget_flight()
+        super()._connect(now)
 
     @property  # type: ignore[override]  # narrower than upstream's, which uses it as a list
     def _streams_queue(self) -> BusyStreams:

@@ -97,7 +97,7 @@ async def listen(
         max_datagram_frame_size=MAX_DATAGRAM_FRAME_BYTES,
     )
     certificate.apply(configuration)
-    admission = Admission(configuration, protocols, limits)
+    admission = Admission(configuration, protocols, limits, webtransport=webtransport)
     sockets = await _bind_all(host, port, limits)
     return Listener(admission, [Endpoint(sock, admission) for sock in sockets])
 

@@ -1,0 +1,413 @@
+"""Dialling and listening: who gets in, and what those are told who don't."""
+
+import asyncio
+import contextlib
+import datetime
+import socket
+from collections.abc import Coroutine
+
+import msgspec
+import pytest
+from tests.loopback.pairs import (
+    HASTY,
+    PATIENCE,
+    PROTOCOL,
+    Reader,
+    certificate,
+    dial,
+    identity,
+    open_listener,
+    pair,
+)
+
+from moqvox.errors import LocalError, SessionClosed
+from moqvox.transport.aioquic import (
+    CertificateRefused,
+    ConnectFailed,
+    HostUnknown,
+    Limits,
+    NoAnswer,
+    NoCommonProtocol,
+    PortRefused,
+    ServerCertificate,
+    Verify,
+    connect,
+    listen,
+)
+from moqvox_certs import generate
+
+pytestmark = pytest.mark.net
+
+
+def run(main: Coroutine[object, None, None]) -> None:
+    async def bounded() -> None:
+        async with asyncio.timeout(2 * PATIENCE):
+            await main
+
+    asyncio.run(bounded())
+
+
+@contextlib.asynccontextmanager
+async def listening(**options):
+    listener = await open_listener(limits=HASTY, **options)
+    try:
+        yield listener
+    finally:
+        await listener.close()
+
+
+async def greet(listener, **options) -> str:
+    """Dial, say goodbye, and tell what was agreed on."""
+    connection = await dial(listener, **options)
+    connection.close()
+    await connection.wait_closed()
+    return connection.protocol
+
+
+@pytest.mark.parametrize("webtransport", [False, True])
+@pytest.mark.parametrize(
+    "verify",
+    [
+        Verify.authority(certificate().ca_pem),
+        Verify.pinned([certificate().fingerprint_hex]),
+        Verify.pinned(["00" * 32, certificate().fingerprint_hex.upper()]),
+        Verify.nothing(),
+    ],
+    ids=["authority", "pinned", "one of two pins", "nothing"],
+)
+def test_a_certificate_that_was_asked_for_is_accepted(verify, webtransport):
+    async def main():
+        async with listening() as listener:
+            assert await greet(listener, verify=verify, webtransport=webtransport) == PROTOCOL
+
+    run(main())
+
+
+def other_authority() -> bytes:
+    return generate(["localhost"], datetime.datetime.now(datetime.UTC)).ca_pem
+
+
+@pytest.mark.parametrize("webtransport", [False, True])
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"verify": Verify.pinned(["00" * 32])}, "fingerprint"),
+        ({"verify": Verify.authority(other_authority())}, "issuer"),
+        ({"verify": Verify.system()}, "issuer"),
+        ({"server_name": "elsewhere.example"}, "elsewhere.example"),
+    ],
+    ids=["pin", "authority", "system", "name"],
+)
+def test_another_certificate_is_refused_before_a_byte_is_said(options, words, webtransport):
+    async def main():
+        async with listening() as listener:
+            with pytest.raises(CertificateRefused, match=words):
+                await dial(listener, webtransport=webtransport, **options)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await listener.accept()
+
+    run(main())
+
+
+def test_a_pinned_certificate_must_be_valid_now():
+    past = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=20)
+    expired = generate(["localhost"], past, days=2)
+    server = ServerCertificate(expired.cert_pem, expired.key_pem)
+
+    async def main():
+        async with listening(certificate=server) as listener:
+            with pytest.raises(CertificateRefused, match="expired"):
+                await dial(listener, verify=Verify.pinned([expired.fingerprint_hex]))
+
+    run(main())
+
+
+@pytest.mark.parametrize("webtransport", [False, True])
+def test_without_a_common_protocol_there_is_no_connection(webtransport):
+    async def main():
+        async with listening() as listener:
+            with pytest.raises(ConnectFailed) as caught:
+                await dial(listener, protocols=["moq-99"], webtransport=webtransport)
+            assert webtransport or isinstance(caught.value, NoCommonProtocol)
+
+    run(main())
+
+
+def test_without_webtransport_the_port_speaks_raw_quic_only():
+    async def main():
+        async with listening(webtransport=False) as listener:
+            with pytest.raises(NoCommonProtocol):
+                await dial(listener, webtransport=True)
+            assert await greet(listener) == PROTOCOL
+
+    run(main())
+
+
+@pytest.mark.parametrize("webtransport", [False, True])
+def test_the_servers_order_of_protocols_decides(webtransport):
+    async def main():
+        async with listening(protocols=["moq-lite-06", "moq-lite-05", "moq-lite-04"]) as listener:
+            offers = ["moq-lite-03", "moq-lite-04", "moq-lite-05"]
+            agreed = await greet(listener, protocols=offers, webtransport=webtransport)
+            assert agreed == "moq-lite-05"
+
+    run(main())
+
+
+def test_both_kinds_and_both_families_use_one_port():
+    async def main():
+        listener = await listen("::", 0, protocols=[PROTOCOL], certificate=identity(), limits=HASTY)
+        try:
+            port = listener.addresses[0][1]
+            for host in ("127.0.0.1", "::1", "localhost"):
+                for webtransport in (False, True):
+                    connection = await connect(
+                        host,
+                        port,
+                        protocols=[PROTOCOL],
+                        webtransport=webtransport,
+                        verify=Verify.pinned([certificate().fingerprint_hex]),
+                    )
+                    accepted = await listener.accept()
+                    assert accepted.kind is connection.kind
+                    assert "ffff" not in accepted.remote_address
+                    connection.close()
+                    await connection.wait_closed()
+        finally:
+            await listener.close()
+
+    run(main())
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_port_that_nobody_listens_on_is_told_at_once(host):
+    async def main():
+        with socket.socket(
+            socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM
+        ) as free:
+            free.bind((host, 0))
+            port = free.getsockname()[1]
+        with pytest.raises(PortRefused, match=str(port)):
+            await connect(host, port, protocols=[PROTOCOL], webtransport=False, timeout=5)
+
+    run(main())
+
+
+def test_silence_is_told_after_the_time_given():
+    async def main():
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+            silent.bind(("127.0.0.1", 0))
+            port = silent.getsockname()[1]
+            with pytest.raises(NoAnswer, match="firewall"):
+                await connect(
+                    "127.0.0.1", port, protocols=[PROTOCOL], webtransport=False, timeout=0.1
+                )
+
+    run(main())
+
+
+def test_an_unknown_name_is_told():
+    async def main():
+        with pytest.raises(HostUnknown, match="no address"):
+            await connect("nowhere.invalid", 443, protocols=[PROTOCOL], webtransport=True)
+
+    run(main())
+
+
+def test_a_name_with_several_addresses_reaches_the_one_that_answers(monkeypatch):
+    async def main():
+        loop = asyncio.get_running_loop()
+        async with listening() as listener:
+            port = listener.addresses[0][1]
+
+            async def lookup(*_args, **_options):
+                kinds = (socket.SOCK_DGRAM, socket.IPPROTO_UDP, "")
+                return [
+                    (socket.AF_INET6, *kinds, ("::1", port, 0, 0)),
+                    (socket.AF_INET, *kinds, ("127.0.0.1", port)),
+                ]
+
+            monkeypatch.setattr(loop, "getaddrinfo", lookup)
+            connection = await connect(
+                "localhost",
+                port,
+                protocols=[PROTOCOL],
+                webtransport=False,
+                verify=Verify.authority(certificate().ca_pem),
+            )
+            assert connection.remote_address == f"127.0.0.1:{port}"
+            connection.close()
+            await connection.wait_closed()
+
+    run(main())
+
+
+def test_the_local_address_can_be_chosen():
+    async def main():
+        async with listening() as listener:
+            connection = await dial(listener, local=("127.0.0.3", 0))
+            accepted = await listener.accept()
+            assert accepted.remote_address.startswith("127.0.0.3:")
+            connection.close()
+            await connection.wait_closed()
+            with pytest.raises(ConnectFailed, match="cannot send from"):
+                await dial(listener, local=("192.0.2.7", 0))
+            with pytest.raises(ConnectFailed, match="from ::1"):
+                await dial(listener, local=("::1", 0))
+
+    run(main())
+
+
+def test_an_address_in_use_and_a_key_that_does_not_parse_are_the_callers_errors():
+    async def main():
+        async with listening() as listener:
+            host, port = listener.addresses[0]
+            with pytest.raises(LocalError, match="cannot listen"):
+                await listen(host, port, protocols=[PROTOCOL], certificate=identity())
+        broken = ServerCertificate(certificate().cert_pem, b"no key")
+        with pytest.raises(LocalError, match="can't be used"):
+            await listen("127.0.0.1", 0, protocols=[PROTOCOL], certificate=broken)
+        with pytest.raises(LocalError, match="no protocol"):
+            await listen("127.0.0.1", 0, protocols=[], certificate=identity())
+
+    run(main())
+
+
+def test_a_cancelled_dial_leaves_nothing_behind():
+    async def main():
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+            silent.bind(("127.0.0.1", 0))
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.02):
+                    await connect(
+                        "127.0.0.1",
+                        silent.getsockname()[1],
+                        protocols=[PROTOCOL],
+                        webtransport=False,
+                    )
+
+    run(main())
+
+
+def test_above_the_threshold_clients_must_prove_their_address():
+    async def main():
+        limits = msgspec.structs.replace(HASTY, retry_above_half_open=0)
+        listener = await open_listener(limits=limits)
+        try:
+            for webtransport in (False, True):
+                connection = await dial(listener, webtransport=webtransport)
+                stream = connection.open_stream(bidirectional=False)
+                connection.write(stream, b"after a retry", fin=True)
+                server = Reader(await listener.accept())
+                await server.until(lambda reader: reader.ended)
+                connection.close()
+                await connection.wait_closed()
+        finally:
+            await listener.close()
+
+    run(main())
+
+
+def test_a_full_listener_drops_strangers_and_serves_those_inside():
+    async def main():
+        listener = await open_listener(limits=Limits(max_connections=1, linger=0.05))
+        try:
+            first = await dial(listener)
+            server = Reader(await listener.accept())
+            with pytest.raises(NoAnswer):
+                await dial(listener, timeout=0.1)
+            first.write(first.open_stream(bidirectional=False), b"still here", fin=True)
+            await server.until(lambda reader: reader.ended)
+            first.close()
+            await first.wait_closed()
+        finally:
+            await listener.close()
+
+    run(main())
+
+
+def test_connections_that_nobody_accepts_are_refused_beyond_a_bound():
+    async def main():
+        listener = await open_listener(limits=Limits(max_unaccepted=1, linger=0.05))
+        try:
+            first, second = await dial(listener), await dial(listener)
+            closed = await Reader(second).until_closed()
+            assert closed.remote
+            assert "0x2" in closed.reason
+            first.close()
+            await first.wait_closed()
+        finally:
+            await listener.close()
+
+    run(main())
+
+
+def test_a_handshake_that_stalls_is_dropped():
+    async def main():
+        listener = await open_listener(limits=Limits(handshake_timeout=0.05, max_half_open=1))
+        try:
+            # WebTransport's handshake ends with a request, which this client never sends.
+            stalled = Reader(await dial(listener, protocols=["h3"]))
+            with pytest.raises(NoAnswer):
+                await dial(listener, timeout=0.03)
+            await stalled.until_closed()
+            connection = await dial(listener)
+            connection.close()
+            await connection.wait_closed()
+        finally:
+            await listener.close()
+
+    run(main())
+
+
+@pytest.mark.parametrize("webtransport", [False, True])
+def test_closing_a_listener_closes_its_connections_and_wakes_accept(webtransport):
+    async def main():
+        listener = await open_listener(limits=HASTY)
+        client = Reader(await dial(listener, webtransport=webtransport))
+        await listener.accept()
+        async with asyncio.TaskGroup() as group:
+            waiting = [group.create_task(accept_refused(listener)) for _ in range(2)]
+            await asyncio.sleep(0)
+            await listener.close(0x10, "going home")
+        assert [task.result() for task in waiting] == [0x10, 0x10]
+        closed = await client.until_closed()
+        assert (closed.code, closed.reason, closed.remote) == (0x10, "going home", True)
+        with pytest.raises(SessionClosed):
+            await listener.accept()
+        again = await listen(
+            *listener.addresses[0], protocols=[PROTOCOL], certificate=identity(), limits=HASTY
+        )
+        await again.close()
+
+    async def accept_refused(listener) -> int:
+        with pytest.raises(SessionClosed) as caught:
+            await listener.accept()
+        return caught.value.code
+
+    run(main())
+
+
+@pytest.mark.parametrize("kind", ["quic", "webtransport"])
+def test_a_peer_that_vanishes_is_noticed_after_the_idle_time(kind):
+    async def main():
+        async with pair(kind, idle_timeout=0.3) as both:
+            both.listener._endpoints[0].close()
+            closed = await both.client.until_closed()
+            assert (closed.lost, closed.remote) == (True, False)
+            assert "idle" in closed.reason
+
+    run(main())
+
+
+@pytest.mark.parametrize("kind", ["quic", "webtransport"])
+def test_silence_does_not_end_a_connection_that_both_sides_keep(kind):
+    async def main():
+        async with pair(kind, idle_timeout=0.15) as both:
+            await asyncio.sleep(0.5)
+            client = both.client.connection
+            client.write(client.open_stream(bidirectional=False), b"still here", fin=True)
+            await both.server.until(lambda reader: reader.ended)
+
+    run(main())
