@@ -199,7 +199,7 @@ def test_variables_of_other_verbs_and_of_other_programs_are_left_alone(run):
     ("file", "message"),
     [
         ("[push]\nbnid = 'x'", r"unknown key 'bnid' in \[push\] of .*; did you mean 'bind'\?"),
-        ("[psuh]\n", r"unknown table \[psuh\] in .*; did you mean 'push'\?"),
+        ("[pushh]\n", r"unknown table \[pushh\] in .*; did you mean 'push'\?"),
         ("tokken = 'x'", r"unknown key 'tokken' in .*; did you mean 'token'\?"),
         ("push = 3", "unknown key 'push' in"),
         ("[push]\nurl = 'https://a/'", r"unknown key 'url' in \[push\]"),

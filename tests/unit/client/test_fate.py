@@ -115,9 +115,9 @@ def test_impossible_and_too_many_outages_are_refused():
 
 def test_bursts_lose_in_spells_of_the_asked_length_and_share():
     subject = lane(Impairment(burst=Burst(900, 100)))
-    missing = lost(fates(subject, 100_000, gap=0.002))
+    missing = lost(fates(subject, 50_000, gap=0.002))
     runs = 1 + sum(b - a > 1 for a, b in pairwise(missing))
-    assert 0.07 < len(missing) / 100_000 < 0.13
+    assert 0.07 < len(missing) / 50_000 < 0.13
     assert 35 < len(missing) / runs < 70  # 100 ms are 50 datagrams
     assert subject.tally.dropped == {Cause.BURST: len(missing)}
 

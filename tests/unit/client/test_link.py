@@ -225,12 +225,14 @@ def test_clients_are_kept_apart_and_the_most_silent_makes_room():
         async with network() as (server, link, client):
             client.transport.sendto(b"first", link.address)
             await client.until(1)
-            for n in range(MAX_FLOWS):
-                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as crowd:
-                    crowd.sendto(b"%d" % n, link.address)
-            await server.until(1 + MAX_FLOWS)
+            with contextlib.ExitStack() as crowd:
+                for n in range(MAX_FLOWS):
+                    one = crowd.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+                    one.sendto(b"%d" % n, link.address)
+                await server.until(1 + MAX_FLOWS)
             assert link.stats().flows == MAX_FLOWS
-            assert len({source for _, _, source in server.got}) == 1 + MAX_FLOWS
+            # The first client's port may be given again: its flow made room.
+            assert len({source for _, _, source in server.got[1:]}) == MAX_FLOWS
             client.transport.sendto(b"again", link.address)
             assert await client.until(2) == [b"re:first", b"re:again"]
 
