@@ -25,7 +25,9 @@ class Turn(msgspec.Struct):
     Attributes:
         sent_ms, frames, digest: the utterance as it was sent.
         intact: the receiver got every frame, and the digests agree.
-        added_delay_ms: what the network cost its end (see `Receipt`).
+        added_delay_ms, worst_delay_ms: what the network cost its end and its latest frame
+            (see `Receipt`).
+        first_ack_ms: from the first frame's capture to its acknowledgement.
         receipt_ms: from the utterance's last frame to its receipt.
         first_audio_ms: from the last frame to the first sample of the answer, played.
         response_ms, heard_ms, silence_ms, underruns: the answer.
@@ -38,6 +40,8 @@ class Turn(msgspec.Struct):
     digest: str = ""
     intact: bool = False
     added_delay_ms: float = 0.0
+    worst_delay_ms: float = 0.0
+    first_ack_ms: float | None = None
     receipt_ms: float = 0.0
     transcript: str = ""
     reply: str = ""
@@ -100,7 +104,9 @@ class Conversation:
         turn = Turn()
         expected = self._responses
         speech = self.call.speak()
+        began: float | None = None
         async for chunk in chunks:
+            began = loop.time() if began is None else began
             timestamp_us, size = speech.start_us + speech.written_us, len(chunk.packet)
             self._trace.frame(
                 Moment.CAPTURED, timestamp_us=timestamp_us, size_bytes=size, ns=chunk.captured_ns
@@ -116,6 +122,9 @@ class Conversation:
         turn.frames, turn.sent_ms = speech.tally.frames, speech.tally.duration_us / 1000
         turn.digest, turn.intact = speech.tally.digest, speech.intact(receipt)
         turn.added_delay_ms = receipt.added_delay_ms
+        turn.worst_delay_ms = receipt.worst_delay_ms
+        if speech.first_ack is not None and began is not None:
+            turn.first_ack_ms = 1000 * (speech.first_ack - began)
         await self._answer(turn, expected, said, patience)
         turn.transcript = self._transcripts.get(speech.number, "")
         return turn

@@ -7,7 +7,7 @@ import asyncio
 import math
 import sys
 from array import array
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -15,7 +15,7 @@ import msgspec
 
 from moqvox.media import ogg, wav
 from moqvox.media.codec import Encoder, StreamEncoder
-from moqvox.media.opus import SAMPLE_RATE, SAMPLE_RATES
+from moqvox.media.opus import SAMPLE_RATE, SAMPLE_RATES, packet_duration_us
 from moqvox.media.resample import Resampler, to_mono
 from moqvox_client.errors import Failed
 from moqvox_client.trace import monotonic_ns
@@ -25,7 +25,7 @@ __all__ = [
     "Chunk",
     "from_file",
     "from_microphone",
-    "from_pcm",
+    "from_packets",
     "from_text",
     "from_tone",
     "paced",
@@ -223,15 +223,10 @@ async def _from_raw(stream: BinaryIO, data: bytes, encoding: Encoding) -> AsyncI
         yield chunk
 
 
-async def from_pcm(pcm: bytes, sample_rate: int, *, bitrate: int = BITRATE) -> AsyncIterator[Chunk]:
-    """Encode s16le mono PCM that is all there."""
-    encoding = Encoding(sample_rate, 1, bitrate)
-    step = 2 * sample_rate * FRAME_MS // 1000
-    for at in range(0, len(pcm), step):
-        for chunk in encoding.push(pcm[at : at + step]):
-            yield chunk
-    for chunk in encoding.finish():
-        yield chunk
+async def from_packets(packets: Sequence[bytes]) -> AsyncIterator[Chunk]:
+    """Give out Opus packets that are all there."""
+    for packet in packets:
+        yield Chunk(packet, packet_duration_us(packet), monotonic_ns())
 
 
 async def from_text(text: str, *, bitrate: int) -> AsyncIterator[Chunk]:

@@ -5,6 +5,7 @@ and `get` (suffixes below it that may be published and subscribed to; "" is ever
 absent is nothing), `exp` (holds for the whole session).
 """
 
+import base64
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ import msgspec
 from moqvox import path as paths
 from moqvox.errors import LocalError, Unauthorized
 
-__all__ = ["Authority", "Claims", "Grants", "sign"]
+__all__ = ["Authority", "Claims", "Grants", "new_key", "sign"]
 
 ALGORITHMS: Final = {
     "oct": ("HS256", "HS384", "HS512"),
@@ -186,3 +187,15 @@ def _load_keys(key_file: Path) -> list[jwt.PyJWK]:
     if not keys:
         raise LocalError(f"{key_file}: holds no key")
     return keys
+
+
+def new_key(secret: bytes, *, kid: str) -> dict[str, str]:
+    """Describe a symmetric key as a JWK.
+
+    Raises:
+        LocalError: the secret is shorter than 32 bytes.
+    """
+    if len(secret) < MIN_SECRET_BYTES:
+        raise LocalError(f"a secret has at least {MIN_SECRET_BYTES} bytes")
+    encoded = base64.urlsafe_b64encode(secret).rstrip(b"=").decode()
+    return {"kty": "oct", "alg": "HS256", "kid": kid, "k": encoded}

@@ -87,7 +87,7 @@ async def run(options: Options, output: Output) -> int:
                 )
                 tasks.create_task(conversation.run(), name="playback")
                 if options.say is None:
-                    chunks = source.from_pcm(recording.pcm, recording.sample_rate)
+                    chunks = source.from_packets(recording.opus)
                 else:
                     chunks = source.from_text(options.say, bitrate=source.BITRATE)
                 if path.link is not None and options.outage:
@@ -199,12 +199,18 @@ def _show(
         (
             "prompt",
             f"{output.paint(verdict, color)}: {turn.frames} frames, {turn.sent_ms / 1000:.2f} s, "
-            f"sha256 {turn.digest[:16]}, +{turn.added_delay_ms:.0f} ms at its end",
+            f"sha256 {turn.digest[:16]}",
+        ),
+        (
+            "cost",
+            f"latest frame +{turn.worst_delay_ms:.0f} ms, last one +{turn.added_delay_ms:.0f} ms",
         ),
         ("said", expected),
         ("understood", turn.transcript or "-"),
         ("answer", turn.reply or "-"),
     ]
+    if turn.first_ack_ms is not None:
+        rows.append(("first frame", f"acknowledged after {turn.first_ack_ms:.0f} ms"))
     if turn.first_audio_ms is not None and turn.response_ms is not None:
         rows.append(("first sound", f"{turn.first_audio_ms:.0f} ms after the last word"))
         rows.append(
@@ -227,6 +233,8 @@ def _show(
         digest=turn.digest,
         transcript=turn.transcript,
         added_delay_ms=turn.added_delay_ms,
+        worst_delay_ms=turn.worst_delay_ms,
+        first_ack_ms=turn.first_ack_ms,
         connected_ms=connected_ms,
         first_audio_ms=turn.first_audio_ms,
         heard_ms=turn.heard_ms,

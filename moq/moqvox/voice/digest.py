@@ -16,6 +16,7 @@ class Tally:
         self.duration_us = 0
         self._hash = hashlib.sha256()
         self._fastest = math.inf
+        self._slowest = -math.inf
         self._last = 0.0
 
     def add(self, frame: bytes, duration_us: int) -> None:
@@ -29,6 +30,7 @@ class Tally:
         """Note when a frame came (seconds, any fixed clock)."""
         self._last = now - timestamp_us / 1e6
         self._fastest = min(self._fastest, self._last)
+        self._slowest = max(self._slowest, self._last)
 
     @property
     def digest(self) -> str:
@@ -40,6 +42,11 @@ class Tally:
         """How much later the last frame came than the fastest, relative to timestamps."""
         return round(1000 * (self._last - self._fastest), 3) if self.frames else 0.0
 
+    @property
+    def worst_delay_ms(self) -> float:
+        """How much later the latest frame came than the fastest, relative to timestamps."""
+        return round(1000 * (self._slowest - self._fastest), 3) if self.frames else 0.0
+
     def receipt(self, speech: int, *, complete: bool) -> Receipt:
         """Write the receipt."""
         return Receipt(
@@ -49,4 +56,5 @@ class Tally:
             digest=self.digest,
             added_delay_ms=self.added_delay_ms,
             complete=complete,
+            worst_delay_ms=self.worst_delay_ms,
         )

@@ -47,6 +47,7 @@ class Speech:
         number: the group's sequence, by which both sides name the speech.
         start_us: media time of its first sample.
         heard: the listener's last word on how far it was played.
+        first_ack: when the first acknowledgement came, seconds on the loop's clock.
         over: set when no more will be sent.
     """
 
@@ -61,6 +62,7 @@ class Speech:
         self.start_us = start_us
         self.heard: Heard | None = None
         self.acked_frames = 0
+        self.first_ack: float | None = None
         self.news = asyncio.Event()
         self.over = asyncio.Event()
         self.receipted = asyncio.Event()
@@ -126,6 +128,8 @@ class Speech:
         """Take what the other side says of this speech."""
         match event:
             case Ack(frames=frames):
+                if self.first_ack is None:
+                    self.first_ack = asyncio.get_running_loop().time()
                 self.acked_frames = max(self.acked_frames, frames)
             case Receipt():
                 self._receipt = event

@@ -51,6 +51,7 @@ class Receipt(msgspec.Struct, frozen=True, tag="receipt", tag_field="type"):
         added_delay_ms: how much later than the fastest frame the last one came, relative
             to their timestamps: what the network cost the end of the speech.
         complete: the sender's end arrived, so nothing is missing.
+        worst_delay_ms: the same for the frame that was latest.
     """
 
     speech: int
@@ -59,6 +60,7 @@ class Receipt(msgspec.Struct, frozen=True, tag="receipt", tag_field="type"):
     digest: str
     added_delay_ms: float
     complete: bool
+    worst_delay_ms: float = 0.0
 
 
 class Heard(msgspec.Struct, frozen=True, tag="heard", tag_field="type"):
