@@ -179,6 +179,13 @@ class TwoSessions(RuleBasedStateMachine):
         for side in self.sides:
             side.take_events()
 
+    @rule(accept=st.sampled_from([True, True, True, False]), code=codes)
+    def deliver_and_answer_all(self, accept: bool, code: int) -> None:
+        self.settle()
+        for side in self.sides:
+            while side.waiting:
+                side.answer(side.waiting.pop(0), code, accept=accept)
+
     @rule(side=sides, prefix=st.sampled_from(["", "room", "hall"]))
     def watch(self, side: int, prefix: str) -> None:
         it = self.sides[side]

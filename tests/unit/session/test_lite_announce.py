@@ -319,6 +319,13 @@ def test_a_cancelled_watch_reports_nothing_more(alpn):
     assert pair.client.take(Announced) == []
 
 
+@pytest.mark.parametrize("alpn", OLD)
+def test_a_cancelled_watch_is_waited_for_no_longer(alpn):
+    wired = Wired(alpn)
+    wired.session.cancel(wired.session.watch(""))
+    assert wired.session.deadline() is None
+
+
 def test_a_refused_watch_fails_under_the_code():
     pair, watch, request = watching("moq-lite-06")
     pair.server.session.reject(request, StreamCode.UNAUTHORIZED)

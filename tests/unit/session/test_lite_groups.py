@@ -218,6 +218,16 @@ def test_a_stream_that_ends_inside_its_header_is_passed_over():
     assert len(wired.session._streams) == 1
 
 
+def test_a_header_that_came_in_parts_is_waited_for_no_longer():
+    wired, request = subscribed()
+    group = wired.open(b"\x00\x03\x00", bidirectional=False)
+    wired.session.handle_timeout(5.0)
+    assert wired.session.deadline() == 15.0
+    wired.send(group, b"\x05\x00\x02\x01a\x02")
+    assert wired.session.deadline() is None
+    assert wired.events()[0] == GroupOpened(request, group, 5)
+
+
 def test_a_verb_on_a_group_of_an_ended_subscription_does_nothing():
     wired, stream = served()
     wired.session.reject(stream, StreamCode.GOING_AWAY)

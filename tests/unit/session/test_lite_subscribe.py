@@ -263,6 +263,31 @@ def test_giving_a_subscription_up_gives_its_groups_up(alpn):
     ]
 
 
+def test_giving_a_finished_subscription_up_resets_it_and_does_not_end_it_whole():
+    it = Subscribing("moq-lite-06")
+    group = it.server.session.open_group(it.served, 3)
+    it.server.session.finish(it.served, 4)
+    it.server.session.actions()
+    it.server.session.reject(it.served, StreamCode.GOING_AWAY)
+    actions = it.server.session.actions()
+    assert {type(action) for action in actions} == {Reset, Stop}
+    assert {action.stream for action in actions} == {it.served, group}
+
+
+@pytest.mark.parametrize("alpn", ALL)
+def test_a_number_may_not_be_taken_for_in_use_once_its_subscription_has_ended(alpn):
+    wired = Wired(alpn)
+    for end in ("finish", "reject", "reset"):
+        stream = wired.ask(2, Subscribe(5, "a", "t", Subscription()))
+        wired.session.accept(stream, TrackInfo(), None)
+        if end == "finish":
+            wired.session.finish(stream, 0)
+        elif end == "reject":
+            wired.session.reject(stream, 1)
+        else:
+            wired.session.receive_reset(stream, 1)
+
+
 @pytest.mark.parametrize("alpn", ALL)
 def test_unsubscribing_ends_everything_on_both_sides(alpn):
     it = Subscribing(alpn)
