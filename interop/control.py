@@ -25,8 +25,8 @@ CANNOT: Final = {
     "edge-upstream": "the server of moq-rs has no upstream",
     "certificate-authority": "there is no program to issue a certificate",
     "ended-track": "moq-rs as relay cuts off the groups of a track that is over",
-    "replaced-in-session": "moq-rs serves the old broadcast's cache under the new name",
-    "killed-and-back": "moq-rs waits for the dead publisher, up to its idle timeout",
+    "replaced-in-session": "moq-rs as relay serves the old broadcast under the new one's name",
+    "killed-and-back": "moq-rs keeps to the dead publisher for 12 s",
 }
 """What moq-rs 0.5.1 can't do, or was seen to get wrong."""
 

@@ -154,7 +154,7 @@ def _client(row: Row, target: Target) -> list[str]:
 
 def _trust(endpoint: Endpoint) -> list[str]:
     if not endpoint.verify:
-        return ["--tls-disable-verify"]
+        return ["--tls-insecure"]
     if endpoint.root is not None:
         return ["--tls-root", str(endpoint.root)]
     return ["--tls-fingerprint", endpoint.fingerprint]

@@ -50,6 +50,7 @@ class Program:
         self._changed = asyncio.Condition()
         self._ended = False
         self._awaited = ""
+        self._told_to_end = False
 
     @staticmethod
     async def start(name: str, argv: list[str], environment: Mapping[str, str]) -> "Program":
@@ -142,8 +143,10 @@ class Program:
         self._signal(signal.SIGKILL)
 
     def terminate(self) -> None:
-        """Ask it to end."""
-        self._signal(signal.SIGTERM)
+        """Ask it to end, once: a second SIGTERM would cut its orderly end short."""
+        if not self._told_to_end:
+            self._told_to_end = True
+            self._signal(signal.SIGTERM)
 
     async def stop(self) -> None:
         """End it, gently if it lets us; returns when it is gone. Safe to call twice."""
