@@ -124,7 +124,7 @@ def _add_switch(
 def _help(option: Option) -> str:
     text = option.mark.help
     if option.many and _is_flag(option):
-        text += "; repeatable"
+        text += "; repeatable, or a,b" if option.is_split else "; repeatable"
     is_telling = not option.required and not isinstance(option.default, bool)
     if is_telling and option.default not in (None, (), 0, ""):
         text += f" (default {show(option, option.default)})"

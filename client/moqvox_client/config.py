@@ -151,11 +151,12 @@ def _one(
     name = option.name
     if name in arguments:
         origin = f"--{name}" if option.is_portable else option.metavar or f"--{name}"
-        return _parsed(option, arguments[name], Source.FLAG, f"flag {origin}", origin)
+        texts = _split(arguments[name]) if option.is_split else arguments[name]
+        return _parsed(option, texts, Source.FLAG, f"flag {origin}", origin)
     if option.is_portable and environment.get(option.variable):
         text = environment[option.variable]
-        texts = [part.strip() for part in text.split(",")] if option.many else [text]
         where = option.variable
+        texts = _split([text]) if option.many else [text]
         return _parsed(option, texts, Source.ENVIRONMENT, f"environment {where}", where)
     if name in file.values:
         raw, where = file.values[name]
@@ -170,6 +171,10 @@ def _parsed(option: Option, texts: list[str], source: Source, origin: str, label
     except ValueError as exc:
         message = f"{label}: {exc}" if not option.is_secret else f"{label}: unusable value"
         raise UsageError(message) from None
+
+
+def _split(texts: list[str]) -> list[str]:
+    return [part.strip() for text in texts for part in text.split(",")]
 
 
 def _texts(option: Option, raw: object, where: str) -> list[str]:

@@ -25,11 +25,12 @@ Bind = Annotated[HostPort, Flag("UDP address to listen on; :4443 means every add
 TlsCert = Annotated[Path | None, Flag("PEM chain of this server, the leaf first")]
 TlsKey = Annotated[Path | None, Flag("PEM private key of that leaf")]
 TlsGenerate = Annotated[
-    tuple[str, ...], Flag("make a development certificate for this host", metavar="HOST")
+    tuple[str, ...],
+    Flag("make a development certificate for this host", metavar="HOST", split=True),
 ]
 TlsFingerprint = Annotated[
     tuple[str, ...],
-    Flag("trust the server whose certificate has this SHA-256", metavar="HEX"),
+    Flag("trust the server whose certificate has this SHA-256", metavar="HEX", split=True),
 ]
 TlsRoot = Annotated[Path | None, Flag("trust servers under the CA in this PEM file")]
 TlsInsecure = Annotated[bool, Flag("accept any certificate; only for tests on your own machine")]

@@ -45,6 +45,8 @@ class Flag(msgspec.Struct, frozen=True):
         at_most: largest number allowed.
         counted: `-v -v` counts up; an int without a value.
         local: the command line only; no variable, no key.
+        split: a list flag also takes a,b, as its variable always does; only for values
+            that have no commas of their own.
     """
 
     help: str
@@ -55,6 +57,7 @@ class Flag(msgspec.Struct, frozen=True):
     at_most: float | None = None
     counted: bool = False
     local: bool = False
+    split: bool = False
 
 
 class Argument(msgspec.Struct, frozen=True):
@@ -133,6 +136,11 @@ class Option(msgspec.Struct, frozen=True):
     def is_switch(self) -> bool:
         """Tell whether the flag takes no value."""
         return self.kind is BY_TYPE[bool]
+
+    @property
+    def is_split(self) -> bool:
+        """Tell whether commas separate values on the command line."""
+        return self.many and isinstance(self.mark, Flag) and self.mark.split
 
     @property
     def is_secret(self) -> bool:

@@ -24,7 +24,9 @@ class Options(Shared, frozen=True, kw_only=True):
     directory: Annotated[Path, Argument("where to write; made if need be", metavar="DIR")] = Path(
         "tls"
     )
-    host: Annotated[tuple[str, ...], Flag("name or IP address of the server", metavar="HOST")] = (
+    host: Annotated[
+        tuple[str, ...], Flag("name or IP address of the server", metavar="HOST", split=True)
+    ] = (
         "localhost",
         "127.0.0.1",
         "::1",

@@ -18,7 +18,8 @@ class Push(Shared, frozen=True, kw_only=True):
     max_lead: Annotated[Duration, Flag("lead")] = 20.0
     cache: Annotated[ByteSize | None, Flag("cache")] = None
     loss: Annotated[Percent, Flag("loss")] = 0.0
-    host: Annotated[tuple[str, ...], Flag("names")] = ("localhost",)
+    host: Annotated[tuple[str, ...], Flag("names", split=True)] = ("localhost",)
+    say: Annotated[tuple[str, ...], Flag("texts")] = ()
     tone: Annotated[bool, Flag("a tone")] = False
     count: Annotated[int, Flag("how many", at_least=1, at_most=9)] = 3
     gain: Annotated[float, Flag("gain")] = 1.0
@@ -140,6 +141,13 @@ def test_arguments_and_flags_may_come_in_any_order(run):
 def test_dash_is_an_argument_and_a_double_dash_ends_flags(run):
     assert run("https://h/ -").options.source == (Path("-"),)
     assert run("https://h/ -- --tone").options.source == (Path("--tone"),)
+
+
+def test_lists_are_repeated_or_comma_separated_and_arguments_are_taken_whole(run):
+    options = run("https://h/ --host a,b --host c x,y.wav").options
+    assert options.host == ("a", "b", "c")
+    assert run(["https://h/", "--say", "well, then"]).options.say == ("well, then",)
+    assert options.source == (Path("x,y.wav"),)
 
 
 def test_the_last_of_a_repeated_flag_counts(run):
