@@ -35,8 +35,6 @@ class External(Control):
         root: PEM file of the CA to trust.
     """
 
-    versions = frozenset({Version.LITE_06})
-
     def __init__(self, url: str, *, verify: bool = True, root: Path | None = None) -> None:
         parts = urllib.parse.urlsplit(url)
         if parts.scheme not in SCHEMES.values() or not parts.hostname:
@@ -49,7 +47,7 @@ class External(Control):
         """Refuse what needs more than a relay, and other transports than the URL's."""
         if row.case not in SHOWN:
             return "needs programs of ours, not just a relay"
-        if row.version not in self.versions:
+        if row.version is not Version.LITE_06:
             return "a relay at a URL can't be told which version to use"
         if SCHEMES[row.transport] != self._scheme or ":" in row.host:
             return f"the URL is {self._scheme}://"

@@ -1,14 +1,20 @@
 """How the programs for moq-rs are started; what they are is in `peers/moqrs`."""
 
+import re
 from collections.abc import Sequence
 
 from interop.environment import ROOT, python_of
+from interop.failure import Failure
+from interop.matrix import Version
 from interop.program import Program
 from interop.stage import Endpoint, Stage
 
-__all__ = ["PEER", "start", "tls_arguments"]
+__all__ = ["PEER", "check_version", "start", "tls_arguments"]
 
 PEER = "moq-rs"
+
+CONNECTED = re.compile(r"connected version=(\S+)")
+COLOR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def tls_arguments(endpoint: Endpoint) -> list[str]:
@@ -29,5 +35,19 @@ async def start(
         EnvironmentUnavailable: the environment has not been made and can't be.
     """
     argv = [str(python_of(PEER)), "-m", f"interop.peers.moqrs.{verb}", *arguments]
+    argv += ["--peer-log", "info"]
     environment = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
     return await stage.start(name or f"moq-rs {verb}", argv, environment)
+
+
+def check_version(program: Program, version: Version) -> None:
+    """Check which version a client spoke, by moq-rs' own log; its API does not tell.
+
+    Raises:
+        Failure: another version, or nothing is said about it.
+    """
+    if not program.all("ready"):
+        return
+    spoken = CONNECTED.findall(COLOR.sub("", program.head))
+    if spoken != [version.value]:
+        raise Failure(f"{program.name} spoke {spoken}, not {version.value}")

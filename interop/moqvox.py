@@ -11,7 +11,7 @@ from typing import Final
 from interop.access import JwtAccess
 from interop.environment import ROOT
 from interop.failure import Failure
-from interop.matrix import Row, Version
+from interop.matrix import Row, Transport
 from interop.ogg import packet_digests
 from interop.program import Event, Program, text
 from interop.sides import Certificate, RelayWish, Source, Target
@@ -39,7 +39,7 @@ class Moqvox:
         command: what comes before the verb.
     """
 
-    versions = frozenset(Version)
+    forces_version = True
 
     def __init__(self, command: Sequence[str] = COMMAND) -> None:
         self._command = tuple(command)
@@ -139,6 +139,15 @@ class Moqvox:
         program = await self._start(stage, "certs", [str(folder)])
         await program.finished()
         return Certificate(folder / "cert.pem", folder / "key.pem", folder / "ca.pem")
+
+    def check_version(self, program: Program, row: Row) -> None:
+        """Compare what a push or pull says about its session."""
+        for event in program.all("connected"):
+            if text(event, "version") != row.version.value:
+                raise Failure(f"{program.name} spoke {text(event, 'version')}")
+            is_webtransport = row.transport is Transport.WEBTRANSPORT
+            if (text(event, "transport") == Transport.WEBTRANSPORT.value) != is_webtransport:
+                raise Failure(f"{program.name} used {text(event, 'transport')}")
 
     async def _start(self, stage: Stage, verb: str, arguments: Sequence[str]) -> Program:
         argv = [*self._command, verb, *arguments, "--json"]

@@ -74,7 +74,9 @@ async def _play(row: Row, side: Side, programs: list[Program]) -> None:
 async def _within_limit(row: Row, side: Side, stage: Stage) -> None:
     try:
         async with asyncio.timeout(row.limit):
-            await CASES[row.case].play(Scene(row, stage, side))
+            scene = Scene(row, stage, side)
+            await CASES[row.case].play(scene)
+            scene.check_versions()
     except TimeoutError:
         awaited = " and ".join(filter(None, (program.awaited for program in stage.programs)))
         raise Failure(f"no {awaited or 'end'} within {row.limit:g} s") from None

@@ -46,6 +46,7 @@ class Program:
         self.noise: list[str] = []
         self.has_traceback = False
         self._process = process
+        self._head: list[str] = []
         self._stderr: collections.deque[str] = collections.deque(maxlen=KEPT_STDERR_LINES)
         self._changed = asyncio.Condition()
         self._ended = False
@@ -160,6 +161,11 @@ class Program:
         self.leave()
 
     @property
+    def head(self) -> str:
+        """The first lines of its stderr."""
+        return "\n".join(self._head)
+
+    @property
     def stderr(self) -> str:
         """The last lines of its stderr."""
         return "\n".join(self._stderr)
@@ -222,6 +228,8 @@ class Program:
             text = line.decode(errors="replace").rstrip()
             self.has_traceback |= TRACEBACK in text
             self._stderr.append(text)
+            if len(self._head) < KEPT_STDERR_LINES:
+                self._head.append(text)
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process.returncode is None:

@@ -32,6 +32,8 @@ class Scene:
         self.row = row
         self.side = side
         self._stage = stage
+        self._ours: list[Endpoint] = []
+        self._dialled: list[Program] = []
 
     @property
     def folder(self) -> Path:
@@ -40,7 +42,9 @@ class Scene:
 
     async def relay(self, wish: RelayWish | None = None) -> Endpoint:
         """Start a relay of the side under test."""
-        return await self.side.relay(self._stage, self.row, wish or RelayWish())
+        endpoint = await self.side.relay(self._stage, self.row, wish or RelayWish())
+        self._ours.append(endpoint)
+        return endpoint
 
     async def peer_relay(self, access: Access | None = None) -> Endpoint:
         """Start the peer's server, as a relay."""
@@ -59,7 +63,10 @@ class Scene:
         chosen = transport or self.row.transport
         url = to.endpoint.url(chosen, path=to.path, token=to.token)
         told = [url, *moqrs.tls_arguments(to.endpoint), *arguments]
-        return await moqrs.start(self._stage, verb, told, name=name)
+        program = await moqrs.start(self._stage, verb, told, name=name)
+        if to.endpoint in self._ours:
+            self._dialled.append(program)
+        return program
 
     async def push(self, target: Endpoint | Target, broadcast: str, source: Source) -> Program:
         """Start to publish with the side under test."""
@@ -70,6 +77,17 @@ class Scene:
         """Start to subscribe with the side under test; it is connected, or has failed."""
         to = target if isinstance(target, Target) else Target(target)
         return await self.side.pull(self._stage, self.row, to, broadcast, out)
+
+    def check_versions(self) -> None:
+        """Check that every session with the side under test was of the row's version.
+
+        Raises:
+            Failure: one was not, so that the case has shown something else.
+        """
+        for program in self._dialled if self.side.forces_version else ():
+            moqrs.check_version(program, self.row.version)
+        for program in self._stage.programs:
+            self.side.check_version(program, self.row)
 
     async def certificate_relay(self) -> Endpoint:
         """Start a relay whose certificate is under a CA of its own."""

@@ -5,7 +5,7 @@ from typing import Protocol
 
 import msgspec
 
-from interop.matrix import Row, Version
+from interop.matrix import Row
 from interop.program import Event, Program
 from interop.sound import Heard
 from interop.stage import Endpoint, Stage
@@ -104,6 +104,9 @@ class Side(Protocol):
     async def certificate(self, stage: Stage, folder: Path) -> Certificate:
         """Make a CA and a leaf for this machine."""
 
+    def check_version(self, program: Program, row: Row) -> None:
+        """Check that what one of its programs spoke is what the row says."""
+
     @property
-    def versions(self) -> frozenset[Version]:
-        """The versions that it can be told to keep to."""
+    def forces_version(self) -> bool:
+        """Whether it keeps to the row's version, so that its peers must have spoken that."""

@@ -11,12 +11,13 @@ from interop.control import Control
 from interop.external import External
 from interop.failure import Failure
 from interop.matrix import MatrixError, Row, Transport, Version, read_matrix
+from interop.moqvox import Moqvox
 from interop.play import Outcome, play
 from interop.report import JsonReport, TapReport
 from interop.sides import Target
 from interop.stage import Endpoint, open_stage
 
-from interop import run
+from interop import moqrs, run
 
 ROW = Row("relay", "moq-rs", Transport.QUIC, Version.LITE_06, "127.0.0.1", 5.0)
 FAILED = Outcome("a/b", False, False, 0.25, "it: broke", [{"program": "p", "stderr": ["x"]}])
@@ -226,3 +227,39 @@ def test_a_program_that_does_not_exist_is_a_failure(tmp_path):
                 await stage.start("it", [str(tmp_path / "none")], {})
 
     asyncio.run(go())
+
+
+SPOKE_04 = """
+    import json, sys
+    print("INFO \\x1b[32mclient\\x1b[0m: connected version=moq-lite-04", file=sys.stderr)
+    print(json.dumps({"event": "ready"}))
+    fields = {"version": "moq-lite-04", "transport": "webtransport"}
+    print(json.dumps({"event": "connected", **fields}))
+"""
+
+
+def test_another_version_than_the_rows_is_a_failure_on_either_side(tmp_path):
+    right = Row("relay", "moq-rs", Transport.WEBTRANSPORT, Version.LITE_04, "::1", 5.0)
+
+    async def body(program):
+        await program.finished()
+        moqrs.check_version(program, Version.LITE_04)
+        with pytest.raises(Failure, match=r"spoke \['moq-lite-04'\], not moq-lite-06"):
+            moqrs.check_version(program, Version.LITE_06)
+        Moqvox().check_version(program, right)
+        with pytest.raises(Failure, match="spoke moq-lite-04"):
+            Moqvox().check_version(program, ROW)
+        quic = Row("relay", "moq-rs", Transport.QUIC, Version.LITE_04, "::1", 5.0)
+        with pytest.raises(Failure, match="used webtransport"):
+            Moqvox().check_version(program, quic)
+
+    _watching(SPOKE_04, body)(tmp_path)
+
+
+def test_a_client_that_does_not_say_its_version_is_a_failure(tmp_path):
+    async def body(program):
+        await program.finished()
+        with pytest.raises(Failure, match=r"spoke \[\], not moq-lite-06"):
+            moqrs.check_version(program, Version.LITE_06)
+
+    _watching('print(\'{"event": "ready"}\')', body)(tmp_path)
