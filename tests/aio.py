@@ -56,10 +56,24 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 def run(main: Coroutine[object, None, T], *, virtual: bool = True) -> T:
-    """Run a coroutine to its end; on the real clock unless `virtual`."""
+    """Run a coroutine to its end; on the real clock unless `virtual`.
+
+    What a callback raises, which a loop would only log, fails the run as well.
+    """
+    failures: list[BaseException] = []
+
+    def note(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+        loop.default_exception_handler(context)
+        exc = context.get("exception")
+        failures.append(exc if isinstance(exc, BaseException) else RuntimeError(str(context)))
+
     factory = VirtualLoop if virtual else None
     with asyncio.Runner(loop_factory=factory) as runner:
-        return runner.run(main)
+        runner.get_loop().set_exception_handler(note)
+        result = runner.run(main)
+    if failures:
+        raise failures[0]
+    return result
 
 
 async def settle(turns: int = 50) -> None:

@@ -164,14 +164,14 @@ class Courier:
         self._acknowledgements.append((heard_at, packet))
         if self.is_hasty:
             self.wake_at(heard_at)
-        if self._is_late:
-            self._is_late = False
+        if self._is_late and self._lost:
             self._lost = [
                 (min(due, heard_at) if lost.attempt > 1 else due, serial, lost)
                 for due, serial, lost in self._lost
             ]
             heapq.heapify(self._lost)
             self.wake_at(self._lost[0][0])
+        self._is_late = False
 
     # Sending.
 
