@@ -21,7 +21,7 @@ from moqvox.session.lite.session import LiteSession
 from moqvox.session.priority import CONTROL
 from moqvox.wire.cursor import Reader
 from moqvox.wire.lite.message import encode
-from moqvox.wire.lite.messages import Subscribe, Track
+from moqvox.wire.lite.messages import Fetch, Subscribe, Track
 from moqvox.wire.lite.setup import Goaway, Probe, ProbeLevel, Role, Setup
 from moqvox.wire.varint import encode_varint
 from moqvox.wire.version import lite_version
@@ -126,6 +126,44 @@ def refuse(wired: Wired, data: bytes, code: int, *, bidirectional: bool = False,
     assert caught.value.code == code
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "01 02 02 c328",  # a path that is not UTF-8
+        "4041 " + "".join(f"{0x4100 + n:04x} 00" for n in range(65)),  # 65 parameters
+    ],
+)
+def test_a_setup_that_breaks_its_format_breaks_the_protocol(body):
+    wired = Wired(is_client=False, webtransport=False, setup=None)
+    data = bytes.fromhex(body)
+    whole = b"\x01" + encode_varint(len(data)) + data
+    refuse(wired, whole, SessionCode.PROTOCOL_VIOLATION)
+
+
+def test_a_setup_that_the_peer_takes_back_is_done_without():
+    wired = Wired(setup=None)
+    stream = wired.open(b"\x01\x05", bidirectional=False)
+    wired.session.receive_reset(stream, 1)
+    assert wired.session.deadline() is None
+    other = wired.open(b"\x05\x05")
+    wired.session.receive_reset(other, 1)
+    assert (Reset, 1) in wired.abandoned(other)
+    assert wired.events() == []
+
+
+@pytest.mark.parametrize("alpn", ALL)
+def test_a_session_tells_what_its_version_has(alpn):
+    session = Wired(alpn).session
+    assert session.version == alpn
+    assert session.has_setup == session.has_timestamps == (alpn in SETUPS)
+
+
+def test_a_path_with_lone_surrogates_is_the_callers_error():
+    session = LiteSession("moq-lite-06", is_client=True, webtransport=False, path="/\ud800")
+    with pytest.raises(LocalError, match="surrogates"):
+        session.start(0.0)
+
+
 def test_a_second_setup_breaks_the_protocol():
     refuse(Wired(), b"\x01" + encode(Setup(), V6), SessionCode.PROTOCOL_VIOLATION)
 
@@ -205,6 +243,26 @@ def test_a_request_that_ends_early_is_refused():
     assert wired.events() == []
 
 
+@pytest.mark.parametrize("kind", [2, 3, 6])
+def test_a_request_under_a_path_that_breaks_our_rules_is_not_found(kind):
+    wired = Wired()
+    message = {
+        2: Subscribe(0, "a\0", "t", Subscription()),
+        3: Fetch("a\0", "t", 0, 1),
+        6: Track("a\0", "t"),
+    }[kind]
+    stream = wired.ask(kind, message)
+    assert (Reset, StreamCode.NOT_FOUND) in wired.abandoned(stream)
+    assert wired.events() == []
+
+
+def test_a_second_message_on_a_track_stream_breaks_the_protocol():
+    wired = Wired()
+    stream = wired.ask(6, Track("a", "t"))
+    with pytest.raises(RemoteError):
+        wired.send(stream, encode(Track("a", "t"), V6))
+
+
 def test_a_reply_that_announces_too_much_fails_its_request():
     wired = Wired(limits=Limits(max_message_bytes=100))
     request = wired.session.subscribe("a", "t", Subscription())
@@ -215,8 +273,9 @@ def test_a_reply_that_announces_too_much_fails_its_request():
 @pytest.mark.parametrize("data", [b"\x02", b"\x02\x10", b"\x02\x10\x00abc", b"\x80"])
 def test_half_a_request_is_waited_for_only_so_long(data):
     wired = Wired(limits=Limits(control_timeout=3.0))
+    wired.session.handle_timeout(900.0)
     stream = wired.open(data)
-    assert wired.session.deadline() == float("-inf")
+    assert wired.session.deadline() == 900.0
     wired.session.handle_timeout(1000.0)
     assert wired.session.deadline() == 1003.0
     wired.session.handle_timeout(1002.9)

@@ -71,6 +71,7 @@ class LiteSession:
             _role(publishes, subscribes) if is_client else None,
             origin=origin,
         )
+        self._now = 0.0
         self._closed = False
         self._said_goodbye = False
 
@@ -136,6 +137,7 @@ class LiteSession:
         Raises:
             RemoteError: CONTROL_TIMEOUT, for half a SETUP or GOAWAY.
         """
+        self._now = now
         for name in self._streams.half_received.expire(now):
             stream = self._streams.get(name)
             if stream is not None:
@@ -143,17 +145,19 @@ class LiteSession:
         self._subscriber.settle(now)
 
     def deadline(self) -> float | None:
-        """When `handle_timeout` is wanted next; minus infinity for at once."""
+        """When `handle_timeout` is wanted next; the time last told for at once."""
         half_received = self._streams.half_received.deadline()
         settling = self._subscriber.settling.deadline()
-        if half_received is None or settling is None:
-            return settling if half_received is None else half_received
-        return min(half_received, settling)
+        if half_received is None:
+            return None if settling is None else max(settling, self._now)
+        earlier = half_received if settling is None else min(half_received, settling)
+        return max(earlier, self._now)
 
     # From the application: the session
 
     def start(self, now: float) -> None:
         """Send SETUP, where the version has one."""
+        self._now = now
         if self._version.setup and not self._closed:
             data = encode_varint(UniType.SETUP) + encode(self._setup, self._version)
             self._open(data, bidirectional=False, fin=True)
@@ -216,7 +220,11 @@ class LiteSession:
         return self._idle() or self._subscriber.track_info(broadcast, track)
 
     def subscribe(self, broadcast: str, track: str, subscription: Subscription) -> int:
-        """Ask for groups; frame ranges are widened to whole groups where there are none."""
+        """Ask for groups; frame ranges are widened to whole groups where there are none.
+
+        In version 06 `group_start` is a floor under what `max_age_ms` asks for, and 0 is none;
+        in earlier ones it asks for history by itself.
+        """
         return self._idle() or self._subscriber.subscribe(broadcast, track, subscription)
 
     def update(self, request: int, subscription: Subscription) -> None:
