@@ -12,7 +12,8 @@ from moqvox_client.options import Flag, Shared
 __all__ = ["Reaching", "Versions", "verify"]
 
 Versions = Annotated[
-    tuple[str, ...], Flag("protocol version to speak, most wanted first", metavar="NAME")
+    tuple[str, ...],
+    Flag("protocol version to speak, most wanted first", metavar="NAME", split=True),
 ]
 
 
