@@ -34,6 +34,7 @@ pytestmark = pytest.mark.net
 
 UNI, BIDI = 0x54, 0x41
 FIRST_CODE = 0x52E4A40FA8DB
+PAGE = fields((":method", "GET"), (":scheme", "https"), (":authority", "x"), (":path", "/"))
 
 
 def browse(body: Callable[..., Awaitable[None]]) -> None:
@@ -133,9 +134,8 @@ def test_a_connection_has_one_session():
 def test_a_client_that_asks_for_nothing_but_pages_is_sent_away():
     async def body(browser, listener):
         browser.greet()
-        page = fields((":method", "GET"), (":scheme", "https"), (":authority", "x"), (":path", "/"))
         for _ in range(101):
-            browser.bidi(page, fin=True)
+            browser.bidi(PAGE, fin=True)
         assert (await browser.until_closed()).code == 0x107
 
     browse(body)

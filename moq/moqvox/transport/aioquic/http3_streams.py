@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from aioquic.h3.connection import FrameType
+from aioquic.h3.connection import FrameType, StreamType
 
 from moqvox.transport.aioquic.capsules import CapsuleError, CapsuleReader
 from moqvox.transport.aioquic.http3 import (
@@ -24,6 +24,7 @@ __all__ = [
     "ExchangeStream",
     "HttpStream",
     "IgnoredStream",
+    "uni_stream",
 ]
 
 
@@ -142,3 +143,18 @@ class ExchangeStream:
                 self._on_capsule(kind, value)
         except CapsuleError as exc:
             raise H3Error(H3Code.MESSAGE_ERROR, str(exc)) from exc
+
+
+def uni_stream(kind: int, on_settings: Callable[[bytes], None]) -> HttpStream:
+    """Build the reader of the peer's unidirectional stream.
+
+    Raises:
+        H3Error: a push, which nobody allowed.
+    """
+    if kind == StreamType.CONTROL:
+        return ControlStream(on_settings)
+    if kind == StreamType.QPACK_ENCODER:
+        return EncoderStream()
+    if kind == StreamType.PUSH:
+        raise H3Error(H3Code.ID_ERROR, "a push that was not allowed")
+    return IgnoredStream(is_critical=kind == StreamType.QPACK_DECODER)

@@ -1,10 +1,24 @@
 """Bounds of the engine: what a peer can make us hold, and how long we wait for it."""
 
+from typing import Final
+
 import msgspec
 
 from moqvox.transport.send_queue import Marks
 
-__all__ = ["Limits"]
+__all__ = ["BURST_BYTES", "MAX_GAPS", "PACKET_OVERHEAD_BYTES", "SLACK_BYTES", "Limits"]
+
+MAX_GAPS: Final = 512
+"""Missing pieces within one stream; an honest window of 256 KiB has at most 220."""
+
+BURST_BYTES: Final = 16 * 1200
+"""Most that waits inside the engine, where a more urgent stream can't overtake it."""
+
+SLACK_BYTES: Final = 2 * 1200
+"""What waits there although the congestion window is full, so that an ACK finds work."""
+
+PACKET_OVERHEAD_BYTES: Final = 3 + 16 + 3
+"""Short header without connection ID, AEAD tag, frame type and length (RFC 9221)."""
 
 
 class Limits(msgspec.Struct, frozen=True):

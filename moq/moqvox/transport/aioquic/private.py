@@ -13,7 +13,7 @@
 
 import math
 from collections.abc import Iterable
-from typing import Final, cast
+from typing import cast
 
 from aioquic import tls
 from aioquic._buffer import Buffer
@@ -36,25 +36,17 @@ from aioquic.quic.stream import QuicStream, QuicStreamReceiver, QuicStreamSender
 from moqvox.transport.aioquic.address import Address
 from moqvox.transport.aioquic.credentials import check_pin
 from moqvox.transport.aioquic.ending import Ending
-from moqvox.transport.aioquic.limits import Limits
+from moqvox.transport.aioquic.limits import (
+    BURST_BYTES,
+    MAX_GAPS,
+    PACKET_OVERHEAD_BYTES,
+    SLACK_BYTES,
+    Limits,
+)
 from moqvox.transport.aioquic.quiet import QuietLog
 from moqvox.transport.aioquic.streams import CREDIT_STEPS, BusyStreams, HeldStream, StreamTable
 
 __all__ = ["Engine"]
-
-MAX_GAPS: Final = 512
-"""Missing pieces within one stream; an honest window of 256 KiB has at most 220."""
-
-BURST_BYTES: Final = 16 * 1200
-"""Most that waits inside the engine, where a more urgent stream can't overtake it."""
-
-SLACK_BYTES: Final = 2 * 1200
-"""What waits there although the congestion window is full, so that an ACK finds work."""
-
-PACKET_OVERHEAD_BYTES: Final = 3 + 16 + 3
-"""Short header without connection ID, AEAD tag, frame type and length (RFC 9221)."""
-
-ONE_RTT: Final = tls.Epoch.ONE_RTT
 
 
 class Receiver(QuicStreamReceiver):
@@ -196,6 +188,7 @@ class Engine(QuicConnection):
             retry_source_connection_id=retry_source_connection_id,
         )
         self._pins = pins
+        self._is_initiator: bool | None = None
         self._unblocked: set[int] = set()
         self._streams = self.table  # type: ignore[assignment]  # holds subclasses only
         self._logger = QuietLog(self._logger.logger, self._logger.extra)
@@ -235,10 +228,8 @@ class Engine(QuicConnection):
     @property
     def peer(self) -> tuple[Address | None, bool]:
         """The peer's address now, and whether it is validated; None before any packet."""
-        if not self._network_paths:
-            return None, False
-        active = self._network_paths[0]
-        return active.addr, active.is_validated
+        active = next(iter(self._network_paths), None)
+        return (active.addr, active.is_validated) if active is not None else (None, False)
 
     @property
     def idle_timeout(self) -> float:
@@ -268,10 +259,13 @@ class Engine(QuicConnection):
         event = self._close_event
         if event is None:
             return None
-        remote = self._state is QuicConnectionState.DRAINING
-        lost = self._state is QuicConnectionState.TERMINATED
-        is_transport = event.frame_type is not None
-        return Ending(event.error_code, is_transport, event.reason_phrase, remote, lost)
+        return Ending(
+            event.error_code,
+            is_transport=event.frame_type is not None,
+            reason=event.reason_phrase,
+            remote=self._is_initiator is False,
+            lost=self.is_terminated and self._is_initiator is None,
+        )
 
     @property
     def is_closing(self) -> bool:
@@ -307,7 +301,7 @@ class Engine(QuicConnection):
 
     def hasten_ack(self, now: float) -> None:
         """Let an ACK that is due soon travel with data that leaves now."""
-        space = self._spaces.get(ONE_RTT)
+        space = self._spaces.get(tls.Epoch.ONE_RTT)
         if space is not None and space.ack_at is not None and space.ack_at > now:
             space.ack_at = now
 
@@ -335,6 +329,10 @@ class Engine(QuicConnection):
         held.priority = held.handed_bytes = 0
         held.is_released = not readable
         return held
+
+    def _close_begin(self, is_initiator: bool, now: float) -> None:
+        self._is_initiator = is_initiator
+        super()._close_begin(is_initiator, now)
 
     def _connect(self, now: float) -> None:
         """Start the handshake, again after a Retry; upstream keeps counting lost Initials."""
@@ -386,7 +384,9 @@ class Engine(QuicConnection):
         blocked = self._streams_blocked_uni if is_unidirectional else self._streams_blocked_bidi
         before = [stream.stream_id for stream in blocked if stream.stream_id is not None]
         super()._unblock_streams(is_unidirectional)
-        self._unblocked.update(before[: len(before) - len(blocked)])
+        for stream_id in before[: len(before) - len(blocked)]:
+            self._unblocked.add(stream_id)
+            self.table.wake(stream_id)
 
     def _update_traffic_key(
         self,
@@ -395,6 +395,6 @@ class Engine(QuicConnection):
         cipher_suite: tls.CipherSuite,
         secret: bytes,
     ) -> None:
-        if self._pins and epoch is ONE_RTT:
+        if self._pins and epoch is tls.Epoch.ONE_RTT:
             check_pin(self.tls._peer_certificate, self._pins)  # noqa: SLF001  # no public way
         super()._update_traffic_key(direction, epoch, cipher_suite, secret)

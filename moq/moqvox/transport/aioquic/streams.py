@@ -41,14 +41,14 @@ class HeldStream(QuicStream):
 
     @property
     def is_busy(self) -> bool:
-        """Whether the engine has anything to do for it."""
+        """Whether the engine has anything to do for it.
+
+        Nothing at all is said of a stream that the peer has not allowed yet: upstream would
+        send its reset, which breaks the peer's limit (RFC 9000, section 4.6).
+        """
         sender = self.sender
-        return (
-            (not sender.buffer_is_empty and not self.is_blocked)
-            or sender.reset_pending
-            or self.receiver.stop_pending
-            or self.is_finished
-        )
+        has_words = not sender.buffer_is_empty or sender.reset_pending or self.receiver.stop_pending
+        return (has_words and not self.is_blocked) or self.is_finished
 
 
 def _priority(stream: HeldStream) -> int:
@@ -67,8 +67,8 @@ class BusyStreams(list[HeldStream]):
         self.is_sorted = False
 
     def append(self, stream: HeldStream) -> None:
-        """Add it, once."""
-        if stream.stream_id not in self.members:
+        """Add it, once, if it has something to do."""
+        if stream.stream_id not in self.members and stream.is_busy:
             self.members.add(stream.stream_id)
             super().append(stream)
             self.is_sorted = False
@@ -76,8 +76,7 @@ class BusyStreams(list[HeldStream]):
     def extend(self, streams: Iterable[HeldStream]) -> None:
         """Add those that have more to do."""
         for stream in streams:
-            if stream.is_busy:
-                self.append(stream)
+            self.append(stream)
 
     def in_order(self) -> "BusyStreams":
         """Sort if needed; returns itself."""
@@ -147,7 +146,7 @@ class StreamTable(dict[int, HeldStream]):
     def wake(self, stream_id: int | None) -> None:
         """Look at a stream when the next packet is written, if it has anything to do."""
         stream = self.get(stream_id) if stream_id is not None else None
-        if stream is not None and stream.is_busy:
+        if stream is not None:
             self.busy.append(stream)
 
     def allowance(self, stream_id: int) -> int:

@@ -45,12 +45,11 @@ from moqvox.transport.aioquic.http3 import (
     takes_webtransport,
 )
 from moqvox.transport.aioquic.http3_streams import (
-    ControlStream,
     EarlyStream,
-    EncoderStream,
     ExchangeStream,
     HttpStream,
     IgnoredStream,
+    uni_stream,
 )
 from moqvox.transport.aioquic.link import HASTY_LINGER, Link
 from moqvox.transport.aioquic.neighbours import Sponsor
@@ -272,18 +271,12 @@ class WebTransportConnection(RawConnection):
             return self._exchange(stream, self._on_request)
         if kind in self._peer_types:
             raise H3Error(H3Code.STREAM_CREATION_ERROR, f"two streams of type {kind:#x}")
-        if kind in (StreamType.CONTROL, StreamType.QPACK_ENCODER, StreamType.QPACK_DECODER):
+        http = uni_stream(kind, self._on_settings)
+        if http.is_critical:
             self._peer_types.add(kind)
-        if kind == StreamType.CONTROL:
-            return ControlStream(self._on_settings)
-        if kind == StreamType.QPACK_ENCODER:
-            return EncoderStream()
-        if kind == StreamType.QPACK_DECODER:
-            return IgnoredStream(is_critical=True)
-        if kind == StreamType.PUSH:
-            raise H3Error(H3Code.ID_ERROR, "a push that was not allowed")
-        self._link.stop(stream, H3Code.STREAM_CREATION_ERROR)
-        return IgnoredStream()
+        else:
+            self._link.stop(stream, H3Code.STREAM_CREATION_ERROR)
+        return http
 
     def _exchange(self, stream: int, on_fields: FieldsCallback) -> ExchangeStream:
         return ExchangeStream(

@@ -1,0 +1,109 @@
+"""Two engines and a wire between them, on a clock of its own: no socket, no loop."""
+
+import datetime
+import functools
+from collections.abc import Callable
+
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.events import QuicEvent
+
+from moqvox.transport.aioquic import Limits, ServerCertificate, Verify
+from moqvox.transport.aioquic.private import Engine
+from moqvox_certs import Certificate, generate
+
+CLIENT, SERVER = ("192.0.2.1", 1000), ("192.0.2.2", 443)
+
+
+@functools.cache
+def certificate() -> Certificate:
+    return generate(["localhost"], datetime.datetime.now(datetime.UTC))
+
+
+def configuration(*, is_client: bool, limits: Limits, **options: object) -> QuicConfiguration:
+    made = QuicConfiguration(
+        is_client=is_client,
+        alpn_protocols=["x"],
+        idle_timeout=30.0,
+        max_data=limits.connection_window_bytes,
+        max_stream_data=limits.stream_window_bytes,
+        max_datagram_frame_size=65536,
+        server_name="localhost" if is_client else None,
+        **options,
+    )
+    if is_client:
+        Verify.authority(certificate().ca_pem).apply(made)
+    else:
+        ServerCertificate(certificate().cert_pem, certificate().key_pem).apply(made)
+    return made
+
+
+class Wire:
+    """Carries datagrams with a delay; `lose` decides about each, `hear` sees each event."""
+
+    def __init__(
+        self,
+        *,
+        limits: Limits | None = None,
+        delay: float = 0.01,
+        pins: frozenset[bytes] = frozenset(),
+        lose: Callable[[], bool] = lambda: False,
+    ) -> None:
+        limits = limits or Limits()
+        self.now = 0.0
+        self.delay = delay
+        self.lose = lose
+        self.client = Engine(configuration(is_client=True, limits=limits), limits, pins=pins)
+        self.server = Engine(
+            configuration(is_client=False, limits=limits),
+            limits,
+            original_destination_connection_id=self.client.original_destination_connection_id,
+        )
+        self.flying: list[tuple[float, Engine, bytes, tuple[str, int]]] = []
+        self.events: dict[Engine, list[QuicEvent]] = {self.client: [], self.server: []}
+        self.client_address = CLIENT
+        self.client.connect(SERVER, 0.0)
+
+    def handshake(self) -> "Wire":
+        self.run(0.3)
+        return self
+
+    def run(self, seconds: float) -> None:
+        """Let time pass, event by event."""
+        end = self.now + seconds
+        self._send()
+        while True:
+            times = [flight[0] for flight in self.flying]
+            times += [t for e in self.events if (t := e.get_timer()) is not None]
+            if not times or min(times) > end:
+                break
+            # A little late, as a real timer is: upstream's loss timer, at its very moment,
+            # finds by rounding that it is too early, for ever.
+            self.now = max(self.now, min(times) + 1e-6)
+            self._receive()
+            for engine in self.events:
+                timer = engine.get_timer()
+                if timer is not None and timer <= self.now:
+                    engine.handle_timer(self.now)
+            self._send()
+        self.now = end
+
+    def _receive(self) -> None:
+        due = [flight for flight in self.flying if flight[0] <= self.now]
+        self.flying = [flight for flight in self.flying if flight[0] > self.now]
+        for _, engine, data, address in due:
+            engine.receive_datagram(data, address, self.now)
+
+    def _send(self) -> None:
+        for engine, other in ((self.client, self.server), (self.server, self.client)):
+            while datagrams := self._datagrams(engine):
+                for data, _ in datagrams:
+                    source = self.client_address if engine is self.client else SERVER
+                    if not self.lose():
+                        self.flying.append((self.now + self.delay, other, data, source))
+            while (event := engine.next_event()) is not None:
+                self.events[engine].append(event)
+
+    def _datagrams(self, engine: Engine) -> list[tuple[bytes, object]]:
+        if engine is self.server and not engine.peer[0]:
+            return []
+        return engine.datagrams_to_send(self.now)
