@@ -35,7 +35,7 @@ class _Parameter(IntEnum):
 
 
 class _Event(ctypes.Structure):
-    _fields_ = [  # noqa: RUF012 - the shape ctypes wants
+    _fields_ = [  # type: ignore[mutable-override]  # typeshed wants a Sequence, ctypes a list
         ("kind", ctypes.c_int),
         ("unique_identifier", ctypes.c_uint),
         ("text_position", ctypes.c_int),
@@ -51,9 +51,10 @@ _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """A word begins: at which character of the text, and when in its audio."""
+    """A word begins: from and to which character of the text, and when in its audio."""
 
     at: int
+    end: int
     start_ms: float
 
 
@@ -139,7 +140,8 @@ def _deliver(
     index = 0
     while (event := events[index]).kind != _EventKind.END_OF_LIST:
         if event.kind == _EventKind.WORD:
-            marks.append(Mark(event.text_position - 1, float(event.audio_position)))
+            at = event.text_position - 1
+            marks.append(Mark(at, at + event.length, float(event.audio_position)))
         index += 1
     pcm = ctypes.string_at(samples, 2 * count) if samples and count > 0 else b""
     return _CONTINUE if take(pcm, marks) else _ABORT

@@ -28,8 +28,9 @@ COVERAGE: Final = 0.7
 """Share of the words' time that a command must explain to be taken for all that was said."""
 
 SPEECH_MEAN: Final = "52,7,-7,22,-19,11,-11,-8,3,-3,4,-5,3"
-"""Where cepstral mean normalisation starts: the mean that three other recorded sentences
-settle at. The model's own default is far off, and the first seconds suffer from it."""
+"""Where cepstral mean normalisation starts: rounded from `Decoder.get_cmn` after it heard three
+recorded sentences (see README.md) twice. The model's own default is far off, and the first
+seconds suffer from it."""
 
 _PHONES: Final = (
     "AA AE AH AO AW AY B CH D DH EH ER EY F G HH IH IY JH K L M N NG OW OY P R S SH T TH UH UW V "

@@ -24,12 +24,12 @@ PIECE_BYTES: Final = 2 * SAMPLE_RATE * 60 // 1000
 class Transcriber:
     """Turns utterances into text, in processes of its own that are started when needed.
 
-    For one event loop. Audio is taken only as fast as it is understood (about five times
-    real time), so nothing piles up here. Close it, or use it as a context manager; what is
+    For one event loop. Audio is taken only as fast as it is understood, so nothing piles up
+    here. Close it, or use it as a context manager; what is
     left open ends with the program.
 
     Args:
-        workers: utterances understood at the same time, each by a process of some 250 MB;
+        workers: utterances understood at the same time, each by a process of some 170 MB;
             further ones wait their turn.
 
     Raises:

@@ -94,6 +94,9 @@ async def speak(text: str, voice: str = VOICE, speed: int = SPEED) -> AsyncItera
             words = tuple(captions.take(marks))
             if pcm or words:
                 yield Pcm(pcm, engine.sample_rate, start_ms, words)
+        end_ms = 1000 * samples / engine.sample_rate
+        if unmarked := tuple(captions.rest(end_ms)):
+            yield Pcm(b"", engine.sample_rate, end_ms, unmarked)
 
 
 def phrases(text: str) -> Iterator[str]:
@@ -113,7 +116,7 @@ class _Captions:
     """Words as written, from espeak's marks, which name what it pronounces.
 
     It skips punctuation and marks the parts of "o'clock" or "25" one by one. All that stands
-    between two marked words goes with the later one.
+    between two marked words goes with the later one, and the rest of a phrase stands at its end.
     """
 
     def __init__(self, text: str, start_ms: float) -> None:
@@ -124,14 +127,24 @@ class _Captions:
 
     def take(self, marks: list[Mark]) -> Iterator[Word]:
         for mark in marks:
-            index = self._next
-            while index < len(self._tokens) and self._tokens[index].end() <= mark.at:
-                index += 1
-            if index >= len(self._tokens) or self._tokens[index].start() > mark.at:
-                continue
-            begin, end = self._tokens[self._next].start(), self._tokens[index].end()
-            self._next = index + 1
-            yield Word(self._text[begin:end], self._start_ms + mark.start_ms)
+            if self._next < len(self._tokens) and self._tokens[self._next].start() <= mark.at:
+                last = self._covering(max(mark.at, mark.end - 1))
+                yield self._word(last, mark.start_ms)
+
+    def rest(self, end_ms: float) -> Iterator[Word]:
+        if self._next < len(self._tokens):
+            yield self._word(len(self._tokens) - 1, end_ms - self._start_ms)
+
+    def _covering(self, at: int) -> int:
+        index = self._next
+        while index + 1 < len(self._tokens) and self._tokens[index].end() <= at:
+            index += 1
+        return index
+
+    def _word(self, last: int, start_ms: float) -> Word:
+        text = self._text[self._tokens[self._next].start() : self._tokens[last].end()]
+        self._next = last + 1
+        return Word(text, self._start_ms + start_ms)
 
 
 async def _synthesise(
