@@ -29,6 +29,8 @@ FAILED: Final = 1
 USAGE: Final = 2
 UNKNOWN_CASE: Final = 127
 
+MAX_JOBS: Final = 64
+
 
 class UnknownCase(Exception):
     """There is no case or row of that name."""
@@ -50,7 +52,7 @@ def main(argv: Sequence[str] | None = None, environment: Mapping[str, str] = os.
         _list(rows)
         return PASSED
     report: Report = JsonReport() if args.json else TapReport()
-    return FAILED if asyncio.run(_run(rows, side, report))["failed"] else PASSED
+    return FAILED if asyncio.run(_run(rows, side, report, args.jobs))["failed"] else PASSED
 
 
 def select(rows: Sequence[Row], wanted: Sequence[str]) -> list[Row]:
@@ -67,14 +69,21 @@ def select(rows: Sequence[Row], wanted: Sequence[str]) -> list[Row]:
     return [row for row in rows if not wanted or row.case in wanted or row.name in wanted]
 
 
-async def _run(rows: Sequence[Row], side: Side, report: Report) -> dict[str, int]:
+async def _run(rows: Sequence[Row], side: Side, report: Report, jobs: int) -> dict[str, int]:
     totals = {"passed": 0, "failed": 0, "skipped": 0}
+    waiting = iter(rows)
+
+    async def work() -> None:
+        for row in waiting:
+            outcome = await play(row, side)
+            key = "skipped" if outcome.skipped else "passed" if outcome.passed else "failed"
+            totals[key] += 1
+            report.add(outcome)
+
     report.begin(len(rows))
-    for row in rows:
-        outcome = await play(row, side)
-        key = "skipped" if outcome.skipped else "passed" if outcome.passed else "failed"
-        totals[key] += 1
-        report.add(outcome)
+    async with asyncio.TaskGroup() as group:
+        for _ in range(jobs):
+            group.create_task(work())
     report.end(totals)
     return totals
 
@@ -92,6 +101,13 @@ def _list(rows: Sequence[Row]) -> None:
     for row in rows:
         case = CASES[row.case]
         print(f"{row.name:{width}}  {case.direction.value:22}  {case.summary}")
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= MAX_JOBS:
+        raise ValueError(text)
+    return number
 
 
 def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
@@ -125,6 +141,9 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
         "--control", action="store_true", help="put moq-rs in moqvox's place, to test the cases"
     )
     parser.add_argument("--moqvox", metavar="COMMAND", help="what to run instead of this checkout")
+    parser.add_argument(
+        *("-j", "--jobs"), type=_count, default=1, metavar="N", help="cases played at a time"
+    )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="JSON lines instead of TAP")
     form.add_argument("--tap", action="store_true", help="TAP version 14, the default")
