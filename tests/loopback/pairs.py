@@ -7,6 +7,7 @@ import functools
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
+from moqvox.transport import memory
 from moqvox.transport.aioquic import Limits, Listener, ServerCertificate, Verify, connect, listen
 from moqvox.transport.interface import (
     Closed,
@@ -24,7 +25,10 @@ from moqvox_certs import Certificate, generate
 PROTOCOL = "moq-lite-06"
 PATIENCE = 10.0
 
-KINDS = ("quic", "webtransport")
+ENGINES = ("quic", "webtransport")
+KINDS = ("memory", *ENGINES)
+
+MEMORY_LINK = memory.LinkSettings(delay_ms=5, rate_kbps=100_000)
 
 HASTY = Limits(linger=0.05)
 """For tests that end while something is queued that nobody will read."""
@@ -63,11 +67,25 @@ class Pair:
     listener: Listener | None = None
 
 
+def memory_limits(limits: Limits) -> memory.Limits:
+    """Carry over the bounds that both engines know."""
+    names = set(Limits.__struct_fields__) & set(memory.Limits.__struct_fields__)
+    return memory.Limits(**{name: getattr(limits, name) for name in names})
+
+
 @contextlib.asynccontextmanager
 async def pair(
     kind: str, *, limits: Limits = HASTY, idle_timeout: float = 30.0
 ) -> AsyncIterator[Pair]:
-    """Connect two ends over loopback; both are closed at the end."""
+    """Connect two ends, over loopback unless in memory; both are closed at the end."""
+    if kind == "memory":
+        client, server = memory.pair(
+            protocol=PROTOCOL, path="/room?x=1", limits=memory_limits(limits), link=MEMORY_LINK
+        )
+        yield Pair(Reader(client), Reader(server))
+        client.close()
+        await client.wait_closed()
+        return
     listener = await open_listener(limits=limits, idle_timeout=idle_timeout)
     try:
         client = await dial(

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
+from tests import aio
 from tests.loopback.pairs import HASTY, KINDS, PATIENCE, PROTOCOL, Pair, pair
 
 from moqvox.errors import LocalError, SessionClosed
@@ -21,7 +22,7 @@ def on_pair(kind: str, body: Body, limits: Limits = HASTY) -> None:
         async with asyncio.timeout(2 * PATIENCE), pair(kind, limits=limits) as both:
             await body(both)
 
-    asyncio.run(main())
+    aio.run(main(), virtual=kind == "memory")
 
 
 def open_streams(connection: Connection, count: int) -> list[int]:
@@ -40,7 +41,7 @@ def test_both_ends_know_what_they_agreed_on(kind):
         for end in (client, server):
             assert end.protocol == PROTOCOL
             assert end.kind is Kind(kind)
-            assert end.path == ("/room?x=1" if kind == "webtransport" else "")
+            assert end.path == ("" if kind == "quic" else "/room?x=1")
             assert end.remote_address.startswith("127.0.0.1:")
 
     on_pair(kind, body)
@@ -424,8 +425,8 @@ def test_the_counters_count(kind):
         stats = client.stats()
         assert stats.sent_bytes > 50_000
         assert both.server.connection.stats().received_bytes > 50_000
+        assert both.server.connection.stats().received_packets > 40
         assert stats.sent_packets > 40
-        assert stats.received_packets > 0
         assert 0 < stats.rtt < 1
         assert stats.congestion_window_bytes >= 12_000
         assert stats.unsent_bytes == 0

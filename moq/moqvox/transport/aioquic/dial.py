@@ -17,7 +17,7 @@ from moqvox.errors import LocalError
 from moqvox.transport.aioquic.address import Address, show
 from moqvox.transport.aioquic.admission import H3
 from moqvox.transport.aioquic.credentials import Verify
-from moqvox.transport.aioquic.ending import Ending, printable
+from moqvox.transport.aioquic.ending import Ending
 from moqvox.transport.aioquic.endpoint import CONNECTION_ID_BYTES, Endpoint
 from moqvox.transport.aioquic.exchange import Request
 from moqvox.transport.aioquic.failures import (
@@ -34,6 +34,7 @@ from moqvox.transport.aioquic.raw import RawConnection
 from moqvox.transport.aioquic.resolve import Target, resolve
 from moqvox.transport.aioquic.sockets import bind, report_errors
 from moqvox.transport.aioquic.webtransport import WebTransportConnection
+from moqvox.transport.inbox import printable
 from moqvox.transport.interface import Closed
 
 __all__ = ["connect"]

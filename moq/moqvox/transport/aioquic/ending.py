@@ -1,15 +1,12 @@
 """How a QUIC connection ends, and what of it the application is told."""
 
-from typing import Final
-
 import msgspec
 
 from moqvox.errors import SessionCode
+from moqvox.transport.inbox import printable
 from moqvox.transport.interface import Closed
 
-__all__ = ["Ending", "printable"]
-
-MAX_REASON_CHARACTERS: Final = 256
+__all__ = ["Ending"]
 
 
 class Ending(msgspec.Struct, frozen=True):
@@ -43,9 +40,3 @@ class Ending(msgspec.Struct, frozen=True):
             f"{words}: {reason}" if reason else words,
             remote=self.remote,
         )
-
-
-def printable(text: str) -> str:
-    """Make a peer's words safe for a terminal and a log, and short."""
-    safe = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
-    return safe[:MAX_REASON_CHARACTERS]

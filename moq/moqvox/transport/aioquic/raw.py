@@ -15,8 +15,8 @@ from aioquic.quic.packet import QuicErrorCode
 
 from moqvox.transport.aioquic.address import Address, show
 from moqvox.transport.aioquic.ending import Ending
-from moqvox.transport.aioquic.inbox import Inbox
 from moqvox.transport.aioquic.link import Link
+from moqvox.transport.inbox import Inbox
 from moqvox.transport.interface import Closed, Event, Kind, Stats, StreamData, StreamReset
 
 __all__ = ["RawConnection"]

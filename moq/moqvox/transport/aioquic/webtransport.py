@@ -26,7 +26,7 @@ from moqvox.transport.aioquic.capsules import (
     close_capsule,
     read_close,
 )
-from moqvox.transport.aioquic.ending import Ending, printable
+from moqvox.transport.aioquic.ending import Ending
 from moqvox.transport.aioquic.exchange import (
     Request,
     accept_fields,
@@ -61,6 +61,7 @@ from moqvox.transport.aioquic.wtcodes import (
     from_http,
     to_http,
 )
+from moqvox.transport.inbox import printable
 from moqvox.transport.interface import Closed, Kind
 
 __all__ = ["WebTransportConnection"]
