@@ -361,3 +361,14 @@ def test_both_ends_know_what_they_are():
         assert client.remote_address == "server:443"
 
     run(main())
+
+
+def test_a_narrow_link_with_losses_is_not_tried_again_before_it_is_free():
+    async def body(client, server):
+        client.connection.link.begin_outage(Direction.UP)
+        stream = write_all(client.connection, bytes(30_000))
+        await asyncio.sleep(0.1)
+        client.connection.link.end_outage(Direction.UP)
+        await server.until(lambda ear: ear.ended(stream))
+
+    on_pair(body, link=LinkSettings(delay_ms=1, rate_kbps=64))

@@ -194,7 +194,7 @@ class Courier:
         else:
             self.wake_at(self._out.free_at)
         if self._lost:
-            self.wake_at(self._lost[0][0])
+            self.wake_at(max(self._lost[0][0], self._out.free_at))
         if self.is_hasty and self._acknowledgements and self._acknowledgements[0][0] > now:
             self.wake_at(self._acknowledgements[0][0])
         self._flushed(now)
