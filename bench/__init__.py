@@ -1,0 +1,1 @@
+"""Benchmarks: fan-out through a relay, one-to-one voice sessions, and what parts of moqvox cost."""
