@@ -36,7 +36,7 @@ async def start(
     """
     argv = [str(python_of(PEER)), "-m", f"interop.peers.moqrs.{verb}", *arguments]
     argv += ["--peer-log", "info"]
-    environment = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    environment = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"}
     return await stage.start(name or f"moq-rs {verb}", argv, environment)
 
 

@@ -1,5 +1,6 @@
 """What a case is given: its row, and verbs to start both sides' programs."""
 
+import secrets
 from pathlib import Path
 from typing import Final
 
@@ -26,11 +27,13 @@ class Scene:
     Attributes:
         row: what is being shown.
         side: the programs under test.
+        room: a broadcast name that no other run uses, as they may share a relay.
     """
 
     def __init__(self, row: Row, stage: Stage, side: Side) -> None:
         self.row = row
         self.side = side
+        self.room = f"room/{secrets.token_hex(4)}"
         self._stage = stage
         self._ours: list[Endpoint] = []
         self._dialled: list[Program] = []

@@ -7,7 +7,6 @@ from interop.program import Event, Program
 from interop.scene import Scene
 from interop.stage import Endpoint
 
-ROOM = "room/alice"
 SMALL = ["--groups", "3", "--frames", "8"]
 SMALL_FRAMES = 24
 
@@ -19,14 +18,14 @@ async def gone_and_back(scene: Scene) -> None:
     watcher = await _watch(scene, endpoint)
     at = -1
     for generation in ("1", "2"):
-        arguments = [ROOM, *SMALL, "--generation", generation]
+        arguments = [scene.room, *SMALL, "--generation", generation]
         publisher = await scene.peer("publish", endpoint, *arguments)
-        started = await watcher.event("announce", path=ROOM, active=True, after=at)
-        ended = await watcher.event("track_ended", broadcast=ROOM, after=started.at)
+        started = await watcher.event("announce", path=scene.room, active=True, after=at)
+        ended = await watcher.event("track_ended", broadcast=scene.room, after=started.at)
         publisher.leave()
         await publisher.finished()
         _check(scene, publisher.events, watcher.events[started.at : ended.at])
-        at = (await watcher.event("announce", path=ROOM, active=False, after=started.at)).at
+        at = (await watcher.event("announce", path=scene.room, active=False, after=started.at)).at
 
 
 @case("replaced-in-session", Direction.THROUGH_MOQVOX)
@@ -37,16 +36,16 @@ async def replaced_in_session(scene: Scene) -> None:
     show it again instead of asking for the second.
     """
     endpoint = await scene.relay()
-    watcher = await scene.peer("watch", endpoint)
+    watcher = await scene.peer("watch", endpoint, "--prefix", scene.room)
     await watcher.event("ready")
-    publisher = await scene.peer("publish", endpoint, ROOM, *SMALL)
-    at = (await watcher.event("announce", path=ROOM, active=True)).at
+    publisher = await scene.peer("publish", endpoint, scene.room, *SMALL)
+    at = (await watcher.event("announce", path=scene.room, active=True)).at
     await _read_once(scene, endpoint, publisher, 0)
     replaced_at = len(publisher.events)
     await publisher.say("again")
     await publisher.event("announced", generation=2)
-    at = (await watcher.event("announce", path=ROOM, active=False, after=at)).at
-    await watcher.event("announce", path=ROOM, active=True, after=at)
+    at = (await watcher.event("announce", path=scene.room, active=False, after=at)).at
+    await watcher.event("announce", path=scene.room, active=True, after=at)
     await _read_once(scene, endpoint, publisher, replaced_at)
     publisher.leave()
     await publisher.finished()
@@ -57,11 +56,11 @@ async def killed_and_back(scene: Scene) -> None:
     """A publisher crashes and restarts at once: who watches gets the new one, without waiting."""
     endpoint = await scene.relay()
     watcher = await _watch(scene, endpoint)
-    crashed = await scene.peer("publish", endpoint, ROOM, *SMALL, "--no-finish")
+    crashed = await scene.peer("publish", endpoint, scene.room, *SMALL, "--no-finish")
     await crashed.event("written")
     await _has_frames(watcher, generation=1)
     crashed.kill()
-    publisher = await scene.peer("publish", endpoint, ROOM, *SMALL, "--generation", "2")
+    publisher = await scene.peer("publish", endpoint, scene.room, *SMALL, "--generation", "2")
     await _has_frames(watcher, generation=2)
     publisher.leave()
     await publisher.finished()
@@ -74,21 +73,21 @@ async def push_gone_and_back(scene: Scene) -> None:
     watcher = await _watch(scene, endpoint, "audio")
     at = -1
     for _ in range(2):
-        push = await scene.push(endpoint, ROOM, scene.tone(400))
-        at = (await watcher.event("announce", path=ROOM, active=True, after=at)).at
+        push = await scene.push(endpoint, scene.room, scene.tone(400))
+        at = (await watcher.event("announce", path=scene.room, active=True, after=at)).at
         await scene.side.push_ended(push)
-        at = (await watcher.event("announce", path=ROOM, active=False, after=at)).at
+        at = (await watcher.event("announce", path=scene.room, active=False, after=at)).at
 
 
 async def _watch(scene: Scene, endpoint: Endpoint, track: str = "data") -> Program:
-    watcher = await scene.peer("watch", endpoint, "--track", track)
+    watcher = await scene.peer("watch", endpoint, "--prefix", scene.room, "--track", track)
     await watcher.event("ready")
     return watcher
 
 
 async def _read_once(scene: Scene, endpoint: Endpoint, publisher: Program, since: int) -> None:
     """Compare what a new subscriber gets to what was published since an event."""
-    subscriber = await scene.peer("subscribe", endpoint, ROOM)
+    subscriber = await scene.peer("subscribe", endpoint, scene.room)
     await subscriber.finished()
     _check(scene, publisher.events[since:], subscriber.events)
 

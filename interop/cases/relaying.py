@@ -9,7 +9,6 @@ from interop.scene import Scene
 from interop.sides import RelayWish
 from interop.stage import Endpoint
 
-ROOM = "room/alice"
 GROUPS, FRAMES = 6, 16
 NO_SUCH_GROUP = 99
 
@@ -27,7 +26,7 @@ async def relay_across_transports(scene: Scene) -> None:
     endpoint = await scene.relay()
     both = [Transport.QUIC, Transport.WEBTRANSPORT]
     for number_, (up, down) in enumerate([both, both[::-1]]):
-        name = f"room/{number_}"
+        name = f"{scene.room}/{number_}"
         subscriber = await scene.peer("subscribe", endpoint, name, transport=down)
         publisher = await scene.peer("publish", endpoint, name, transport=up)
         await _check(scene, publisher, [subscriber])
@@ -38,9 +37,10 @@ async def many_subscribers(scene: Scene) -> None:
     """Several subscribers each get every frame, from one subscription upstream."""
     endpoint = await scene.relay()
     subscribers = [
-        await scene.peer("subscribe", endpoint, ROOM, name=f"subscriber {at}") for at in range(4)
+        await scene.peer("subscribe", endpoint, scene.room, name=f"subscriber {at}")
+        for at in range(4)
     ]
-    publisher = await scene.peer("publish", endpoint, ROOM)
+    publisher = await scene.peer("publish", endpoint, scene.room)
     await _check(scene, publisher, subscribers)
 
 
@@ -59,11 +59,11 @@ async def ended_track(scene: Scene) -> None:
 async def _subscribe_late(scene: Scene, publishing: list[str], subscribing: list[str]) -> None:
     """Publish everything, then subscribe twice: from the publisher, and from the relay."""
     endpoint = await scene.relay()
-    publisher = await scene.peer("publish", endpoint, ROOM, "--eager", *publishing)
+    publisher = await scene.peer("publish", endpoint, scene.room, "--eager", *publishing)
     await publisher.event("written")
     for at in range(2):
         name = f"subscriber {at}"
-        subscriber = await scene.peer("subscribe", endpoint, ROOM, *subscribing, name=name)
+        subscriber = await scene.peer("subscribe", endpoint, scene.room, *subscribing, name=name)
         await subscriber.finished()
         _check_frames(scene, publisher, subscriber)
     publisher.leave()
@@ -97,10 +97,10 @@ async def edge_upstream(scene: Scene) -> None:
 async def fetch(scene: Scene) -> None:
     """A peer fetches single groups, before and after the relay has them; a wrong one is refused."""
     endpoint = await scene.relay()
-    publisher = await scene.peer("publish", endpoint, ROOM, "--eager")
+    publisher = await scene.peer("publish", endpoint, scene.room, "--eager")
     await publisher.event("written")
     await _fetch(scene, endpoint, publisher, "fetch from the publisher")
-    subscriber = await scene.peer("subscribe", endpoint, ROOM, "--from-group", "0")
+    subscriber = await scene.peer("subscribe", endpoint, scene.room, "--from-group", "0")
     await subscriber.finished()
     await _fetch(scene, endpoint, publisher, "fetch from the relay")
 
@@ -108,7 +108,7 @@ async def fetch(scene: Scene) -> None:
 async def _fetch(scene: Scene, endpoint: Endpoint, publisher: Program, name: str) -> None:
     wanted = [0, GROUPS - 2, GROUPS - 1]
     groups = [word for group in [*wanted, NO_SUCH_GROUP] for word in ("--group", str(group))]
-    fetcher = await scene.peer("fetch", endpoint, ROOM, *groups, name=name)
+    fetcher = await scene.peer("fetch", endpoint, scene.room, *groups, name=name)
     await fetcher.finished()
     sent = [frame for frame in frames_of(publisher.events) if frame.group in wanted]
     timestamps = scene.row.version.has_timestamps
@@ -120,8 +120,8 @@ async def _fetch(scene: Scene, endpoint: Endpoint, publisher: Program, name: str
 
 
 async def _publish_and_subscribe(scene: Scene, up: Endpoint, down: Endpoint) -> None:
-    subscriber = await scene.peer("subscribe", down, ROOM)
-    publisher = await scene.peer("publish", up, ROOM)
+    subscriber = await scene.peer("subscribe", down, scene.room)
+    publisher = await scene.peer("publish", up, scene.room)
     await _check(scene, publisher, [subscriber])
 
 
