@@ -50,6 +50,7 @@ export class SessionClosed extends MoqError {
   constructor(code = 0, reason = "") {
     super(reason || `session closed with code 0x${code.toString(16)}`);
     this.code = code;
+    this.reason = reason;
   }
 }
 
