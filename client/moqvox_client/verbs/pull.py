@@ -244,7 +244,14 @@ async def _choose(
         name = options.track
         rendition = catalog.audio.get(name)
     kind = (rendition.container_kind if rendition is not None else None) or ContainerKind.LEGACY
-    output.event("catalog", track=name, renditions=sorted(catalog.audio))
+    facts: dict[str, object] = {}
+    if rendition is not None:
+        facts = {
+            "codec": rendition.codec,
+            "sample_rate": rendition.sample_rate,
+            "channels": rendition.number_of_channels,
+        }
+    output.event("catalog", track=name, **facts, renditions=sorted(catalog.audio))
     return name, kind
 
 
