@@ -42,7 +42,7 @@ def test_both_ends_know_what_they_agreed_on(kind):
             assert end.protocol == PROTOCOL
             assert end.kind is Kind(kind)
             assert end.path == ("" if kind == "quic" else "/room?x=1")
-            assert end.remote_address.startswith("127.0.0.1:")
+            assert end.remote_address.rpartition(":")[2].isdecimal()
 
     on_pair(kind, body)
 

@@ -51,6 +51,7 @@ class Link:
         self._over: Closed | None = None
         self._last_words: list[tuple[bytes, Address]] = []
         self._repeats = 0
+        self._is_broken = self._is_gone = False
         self._active_at = carrier.now()
         self._sent_bytes = self._received_bytes = 0
         self._received_packets = self._path_changes = 0
@@ -139,7 +140,10 @@ class Link:
             self.engine.receive_datagram(data, address, now)
         except Exception as exc:  # noqa: BLE001  # whatever a peer's bytes do ends here
             self._break(exc)
-        self._react(now)
+        if self.engine.is_stillborn:
+            self.abort(Closed(0, "not a handshake", lost=True))
+        else:
+            self._react(now)
 
     def on_timer(self, now: float) -> None:
         """Do what is due."""
@@ -162,7 +166,7 @@ class Link:
         self._pump()
         self._settle(now)
         self._conclude()
-        if self.engine.is_terminated:
+        if self.engine.is_terminated or self._is_gone:
             self._carrier.forget(self)
             return
         self._carrier.schedule(self, self._next_timer())
@@ -281,6 +285,7 @@ class Link:
 
     def abort(self, closed: Closed) -> None:
         """End without a word: the endpoint is gone, or nobody answered."""
+        self._is_gone = True
         self._finish(closed)
         self._carrier.forget(self)
 
@@ -323,7 +328,12 @@ class Link:
             self._carrier.ended(self)
 
     def _break(self, exc: Exception) -> None:
+        """Close a connection whose engine failed; drop it when it can't even do that."""
         logger.warning("closing a connection that the engine can't go on with: %r", exc)
+        if self._is_broken:
+            self.abort(Closed(0, "the engine failed", lost=True))
+            return
+        self._is_broken = True
         self.engine.close(QuicErrorCode.INTERNAL_ERROR, QuicFrameType.PADDING, "internal error")
         self._carrier.touch(self)
 

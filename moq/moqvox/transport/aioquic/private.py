@@ -192,11 +192,9 @@ class Engine(QuicConnection):
         self._unblocked: set[int] = set()
         self._streams = self.table  # type: ignore[assignment]  # holds subclasses only
         self._logger = QuietLog(self._logger.logger, self._logger.extra)
-        for limit, count in (
-            (self._local_max_streams_bidi, limits.max_bidi_streams),
-            (self._local_max_streams_uni, limits.max_uni_streams),
-        ):
-            limit.value = limit.sent = count
+        bidi, uni = self._local_max_streams_bidi, self._local_max_streams_uni
+        bidi.value = bidi.sent = limits.max_bidi_streams
+        uni.value = uni.sent = limits.max_uni_streams
         self.recovery = self._loss = Recovery(
             congestion_control_algorithm=configuration.congestion_control_algorithm,
             initial_rtt=configuration.initial_rtt,
@@ -207,8 +205,6 @@ class Engine(QuicConnection):
             logger=self._logger,
         )
         self.recovery.engine = self
-
-    # What the link asks.
 
     @property
     def next_packet_number(self) -> int:
@@ -228,8 +224,8 @@ class Engine(QuicConnection):
     @property
     def peer(self) -> tuple[Address | None, bool]:
         """The peer's address now, and whether it is validated; None before any packet."""
-        active = next(iter(self._network_paths), None)
-        return (active.addr, active.is_validated) if active is not None else (None, False)
+        active = self._network_paths[0] if self._network_paths else None
+        return (active.addr, active.is_validated) if active else (None, False)
 
     @property
     def idle_timeout(self) -> float:
@@ -273,6 +269,11 @@ class Engine(QuicConnection):
         return self._state in END_STATES
 
     @property
+    def is_stillborn(self) -> bool:
+        """Whether a server has heard nothing yet that a client's keys protect."""
+        return not self._is_client and self._state is QuicConnectionState.FIRSTFLIGHT
+
+    @property
     def is_terminated(self) -> bool:
         """Whether the connection may be forgotten."""
         return self._state is QuicConnectionState.TERMINATED
@@ -312,10 +313,8 @@ class Engine(QuicConnection):
 
     def take_unblocked(self) -> set[int]:
         """Take our streams whose limits the peer raised since the last call."""
-        unblocked, self._unblocked = self._unblocked, set()
+        self._unblocked, unblocked = set(), self._unblocked
         return unblocked
-
-    # What upstream calls.
 
     def _adopt(self, stream: QuicStream) -> HeldStream:
         """Exchange the parts of a stream that upstream just made and goes on using."""
