@@ -203,6 +203,7 @@ export class Session {
         if (kind === wire.SubscribeEnd) subscription.accept();
       }
       await stream.outgoing.close();
+      if (this.#isClosed) return undefined;
       // Groups that are under way come behind the end.
       subscription.stragglers = setTimeout(() => this.#forget(subscription, null), STRAGGLERS_MS);
     } catch (error) {
