@@ -372,3 +372,13 @@ def test_a_narrow_link_with_losses_is_not_tried_again_before_it_is_free():
         await server.until(lambda ear: ear.ended(stream))
 
     on_pair(body, link=LinkSettings(delay_ms=1, rate_kbps=64))
+
+
+def test_credit_waits_for_a_narrow_link_like_everything_else():
+    async def body(client, server):
+        bulk = write_all(server.connection, bytes(20_000))
+        stream = write_all(client.connection, bytes(20_000))
+        await server.until(lambda ear: ear.ended(stream))
+        await client.until(lambda ear: ear.ended(bulk))
+
+    on_pair(body, link=LinkSettings(rate_kbps=64), limits=Limits(stream_window_bytes=2000))

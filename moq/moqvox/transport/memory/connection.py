@@ -229,11 +229,12 @@ class MemoryConnection:
 
     def _flushed(self, now: float) -> None:
         """Look at what a flush made possible."""
-        for stream in self._outgoing.over:
-            self._incoming.half_over(stream)
-            self._drains.wake((stream,))
-        self._outgoing.over.clear()
-        self._credit()
+        if self._outgoing.over:
+            for stream in self._outgoing.over:
+                self._incoming.half_over(stream)
+            self._drains.wake(self._outgoing.over)
+            self._outgoing.over.clear()
+            self._credit()
         relieved = self._outgoing.queue.relieved()
         for stream in relieved:
             self._inbox.writable(stream)
