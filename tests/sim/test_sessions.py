@@ -4,7 +4,7 @@ import os
 
 import pytest
 from tests.aio import run
-from tests.sim.world import churn, leave_at_once, restarts, storm
+from tests.sim.storms import churn, leave_at_once, restarts, storm
 
 from moqvox.wire.version import LITE_ALPNS, lite_version
 
