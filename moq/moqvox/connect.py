@@ -53,9 +53,14 @@ def open_session(
     path: str,
     origin_id: int = 0,
     cache_limits: cache.Limits | None = None,
+    budget: cache.Budget | None = None,
     linger: float = 2.0,
 ) -> Driver:
-    """Build the client's side of the session that a connection negotiated; `start` is next."""
+    """Build the client's side of the session that a connection negotiated; `start` is next.
+
+    Raises:
+        LocalError: the negotiated version carries no path over raw QUIC, and one was asked for.
+    """
     session = LiteSession(
         connection.protocol,
         is_client=True,
@@ -63,8 +68,18 @@ def open_session(
         path=path,
         origin=origin_id,
     )
+    if connection.kind is Kind.QUIC and not session.has_setup and path.strip("/"):
+        raise LocalError(
+            f"{session.version} on raw QUIC can't tell the server a path or token: "
+            "use https://, or a newer version"
+        )
     return Driver(
-        connection, session, origin_id=origin_id, cache_limits=cache_limits, linger=linger
+        connection,
+        session,
+        origin_id=origin_id,
+        linger=linger,
+        cache_limits=cache_limits,
+        budget=budget,
     )
 
 
@@ -79,6 +94,7 @@ async def connect(
     versions: Sequence[str] = ALPNS,
     origin_id: int | None = None,
     cache_limits: cache.Limits | None = None,
+    budget: cache.Budget | None = None,
     timeout: float = 10.0,
     linger: float = 2.0,
 ) -> AsyncIterator[Driver]:
@@ -93,6 +109,7 @@ async def connect(
         versions: ALPN names offered, most wanted first.
         origin_id: this node's hop id; None makes one up.
         cache_limits: what is kept of each track read.
+        budget: what is kept of all of them together; None gives this session one of its own.
         timeout: seconds for the handshake.
         linger: seconds an unread subscription is kept.
 
@@ -102,9 +119,19 @@ async def connect(
     address = parse_url(url, token)
     connection = await dial(address, verify=verify or Verify(), versions=versions, timeout=timeout)
     hop = secrets.randbits(52) | 1 if origin_id is None else origin_id
-    driver = open_session(
-        connection, path=address.path, origin_id=hop, cache_limits=cache_limits, linger=linger
-    )
+    try:
+        driver = open_session(
+            connection,
+            path=address.path,
+            origin_id=hop,
+            cache_limits=cache_limits,
+            budget=cache.Budget() if budget is None else budget,
+            linger=linger,
+        )
+    except LocalError:
+        connection.close()
+        await connection.wait_closed()
+        raise
     async with scope() as tasks:
         driver.start(tasks)
         driver.attach(publish, consume)

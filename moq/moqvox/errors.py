@@ -102,9 +102,9 @@ class Refused(MoqError):
     def of(code: int, reason: str = "") -> "Refused":
         """Build the most telling class for a code."""
         if code == StreamCode.NOT_FOUND:
-            return NotFound(reason)
+            return NotFound(reason or "not found")
         if code == StreamCode.UNAUTHORIZED:
-            return Unauthorized(reason)
+            return Unauthorized(reason or "unauthorized")
         return Refused(code, reason)
 
 

@@ -8,8 +8,9 @@ async with listen("[::]:4443", tls=certificate) as server:
 """
 
 import asyncio
+import functools
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -142,7 +143,8 @@ class Server:
             driver.close(code, reason)
         await self._listener.close(code, reason)
 
-    async def _accept(self, origin_id: int, limits: cache.Limits | None, linger: float) -> None:
+    async def run(self, make: Callable[[Connection], Driver]) -> None:
+        """Take connections until the listener closes; `make` builds each one's driver."""
         async with asyncio.TaskGroup() as tasks:
             while True:
                 try:
@@ -150,12 +152,9 @@ class Server:
                 except SessionClosed:
                     return
                 try:
-                    driver = make_driver(connection, origin_id, limits, linger)
+                    driver = make(connection)
                 except LocalError as exc:
                     connection.close(SessionCode.VERSION, str(exc))
-                    continue
-                if self._waiting.full():
-                    connection.close(SessionCode.EXCESSIVE_LOAD, "too many sessions wait")
                     continue
                 tasks.create_task(self._serve(driver), name=f"peer-{connection.remote_address}")
 
@@ -171,20 +170,39 @@ class Server:
 
 
 def make_driver(
-    connection: Connection, origin_id: int, limits: cache.Limits | None, linger: float
+    connection: Connection,
+    *,
+    origin_id: int = 0,
+    cache_limits: cache.Limits | None = None,
+    budget: cache.Budget | None = None,
+    linger: float = 2.0,
 ) -> Driver:
-    """Build the session that a new connection negotiated, and its driver."""
+    """Build the session that a new connection negotiated, and its driver.
+
+    Raises:
+        LocalError: the negotiated version is not known here.
+    """
     session = LiteSession(
         connection.protocol,
         is_client=False,
         webtransport=connection.kind is Kind.WEBTRANSPORT,
         origin=origin_id,
     )
-    return Driver(connection, session, origin_id=origin_id, cache_limits=limits, linger=linger)
+    return Driver(
+        connection,
+        session,
+        origin_id=origin_id,
+        linger=linger,
+        cache_limits=cache_limits,
+        budget=budget,
+    )
 
 
 async def serve_connection(driver: Driver, waiting: "asyncio.Queue[Incoming]") -> None:
     """Run one accepted session to its end. A bug in it ends no other."""
+    if waiting.full():
+        driver.connection.close(SessionCode.EXCESSIVE_LOAD, "too many sessions wait")
+        return
     try:
         async with asyncio.TaskGroup() as tasks:
             driver.start(tasks)
@@ -202,6 +220,7 @@ async def listen(
     versions: Sequence[str] = ALPNS,
     origin_id: int = 0,
     cache_limits: cache.Limits | None = None,
+    budget: cache.Budget | None = None,
     limits: Limits | None = None,
     linger: float = 2.0,
 ) -> AsyncIterator[Server]:
@@ -213,6 +232,7 @@ async def listen(
         versions: ALPN names served, most wanted first.
         origin_id: this node's hop id, against announcement loops; 0 for none.
         cache_limits: what is kept of each track that clients publish.
+        budget: what is kept of all of them together; None gives this listener one of its own.
         limits: bounds of the QUIC endpoint.
         linger: seconds an unread subscription to a client is kept.
 
@@ -227,11 +247,15 @@ async def listen(
         host, port, protocols=list(versions), certificate=tls, limits=limits or Limits()
     )
     server = Server(listener)
+    make = functools.partial(
+        make_driver,
+        origin_id=origin_id,
+        cache_limits=cache_limits,
+        budget=cache.Budget() if budget is None else budget,
+        linger=linger,
+    )
     async with scope() as tasks:
-        accepting = tasks.create_task(
-            server._accept(origin_id, cache_limits, linger),  # noqa: SLF001  # same module
-            name="accept",
-        )
+        accepting = tasks.create_task(server.run(make), name="accept")
         try:
             yield server
         finally:

@@ -1,12 +1,13 @@
 """The half of a driver that asks: the peer's broadcasts, put into an origin on demand."""
 
-import asyncio
 import logging
 from typing import Final
 
+from moqvox.driver.asking import Asker, Asking
+from moqvox.driver.past import UpstreamFetch
 from moqvox.driver.publishing import Spawner
 from moqvox.driver.pump import Pump
-from moqvox.driver.upstream import Asking, Upstream, UpstreamFetch
+from moqvox.driver.upstream import Upstream
 from moqvox.errors import LocalError, Refused, StreamCode
 from moqvox.model import broadcast, cache, origin
 from moqvox.session import events
@@ -38,7 +39,7 @@ class Remote:
         )
         self.route: origin.Route | None = None
         self._owner = owner
-        self._upstreams: set[Upstream | UpstreamFetch] = set()
+        self._upstreams: set[Asker] = set()
         self._gone = False
 
     async def serve(self) -> None:
@@ -53,22 +54,29 @@ class Remote:
             else:
                 upstream = UpstreamFetch(self._owner.asking, self, request)
             self._upstreams.add(upstream)
-            upstream.start()
+            try:
+                upstream.start()
+            except LocalError as exc:
+                log.info("%s: can't ask for %r: %s", self.path, request.name, exc)
+                upstream.close(StreamCode.INTERNAL)
             self._owner.pump.woken.set()
 
-    def forget(self, upstream: Upstream | UpstreamFetch) -> None:
+    def forget(self, upstream: Asker) -> None:
         """Let go of an upstream that ended."""
         self._upstreams.discard(upstream)
-        if self._gone and not self._upstreams:
-            self.producer.close(StreamCode.CANCELLED)
+        self._close_if_gone()
 
     def withdraw(self) -> None:
         """Unannounce; what is being read goes on until the peer ends it."""
         self._gone = True
         if self.route is not None:
             self.route.close()
-        if not self._upstreams:
+        self._close_if_gone()
+
+    def _close_if_gone(self) -> None:
+        if self._gone and not self._upstreams:
             self.producer.close(StreamCode.CANCELLED)
+            self._owner.drained(self)
 
     def close(self, code: int) -> None:
         """End everything: the session is over."""
@@ -83,7 +91,8 @@ class Consuming:
     """Watches the peer's broadcasts and offers them to the readers of an origin.
 
     `linger`: seconds an upstream subscription without readers is kept, so that a reader
-    who comes back (a page reload, a relay probing) finds it alive.
+    who comes back (a page reload, a relay probing) finds it alive. `stand_in`: the hop id
+    by which a peer without one is known here, so that its routes are not told back to it.
     """
 
     def __init__(
@@ -92,6 +101,7 @@ class Consuming:
         spawn: Spawner,
         *,
         origin_id: int,
+        stand_in: int,
         linger: float,
         cache_limits: cache.Limits,
         budget: cache.Budget | None,
@@ -102,13 +112,13 @@ class Consuming:
         self.budget = budget
         self._spawn = spawn
         self._origin_id = origin_id
+        self._stand_in = stand_in
         self._writer: origin.Writer | None = None
         self._watch: int | None = None
         self._announced: dict[str, Remote] = {}
         self._draining: set[Remote] = set()
         self._direct: dict[str, Remote] = {}
         self._closed = False
-        self.ready = asyncio.Event()
 
     def attach(self, writer: origin.Writer | None) -> None:
         """Ask the peer what it publishes, and put it into `writer`; None asks nothing."""
@@ -134,15 +144,18 @@ class Consuming:
     def announced(self, event: events.Announced) -> None:
         """Offer a broadcast of the peer's, or change its route."""
         remote = self._announced.get(event.path)
+        hops = event.hops
+        if not hops or not hops[-1]:
+            hops = (*hops[:-1], self._stand_in)
         try:
             if remote is not None and remote.route is not None:
-                remote.route.update(hops=event.hops, cost=event.cost)
+                remote.route.update(hops=hops, cost=event.cost)
                 return
             if self._writer is None:
                 return
             remote = Remote(self, event.path)
             remote.route = self._writer.publish(
-                event.path, remote.producer.consume(), hops=event.hops, cost=event.cost
+                event.path, remote.producer.consume(), hops=hops, cost=event.cost
             )
         except (LocalError, Refused) as exc:
             log.info("%s: not taking %r: %s", self._peer, event.path, exc)
@@ -156,7 +169,10 @@ class Consuming:
         if remote is not None:
             self._draining.add(remote)
             remote.withdraw()
-            self._draining = {left for left in self._draining if not left.producer.closed}
+
+    def drained(self, remote: Remote) -> None:
+        """Let go of a withdrawn broadcast that nobody reads any more."""
+        self._draining.discard(remote)
 
     def close(self, code: int) -> None:
         """End every broadcast that came from the peer."""
@@ -190,10 +206,8 @@ class Consuming:
         upstream = self.asking.requests.get(event.request)
         if upstream is not None:
             upstream.receive(event)
-
-    def watch_ready(self, _event: events.WatchReady) -> None:
-        """Note that the peer told all that it publishes now."""
-        self.ready.set()
+        elif event.request == self._watch:
+            log.info("%s tells no more of its broadcasts: %s", self._peer, event)
 
     @property
     def _peer(self) -> str:

@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Callable, Coroutine
 from typing import Final
 
 from moqvox.driver.consuming import Consuming
 from moqvox.driver.publishing import Publishing
 from moqvox.driver.pump import Pump
-from moqvox.errors import RemoteError, SessionClosed, SessionCode, StreamCode
+from moqvox.errors import MoqError, RemoteError, SessionClosed, SessionCode, StreamCode
 from moqvox.model import broadcast, cache, origin
 from moqvox.session import events
 from moqvox.session.interface import Session
@@ -51,11 +52,13 @@ class Driver:
         self.setup: events.SetupReceived | None = None
         self._set_up = asyncio.Event()
         self._pump = Pump(connection, session)
-        self._publishing = Publishing(self._pump, self._spawn)
+        stand_in = secrets.randbits(52) | 1
+        self._publishing = Publishing(self._pump, self._spawn, stand_in=stand_in)
         self._consuming = Consuming(
             self._pump,
             self._spawn,
             origin_id=origin_id,
+            stand_in=stand_in,
             linger=linger,
             cache_limits=cache_limits or cache.Limits(),
             budget=budget,
@@ -65,6 +68,7 @@ class Driver:
         self._running: set[asyncio.Task[None]] = set()
         self._alarm: asyncio.TimerHandle | None = None
         self._probes: set[int] = set()
+        self._probing = False
         self._closed: transport.Closed | None = None
         self._ended = asyncio.Event()
 
@@ -73,8 +77,8 @@ class Driver:
     def start(self, tasks: asyncio.TaskGroup) -> None:
         """Open the session; everything it does runs in `tasks`, which must outlive it.
 
-        A peer that breaks the protocol is closed with the code of its offence; a bug here
-        fails `tasks`.
+        A peer that breaks the protocol is closed with the code of its offence, and so is one
+        that leads us over a limit of our own; a bug here fails `tasks`.
         """
         self._tasks = tasks
         log.info("session %s with %s opened", self.session.version, self.connection.remote_address)
@@ -111,7 +115,7 @@ class Driver:
 
         For a publisher that wants to leave: finish the tracks first.
         """
-        await self._publishing.idle.wait()
+        await self._publishing.serving.idle.wait()
         while not self.closed:
             stats = self.connection.stats()
             if not stats.unsent_bytes and not stats.unacked_bytes:
@@ -174,7 +178,7 @@ class Driver:
     def _take(self, event: transport.Event) -> bool:
         try:
             writable = self._pump.receive(event)
-        except RemoteError as exc:
+        except MoqError as exc:
             self._refuse(exc)
             return False
         if writable is not None:
@@ -192,16 +196,23 @@ class Driver:
                     break
                 for event in happened:
                     handlers[type(event)](event)
-        except RemoteError as exc:
+        except MoqError as exc:
             self._refuse(exc)
             return False
         self._set_alarm()
         return True
 
-    def _refuse(self, exc: RemoteError) -> None:
-        log.warning("%s broke the protocol: %s", self.connection.remote_address, exc.reason)
+    def _refuse(self, exc: MoqError) -> None:
+        """Close the session for what the peer did, or led us to do."""
+        code, reason = int(SessionCode.INTERNAL), "internal error"
+        if isinstance(exc, RemoteError):
+            code, reason = exc.code, exc.reason
+            log.warning("%s broke the protocol: %s", self.connection.remote_address, reason)
+        else:
+            log.error("session with %s failed", self.connection.remote_address, exc_info=exc)
         self._pump.act()
-        self.connection.close(exc.code, exc.reason)
+        self.session.close(code, reason)
+        self._pump.act()
 
     async def _send(self) -> None:
         while True:
@@ -209,24 +220,28 @@ class Driver:
             self._pump.woken.clear()
             deadline = self.session.deadline()
             now = self._pump.now()
-            if deadline is not None and deadline <= now:
-                try:
+            try:
+                if deadline is not None and deadline <= now:
                     self.session.handle_timeout(now)
-                except RemoteError as exc:
-                    self._refuse(exc)
-            self._pump.pump_marked()
+                self._pump.pump_marked()
+            except MoqError as exc:
+                self._refuse(exc)
             self._settle()
 
     def _set_alarm(self) -> None:
         deadline = self.session.deadline()
         if self._alarm is not None:
-            if self._alarm.when() == deadline and not self._alarm.cancelled():
+            if self._alarm.when() == deadline:
                 return
             self._alarm.cancel()
             self._alarm = None
         if deadline is not None:
-            loop = asyncio.get_running_loop()
-            self._alarm = loop.call_at(deadline, self._pump.woken.set)
+            self._alarm = asyncio.get_running_loop().call_at(deadline, self._ring)
+
+    def _ring(self) -> None:
+        """Wake the loop; a timer may be a hair early, and is set again then."""
+        self._alarm = None
+        self._pump.woken.set()
 
     def _set_up_by(self, event: events.SetupReceived) -> None:
         self.setup = event
@@ -242,7 +257,8 @@ class Driver:
 
     def _probe_asked(self, event: events.ProbeRequested) -> None:
         self._probes.add(event.request)
-        if len(self._probes) == 1:
+        if not self._probing:
+            self._probing = True
             self._spawn(self._probe(), "probe")
 
     def _offered(self, event: events.TrackOffered) -> None:
@@ -263,7 +279,7 @@ class Driver:
             events.RequestFailed: consuming.answer,
             events.Announced: consuming.announced,
             events.Unannounced: consuming.unannounced,
-            events.WatchReady: consuming.watch_ready,
+            events.WatchReady: _ignore,
             events.WatchRequested: publishing.request,
             events.TrackInfoRequested: publishing.request,
             events.SubscribeRequested: publishing.request,
@@ -288,6 +304,7 @@ class Driver:
                     self.session.send_probe(request, bitrate, int(1000 * stats.rtt))
                 self._pump.woken.set()
             await asyncio.sleep(PROBE_INTERVAL)
+        self._probing = False
 
     def _spawn(self, work: Coroutine[object, object, None], name: str) -> asyncio.Task[None]:
         if self._tasks is None:
@@ -301,6 +318,7 @@ class Driver:
         self._set_up.set()
         if self._alarm is not None:
             self._alarm.cancel()
+        self._pump.close()
         self._publishing.close()
         self._consuming.close(StreamCode.SESSION_CLOSED)
         for task in list(self._running):
@@ -310,5 +328,5 @@ class Driver:
         self.connection.close(SessionCode.NO_ERROR, "")
 
 
-def _ignore(event: events.ProbeReceived) -> None:
-    """Pass: congestion control here does not use the peer's estimates."""
+def _ignore(event: events.ProbeReceived | events.WatchReady) -> None:
+    """Pass: congestion control does without estimates, and news may come at any time."""

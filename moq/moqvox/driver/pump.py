@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
 from moqvox.errors import LocalError, SessionClosed, SessionCode
@@ -16,6 +16,9 @@ log = logging.getLogger("moqvox.driver")
 
 LOCAL: Final = 1
 REMOTE: Final = 2
+
+RETRY: Final = 0.02
+"""Seconds between two attempts to open a stream that the transport had no room for."""
 
 
 class Pumped(Protocol):
@@ -37,7 +40,13 @@ class _Stream:
 
 
 class Pump:
-    """The map between the session's streams and the engine's, and the list of the woken."""
+    """The map between the session's streams and the engine's, and the list of the woken.
+
+    A stream that the transport can't open yet, as too many wait for the peer's permission,
+    is tried again until it can; what the session writes to it waits here. Who sends groups
+    begins none while the pump is `congested`, so that what waits is bounded by the session's
+    limit of requests.
+    """
 
     def __init__(self, connection: transport.Connection, session: Session) -> None:
         self.connection = connection
@@ -46,6 +55,9 @@ class Pump:
         self._by_session: dict[int, _Stream] = {}
         self._by_engine: dict[int, _Stream] = {}
         self._dirty: dict[Pumped, None] = {}
+        self._unopened: dict[int, list[actions.Action]] = {}
+        self._held_up: dict[Pumped, None] = {}
+        self._retry: asyncio.TimerHandle | None = None
         self._carry_out: dict[type, Callable[..., None]] = {
             actions.Write: self._write,
             actions.OpenStream: self._open,
@@ -77,6 +89,11 @@ class Pump:
     def forget(self, item: Pumped) -> None:
         """Take back a `mark`."""
         self._dirty.pop(item, None)
+        self._held_up.pop(item, None)
+
+    def mark_later(self, item: Pumped) -> None:
+        """Have `item.pump()` called once the pump is not `congested` any more."""
+        self._held_up[item] = None
 
     def pump_marked(self) -> None:
         """Call everyone marked since the last turn, in the order of marking."""
@@ -86,14 +103,33 @@ class Pump:
 
     # Session to connection
 
+    @property
+    def congested(self) -> bool:
+        """Whether streams wait here because the transport opens no more now."""
+        return bool(self._unopened)
+
     def writable(self, group: int) -> bool:
         """Whether a group's stream takes more now; an ended stream takes anything."""
+        if group in self._unopened:
+            return False
         stream = self._by_session.get(group)
         return stream is None or self.connection.writable(stream.engine_id)
 
     def act(self) -> None:
         """Carry out what the session asks for."""
-        for action in self.session.actions():
+        if self._unopened:
+            self._reopen()
+        self._do(self.session.actions())
+
+    def close(self) -> None:
+        """Let go of what waits; the connection is over."""
+        if self._retry is not None:
+            self._retry.cancel()
+        self._unopened.clear()
+        self._held_up.clear()
+
+    def _do(self, asked: Iterable[actions.Action]) -> None:
+        for action in asked:
             try:
                 self._carry_out[type(action)](action)
             except SessionClosed:
@@ -103,20 +139,52 @@ class Pump:
                 self.connection.close(SessionCode.EXCESSIVE_LOAD, str(exc))
                 return
 
+    def _reopen(self) -> None:
+        """Try again to open the streams that wait, in order, and do what was asked of them."""
+        unopened, self._unopened = self._unopened, {}
+        for asked in unopened.values():
+            self._do(asked)
+        if not self._unopened:
+            for item in list(self._held_up):
+                self.mark(item)
+            self._held_up.clear()
+
+    def _retry_soon(self) -> None:
+        def retry() -> None:
+            self._retry = None
+            self.woken.set()
+
+        if self._retry is None:
+            self._retry = asyncio.get_running_loop().call_later(RETRY, retry)
+
+    def _hold(self, action: actions.Write | actions.Prioritise) -> None:
+        """Keep what is asked of a stream that is not open yet; drop it when it has ended."""
+        waiting = self._unopened.get(action.stream)
+        if waiting is not None:
+            waiting.append(action)
+
     def _write(self, action: actions.Write) -> None:
         stream = self._by_session.get(action.stream)
-        if stream is not None:
+        if stream is None:
+            self._hold(action)
+        else:
             self.connection.write(stream.engine_id, action.data, fin=action.fin)
             if action.fin:
                 self._end(stream, LOCAL)
 
     def _open(self, action: actions.OpenStream) -> None:
-        engine_id = self.connection.open_stream(
-            bidirectional=action.bidirectional, priority=action.priority
-        )
+        try:
+            engine_id = self.connection.open_stream(
+                bidirectional=action.bidirectional, priority=action.priority
+            )
+        except LocalError:
+            self._unopened[action.stream] = [action]
+            self._retry_soon()
+            return
         self._add(engine_id, action.stream, LOCAL | REMOTE if action.bidirectional else LOCAL)
 
     def _reset(self, action: actions.Reset) -> None:
+        self._unopened.pop(action.stream, None)
         stream = self._by_session.get(action.stream)
         if stream is not None:
             self.connection.reset(stream.engine_id, action.code)
@@ -130,7 +198,9 @@ class Pump:
 
     def _prioritise(self, action: actions.Prioritise) -> None:
         stream = self._by_session.get(action.stream)
-        if stream is not None:
+        if stream is None:
+            self._hold(action)
+        else:
             self.connection.set_priority(stream.engine_id, action.priority)
 
     def _datagram(self, action: actions.SendDatagram) -> None:

@@ -1,17 +1,18 @@
-"""One track or one fetch asked of the peer, on behalf of all local readers."""
+"""One track asked of the peer, on behalf of all local readers."""
 
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
-from moqvox.driver.pump import Pump
+from moqvox.driver.account import Account
+from moqvox.driver.asking import UNANSWERED, Asking, Source
 from moqvox.errors import LocalError, StreamCode
 from moqvox.frame import Frame, Subscription, TrackInfo
 from moqvox.model import broadcast, group, track
 from moqvox.session import events
 
-__all__ = ["Asking", "Upstream", "UpstreamFetch"]
+__all__ = ["Upstream"]
 
 log = logging.getLogger("moqvox.driver")
 
@@ -21,34 +22,11 @@ MAX_EARLY_BYTES: Final = 1024 * 1024
 MIN_EVENT_BYTES: Final = 64
 """What an event without payload counts towards that bound."""
 
+QUIET_COUNTED: Final = 5
+"""Times `linger` without news after which groups that an end has counted are given up."""
 
-class Source(Protocol):
-    """The broadcast that an upstream fills."""
-
-    @property
-    def path(self) -> str:
-        """Its name at the peer."""
-
-    @property
-    def producer(self) -> broadcast.Producer:
-        """Where its tracks go."""
-
-    def forget(self, upstream: "Upstream | UpstreamFetch") -> None:
-        """Let go of an upstream that ended."""
-
-
-class Asking:
-    """Our open requests to the peer, and who waits for which.
-
-    Attributes:
-        linger: seconds an upstream without readers, or with groups outstanding, is kept.
-    """
-
-    def __init__(self, pump: Pump, linger: float) -> None:
-        self.pump = pump
-        self.linger = linger
-        self.requests: dict[int, Upstream | UpstreamFetch] = {}
-        self.groups: dict[int, Upstream | UpstreamFetch] = {}
+QUIET_UNCOUNTED: Final = 2
+"""The same where the version does not tell how many there were."""
 
 
 class Upstream:
@@ -58,7 +36,8 @@ class Upstream:
     that come before the facts wait. Without readers the subscription ends after `linger`.
 
     The end of a track travels on another stream than its groups and may overtake them, so
-    the local track ends when every group up to that end was seen, or `linger` later.
+    the local track ends when every group up to that end was seen. Not every peer accounts
+    for all of them: then it ends once no more came for some times `linger`.
     """
 
     def __init__(self, owner: Asking, remote: Source, request: broadcast.TrackRequest) -> None:
@@ -73,11 +52,13 @@ class Upstream:
         self._ended = False
         self._first: int | None = None
         self._group_end: int | None = None
-        self._settled = 0
+        self._account = Account()
         self._groups: dict[int, group.Producer] = {}
         self._early: list[events.Event] = []
         self._early_bytes = 0
         self._linger: asyncio.TimerHandle | None = None
+        self._quiet = 0
+        self._changes_before = 0
         self._deliver: dict[type, Callable[..., None]] = {
             events.FrameReceived: self._frame,
             events.GroupOpened: self._opened,
@@ -91,6 +72,7 @@ class Upstream:
     def start(self) -> None:
         """Ask for the facts and, when somebody wants groups, for those too."""
         session = self._owner.pump.session
+        self._wait_for_answer()
         self._info_request = session.track_info(self._remote.path, self._name)
         if self._info_request is not None:
             self._owner.requests[self._info_request] = self
@@ -143,24 +125,21 @@ class Upstream:
             self._owner.pump.session.update(self._subscription, demand)
 
     def close(self, code: int) -> None:
-        """End for good: abort what readers still read, and forget the track."""
-        if self._linger is not None:
-            self._linger.cancel()
-        self._owner.pump.forget(self)
-        for request in (self._info_request, self._subscription):
-            if request is not None:
-                self._drop_request(request)
-                self._owner.pump.session.cancel(request)
-        for group_id in self._groups:
-            self._owner.groups.pop(group_id, None)
+        """End for good: abort what readers still read, and forget the track.
+
+        When the publisher has told the end and all of it came, it is given out to the end.
+        """
         if self._producer is None:
             self._request.reject(code)
+        elif self._ended and (self._group_end is None or self._all_seen()):
+            for writer in self._groups.values():
+                writer.abort(code)
+            self._producer.finish(self._group_end)
         else:
-            self._producer.wake = None
             self._producer.abort(code)
             self._remote.producer.remove_track(self._name)
         self._ended = True
-        self._remote.forget(self)
+        self._let_go()
 
     def _subscribe(self, wishes: Subscription) -> None:
         self._wishes = wishes
@@ -170,6 +149,7 @@ class Upstream:
         self._owner.requests[self._subscription] = self
 
     def _accept(self, info: TrackInfo) -> None:
+        self._cancel_timer()
         self._producer = self._request.accept(info)
         self._producer.wake = self.wake
         self.wake()
@@ -177,8 +157,21 @@ class Upstream:
         for event in early:
             self._deliver[type(event)](self._producer, event)
 
+    def _wait_for_answer(self) -> None:
+        """Give up a request that the peer leaves unanswered, once nobody waits for it."""
+        self._linger = asyncio.get_running_loop().call_later(UNANSWERED, self._look)
+
+    def _look(self) -> None:
+        if self._request.wanted:
+            self._wait_for_answer()
+        else:
+            self.close(StreamCode.CANCELLED)
+            self._owner.pump.woken.set()
+
     def _hold(self, event: events.Event) -> None:
-        size = len(event.frame.payload) if isinstance(event, events.FrameReceived) else 0
+        size = 0
+        if isinstance(event, events.FrameReceived | events.DatagramReceived):
+            size = len(event.frame.payload)
         self._early_bytes += size + MIN_EVENT_BYTES
         if self._early_bytes > MAX_EARLY_BYTES:
             self.close(StreamCode.TOO_FAR_BEHIND)
@@ -192,17 +185,21 @@ class Upstream:
             writer.write(event.frame)
 
     def _opened(self, producer: track.Producer, event: events.GroupOpened) -> None:
+        sequence = event.sequence
         if self._first is None:
-            self._first = event.sequence
-        try:
-            self._groups[event.group] = producer.create_group(
-                event.sequence, frame_start=event.frame_start
-            )
-            self._settled += 1
-        except LocalError as exc:
-            log.debug("group %d of %s not taken: %s", event.sequence, self._name, exc)
-            self._owner.groups.pop(event.group, None)
-            self._owner.pump.session.stop_group(event.group, StreamCode.CANCELLED)
+            self._first = sequence
+        is_new = sequence not in self._account
+        self._account.add(sequence, sequence)
+        if is_new:
+            try:
+                writer = producer.create_group(sequence, frame_start=event.frame_start)
+            except LocalError as exc:
+                log.debug("group %d of %s not taken: %s", sequence, self._name, exc)
+            else:
+                self._groups[event.group] = writer
+                return
+        self._owner.groups.pop(event.group, None)
+        self._owner.pump.session.stop_group(event.group, StreamCode.CANCELLED)
 
     def _finished(self, _producer: track.Producer, event: events.GroupFinished) -> None:
         writer = self._groups.pop(event.group, None)
@@ -217,21 +214,21 @@ class Upstream:
         self._finish_if_over()
 
     def _dropped(self, producer: track.Producer, event: events.GroupsDropped) -> None:
-        producer.drop(event.group_start, event.group_end, event.code)
-        self._settled += max(0, event.group_end + 1 - event.group_start)
+        start, end = event.group_start, event.group_end
+        for lost in self._account.missing(start, end):
+            producer.drop(*lost, event.code)
+        self._account.add(start, end)
         self._finish_if_over()
 
     def _over(self, _producer: track.Producer, event: events.SubscriptionEnded) -> None:
         self._group_end = event.group_end
         self._ended = True
-        if self._linger is not None:
-            self._linger.cancel()
-        loop = asyncio.get_running_loop()
-        self._linger = loop.call_later(self._owner.linger, self._finish)
+        self._wait_for_groups()
         self._finish_if_over()
 
     def _datagram(self, producer: track.Producer, event: events.DatagramReceived) -> None:
         self._stamp(event.frame, producer.info.timescale)
+        self._account.add(event.sequence, event.sequence)
         try:
             writer = producer.create_group(event.sequence)
         except LocalError:
@@ -251,14 +248,7 @@ class Upstream:
             self._subscription = None
         if self._producer is None:
             self._request.reject(code, reason)
-            self._ended = True
-            other = self._subscription if self._subscription is not None else self._info_request
-            if other is not None:
-                self._drop_request(other)
-                self._owner.pump.session.cancel(other)
-            self._remote.forget(self)
-        else:
-            self.close(code)
+        self.close(code)
 
     def _expire(self) -> None:
         self._linger = None
@@ -267,106 +257,58 @@ class Upstream:
             self._owner.pump.woken.set()
 
     def _finish_if_over(self) -> None:
-        if self._ended and not self._groups and self._group_end is not None:
-            first = self._group_end if self._first is None else self._first
-            if self._settled >= self._group_end - first:
-                self._finish()
+        if self._ended and not self._groups and self._all_seen():
+            self._finish()
+
+    def _all_seen(self) -> bool:
+        """Tell whether every group up to the end was seen; never, where the end is not told."""
+        if self._group_end is None:
+            return False
+        first = self._group_end if self._first is None else self._first
+        return not self._account.missing(first, self._group_end - 1)
+
+    def _wait_for_groups(self) -> None:
+        self._cancel_timer()
+        loop = asyncio.get_running_loop()
+        self._linger = loop.call_later(self._owner.linger, self._finish_if_quiet)
+
+    def _finish_if_quiet(self) -> None:
+        """End the track unless groups are open or more came lately."""
+        if self._groups or self._account.changes != self._changes_before:
+            self._quiet = 0
+        else:
+            self._quiet += 1
+        self._changes_before = self._account.changes
+        if self._quiet < (QUIET_UNCOUNTED if self._group_end is None else QUIET_COUNTED):
+            self._wait_for_groups()
+        else:
+            self._finish()
+            self._owner.pump.woken.set()
 
     def _finish(self) -> None:
-        if self._linger is not None:
-            self._linger.cancel()
-        if self._groups:
-            self._linger = asyncio.get_running_loop().call_later(self._owner.linger, self._finish)
-            return
+        if self._producer is not None:
+            self._producer.finish(self._group_end)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        self._cancel_timer()
+        self._owner.pump.forget(self)
+        self._early.clear()
+        for request in (self._info_request, self._subscription):
+            if request is not None:
+                self._drop_request(request)
+                self._owner.pump.session.cancel(request)
+        self._owner.forget_groups(self)
+        self._groups.clear()
         if self._producer is not None:
             self._producer.wake = None
-            self._producer.finish(self._group_end)
-        self._drop_request(self._subscription)
         self._remote.forget(self)
+
+    def _cancel_timer(self) -> None:
+        if self._linger is not None:
+            self._linger.cancel()
+            self._linger = None
 
     def _drop_request(self, request: int | None) -> None:
         if request is not None:
             self._owner.requests.pop(request, None)
-
-
-class UpstreamFetch:
-    """One past group asked of the peer."""
-
-    def __init__(self, owner: Asking, remote: Source, request: broadcast.FetchRequest) -> None:
-        self._owner = owner
-        self._remote = remote
-        self._request = request
-        self._info = TrackInfo()
-        self._info_request: int | None = None
-        self._fetch: int | None = None
-        self._group_id: int | None = None
-        self._producer: group.Producer | None = None
-
-    def start(self) -> None:
-        """Ask for the track's facts first: they tell the unit of the timestamps."""
-        self._info_request = self._owner.pump.session.track_info(
-            self._remote.path, self._request.name
-        )
-        if self._info_request is None:
-            self._ask()
-        else:
-            self._owner.requests[self._info_request] = self
-
-    def receive(self, event: events.Event) -> None:
-        """Take one event about our requests or the group."""
-        match event:
-            case events.TrackInfoReceived(info=info):
-                self._owner.requests.pop(event.request, None)
-                self._info_request = None
-                self._info = info
-                self._ask()
-            case events.GroupOpened(group=group_id):
-                self._group_id = group_id
-                self._producer = self._request.accept(self._info)
-            case events.FrameReceived(frame=frame):
-                if self._producer is not None:
-                    if frame.timestamp is None:
-                        frame.timestamp = int(self._owner.pump.now() * self._info.timescale)
-                    self._producer.write(frame)
-            case events.GroupFinished():
-                if self._producer is not None:
-                    self._producer.finish()
-                self._done()
-            case events.GroupReset(code=code) | events.RequestFailed(code=code):
-                self.close(code)
-            case _:
-                pass
-
-    def pump(self) -> None:
-        """Do nothing: a fetch follows no wishes."""
-
-    def close(self, code: int) -> None:
-        """Give up."""
-        if self._producer is None:
-            self._request.reject(code)
-        else:
-            self._producer.abort(code)
-        for request in (self._info_request, self._fetch):
-            if request is not None:
-                self._owner.pump.session.cancel(request)
-        self._done()
-
-    def _ask(self) -> None:
-        request = self._request
-        self._fetch = self._owner.pump.session.fetch(
-            self._remote.path,
-            request.name,
-            group=request.group,
-            priority=request.priority,
-            frame_start=request.frame_start,
-            frame_end=request.frame_end,
-        )
-        self._owner.requests[self._fetch] = self
-
-    def _done(self) -> None:
-        for request in (self._info_request, self._fetch):
-            if request is not None:
-                self._owner.requests.pop(request, None)
-        if self._group_id is not None:
-            self._owner.groups.pop(self._group_id, None)
-        self._remote.forget(self)
