@@ -18,6 +18,9 @@ from moqvox.transport.interface import (
 )
 from moqvox.transport.memory import Limits, LinkSettings, MemoryConnection, pair
 
+BAD = LinkSettings(loss=20, delay_ms=20, jitter_ms=15, reorder=10, duplicate=10)
+"""A link on which everything goes wrong now and then."""
+
 
 @dataclass
 class Ear:

@@ -6,14 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.aio import run
-from tests.unit.transport.ends import on_pair, write_all
+from tests.unit.transport.ends import BAD, on_pair, write_all
 
-from moqvox.errors import LocalError, SessionClosed
-from moqvox.transport.interface import Closed, Kind, StreamData
+from moqvox.errors import LocalError
+from moqvox.transport.interface import Kind, StreamData
 from moqvox.transport.memory import Direction, Limits, LinkSettings, pair
-
-BAD = LinkSettings(loss=20, delay_ms=20, jitter_ms=15, reorder=10, duplicate=10)
-LOST = Closed(0, "idle time-out", lost=True)
 
 
 def now() -> float:
@@ -154,6 +151,22 @@ def test_an_outage_delays_and_loses_nothing():
     on_pair(body, link=LinkSettings(delay_ms=25))
 
 
+def test_repetitions_grow_rare_in_an_outage_and_come_at_once_after_it():
+    async def body(client, server):
+        client.connection.link.begin_outage()
+        early, late = (client.connection.open_stream(bidirectional=False) for _ in range(2))
+        client.connection.write(early, b"early", fin=True)
+        await asyncio.sleep(20.5)
+        assert client.connection.stats().sent_packets < 18
+        client.connection.link.end_outage()
+        over_at = now()
+        client.connection.write(late, b"late", fin=True)
+        assert await server.until(lambda ear: ear.ended(early)) < over_at + 0.1
+        assert server.ended(late)
+
+    on_pair(body, link=LinkSettings(delay_ms=25))
+
+
 def test_acknowledgements_do_not_pass_a_dead_way_back():
     async def body(client, server):
         client.connection.link.begin_outage(Direction.DOWN)
@@ -165,148 +178,6 @@ def test_acknowledgements_do_not_pass_a_dead_way_back():
         assert client.connection.stats().unacked_bytes == 0
 
     on_pair(body, link=LinkSettings(delay_ms=25))
-
-
-@pytest.mark.parametrize("death", ["outage", "loss"])
-def test_a_dead_link_ends_both_sides_after_the_idle_time_out(death):
-    async def body(client, server):
-        await asyncio.sleep(7)
-        if death == "outage":
-            client.connection.link.begin_outage()
-        else:
-            client.connection.link.change(LinkSettings(loss=100))
-        client.connection.write(client.connection.open_stream(bidirectional=False), b"hello?")
-        for ear in (client, server):
-            assert await ear.until(lambda ear: ear.closed) == 17
-            assert ear.closed == LOST
-        with pytest.raises(SessionClosed, match="idle"):
-            client.connection.open_stream(bidirectional=False)
-
-    on_pair(body, limits=Limits(idle_timeout=10))
-
-
-def test_silence_on_a_sound_link_is_no_reason_to_end():
-    async def body(client, server):
-        await asyncio.sleep(3600)
-        client.connection.link.outage(29)
-        await asyncio.sleep(30)
-        client.connection.link.outage(29)
-        await asyncio.sleep(3600)
-        stream = write_all(client.connection, b"still here")
-        await server.until(lambda ear: ear.ended(stream))
-
-    on_pair(body)
-
-
-def test_a_new_path_is_reported_by_both_once_they_heard_of_it():
-    async def body(client, server):
-        link = client.connection.link
-        assert server.connection.remote_address == "client:40000"
-        stream = client.connection.open_stream(bidirectional=False)
-        client.connection.write(stream, b"before ")
-        link.change_path(LinkSettings(delay_ms=40))
-        changed_at = now()
-        client.connection.write(stream, b"after", fin=True)
-        assert await server.until(lambda ear: ear.paths) == pytest.approx(changed_at + 0.04)
-        assert await client.until(lambda ear: ear.paths) == pytest.approx(changed_at + 0.08)
-        assert server.paths == [("server:443", "client:40001")]
-        assert client.paths == [("client:40001", "server:443")]
-        assert server.connection.remote_address == "client:40001"
-        await server.until(lambda ear: ear.ended(stream))
-        assert server.data(stream) == b"before after"
-        assert client.connection.stats().rtt == pytest.approx(0.08, rel=0.2)
-        for end in (client, server):
-            assert end.connection.stats().path_changes == 1
-
-    on_pair(body, link=LinkSettings(delay_ms=15))
-
-
-def test_a_nats_new_address_is_seen_by_the_server_alone():
-    async def body(client, server):
-        client.connection.link.rebind()
-        await server.until(lambda ear: ear.paths)
-        await asyncio.sleep(1)
-        assert not client.paths
-        assert server.paths == [("server:443", "client:40001")]
-
-    on_pair(body, link=BAD)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_many_new_paths_in_a_row_end_on_the_last_one(seed):
-    async def body(client, server):
-        stream = client.connection.open_stream(bidirectional=False)
-        for number in range(20):
-            client.connection.write(stream, bytes([number]))
-            client.connection.link.change_path()
-            await asyncio.sleep(0.03)
-        client.connection.write(stream, b"", fin=True)
-        await server.until(lambda ear: ear.ended(stream))
-        await client.until(lambda ear: ("client:40020", "server:443") in ear.paths)
-        assert server.data(stream) == bytes(range(20))
-        assert server.paths[-1] == ("server:443", "client:40020")
-        assert server.connection.remote_address == "client:40020"
-
-    on_pair(body, link=BAD, seed=seed)
-
-
-def test_paths_that_nobody_reads_of_are_counted_but_not_kept():
-    async def main():
-        client, server = pair(limits=Limits(max_path_changes=3))
-        for _ in range(10):
-            client.link.change_path()
-            await asyncio.sleep(1)
-        assert len(await server.events()) == 3
-        assert server.stats().path_changes == 10
-        client.close()
-        server.close()
-        await server.wait_closed()
-
-    run(main())
-
-
-def test_a_close_waits_for_what_is_queued_even_through_loss():
-    async def body(client, server):
-        stream = write_all(client.connection, bytes(50_000))
-        client.connection.close(0, "done")
-        assert not client.connection.send_datagram(b"late")
-        with pytest.raises(SessionClosed):
-            client.connection.open_stream(bidirectional=False)
-        await client.connection.wait_closed()
-        assert server.ended(stream)
-        await server.until(lambda ear: ear.closed)
-        assert client.closed == Closed(0, "done")
-        assert server.closed == Closed(0, "done", remote=True)
-
-    on_pair(body, link=BAD, limits=Limits(linger=10), seed=2)
-
-
-def test_a_close_does_not_wait_longer_than_it_may():
-    async def body(client, server):
-        client.connection.link.begin_outage()
-        write_all(client.connection, bytes(50_000))
-        client.connection.close()
-        await client.connection.wait_closed()
-        assert now() == pytest.approx(3)
-        client.connection.link.end_outage()
-        await server.until(lambda ear: ear.closed)
-        assert server.closed == Closed(0, "", remote=True)
-        assert now() < 5
-
-    on_pair(body)
-
-
-def test_a_close_that_never_arrives_leaves_the_peer_to_its_idle_time_out():
-    async def body(client, server):
-        client.connection.link.begin_outage()
-        client.connection.close(7, "bye")
-        await client.connection.wait_closed()
-        assert now() == pytest.approx(0)
-        await server.until(lambda ear: ear.closed)
-        assert server.closed == LOST
-        assert now() == pytest.approx(30)
-
-    on_pair(body)
 
 
 @settings(max_examples=25, deadline=None)

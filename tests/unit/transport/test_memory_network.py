@@ -109,6 +109,21 @@ def test_an_answer_that_nobody_waited_for_leaves_no_connection_behind():
     run(main())
 
 
+def test_a_dial_cancelled_as_the_answer_comes_closes_the_connection():
+    async def main():
+        network = Network(link=SLOW)
+        listener = network.listen("relay", ALPNS)
+        async with asyncio.TaskGroup() as tasks:
+            dialling = tasks.create_task(network.connect("relay", ALPNS))
+            asyncio.get_running_loop().call_at(0.06 + 1e-10, dialling.cancel)
+        assert dialling.cancelled()
+        server = await listener.accept()
+        assert await server.events() == [Closed(0, "", remote=True)]
+        assert now() < 0.2
+
+    run(main())
+
+
 def test_more_connections_than_may_wait_are_refused():
     async def main():
         network = Network(limits=Limits(max_unaccepted=2))
