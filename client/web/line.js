@@ -1,0 +1,149 @@
+/**
+ * Keeps a connection: dials, notices when it is dead, dials again.
+ *
+ * A browser drops a dead WebTransport session only after 6 to 30 s. So when something waits
+ * for the other side and nothing was heard for `STALL_MS`, a second connection is tried beside
+ * the first, and whichever answers first is kept.
+ */
+
+import { Unavailable } from "./errors.js";
+
+/** Silence, while something is waited for, after which a second connection is tried. */
+export const STALL_MS = 3_000;
+
+/** Silence after which one is tried although nothing is waited for; peers tell every 5 s. */
+export const IDLE_MS = 12_000;
+
+const CHECK_EVERY_MS = 250;
+const PAUSES_MS = [0, 250, 500, 1_000, 2_000];
+
+export class Line {
+  session = null;
+  #dial;
+  #attach;
+  #tell;
+  #isWaiting;
+  #closed = false;
+  #wake = null;
+  #waitingSinceMs = null;
+
+  /**
+   * `dial()` resolves with a session; `attach(session)` is called with each one that
+   * is taken into use, and starts it; `tell(state, detail)` with "connecting", "open", "reconnecting",
+   * "failed", "closed"; `isWaiting()` says whether word from the other side is due.
+   */
+  constructor({ dial, attach, tell, isWaiting }) {
+    this.#dial = dial;
+    this.#attach = attach;
+    this.#tell = tell;
+    this.#isWaiting = isWaiting;
+  }
+
+  /** Hold the line until `close`, or until dialling can't ever succeed. */
+  async run() {
+    let failures = 0;
+    let everOpen = false;
+    const tellWhy = (error) => this.#tell(everOpen ? "reconnecting" : "connecting", { error });
+    tellWhy(null);
+    while (!this.#closed) {
+      let session;
+      try {
+        session = await this.#dial();
+      } catch (error) {
+        if (this.#closed) break;
+        if (error instanceof Unavailable && !everOpen) {
+          this.#tell("failed", { error });
+          if (error.what !== "network") return;
+        } else tellWhy(error);
+        await this.#pause(PAUSES_MS[Math.min(++failures, PAUSES_MS.length - 1)]);
+        continue;
+      }
+      if (this.#closed) {
+        session.close();
+        break;
+      }
+      failures = 0;
+      everOpen = true;
+      while (session) session = await this.#use(session);
+      if (!this.#closed) tellWhy(null);
+    }
+    this.#tell("closed", {});
+  }
+
+  close() {
+    this.#closed = true;
+    this.session?.close();
+    this.#wake?.();
+  }
+
+  /** Try again at once instead of after a pause. */
+  hurry() {
+    this.#wake?.();
+  }
+
+  /** Use a session until it is over; resolves with the one that took its place, if any. */
+  async #use(session) {
+    this.session = session;
+    this.#tell("open", { session });
+    this.#attach(session);
+    let rival = null;
+    while (!session.isClosed) {
+      await Promise.race([session.closed, new Promise((done) => setTimeout(done, CHECK_EVERY_MS))]);
+      if (session.isClosed || this.#closed) break;
+      if (!this.#isSilent(session)) {
+        rival?.drop();
+        rival = null;
+      } else if (rival?.session) {
+        session.close(0, "replaced by a live connection");
+        return rival.session;
+      } else if (!rival || rival.failed) {
+        if (!rival) this.#tell("reconnecting", { error: null });
+        rival = this.#rival();
+      }
+    }
+    this.session = null;
+    if (rival?.session && !this.#closed) return rival.session;
+    rival?.drop();
+    return null;
+  }
+
+  #isSilent(session) {
+    const now = performance.now();
+    this.#waitingSinceMs = this.#isWaiting() ? (this.#waitingSinceMs ?? now) : null;
+    const waits = this.#waitingSinceMs !== null;
+    const silent =
+      now - session.lastHeardMs > IDLE_MS ||
+      (waits && now - Math.max(session.lastHeardMs, this.#waitingSinceMs) > STALL_MS);
+    if (!silent && session.wasSilent) this.#tell("open", { session });
+    session.wasSilent = silent;
+    return silent;
+  }
+
+  /** A second connection under way: `session` once it stands, `failed` if it can't. */
+  #rival() {
+    const rival = { session: null, failed: false, dropped: false };
+    rival.drop = () => {
+      rival.dropped = true;
+      rival.session?.close();
+    };
+    this.#dial().then(
+      (session) => {
+        rival.session = session;
+        if (rival.dropped) session.close();
+      },
+      () => setTimeout(() => (rival.failed = true), PAUSES_MS[2]),
+    );
+    return rival;
+  }
+
+  async #pause(ms) {
+    await new Promise((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      this.#wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+    this.#wake = null;
+  }
+}

@@ -1,0 +1,84 @@
+"""An agent, a site and a browser: what every browser test needs."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import numpy as np
+from moqvox_client.link import Impairment, Link, Settings
+from moqvox_client.speech.recordings import recording
+from tests.browser.chromium import Page, chromium
+from tests.browser.site import Site, site
+
+from moqvox import voice
+from moqvox.media.codec import Decoder
+from moqvox.media.resample import Resampler
+from moqvox.media.wav import encode_wav
+
+RATE = 48_000
+
+Agent = Callable[[voice.Session], Awaitable[None]]
+
+
+def speech_pcm(name: str = "ill-disposed") -> bytes:
+    """A human sentence as s16le at 48 kHz."""
+    clip = recording(name)
+    resampler = Resampler(clip.sample_rate, RATE, 1)
+    return resampler.push(clip.pcm) + resampler.flush()
+
+
+def microphone_wav(folder: Path, pcm: bytes, *, before: float = 1.0, after: float = 60.0) -> Path:
+    """What the fake microphone plays: silence, the sentence, silence."""
+    silence = bytes(2 * RATE)
+    file = folder / "microphone.wav"
+    padded = bytes(int(before * RATE) * 2) + pcm + silence * int(after)
+    file.write_bytes(encode_wav(padded, RATE, 1))
+    return file
+
+
+def decoded(packets: list[bytes]) -> np.ndarray:
+    """Opus packets to float samples at 48 kHz."""
+    decoder = Decoder(RATE, 1)
+    pcm = b"".join(decoder.decode(packet) for packet in packets)
+    return np.frombuffer(pcm, "<i2").astype(np.float64) / 32768
+
+
+@asynccontextmanager
+async def stage(
+    agent: Agent,
+    *,
+    microphone: Path | None = None,
+    impairment: Impairment | None = None,
+    flags: tuple[str, ...] = (),
+    path: str = "",
+) -> AsyncIterator[tuple[Page, Site, Link]]:
+    """Serve `agent`, put a link before it, and open the page at `path` in a browser."""
+    async with (
+        voice.serve("127.0.0.1:0") as desk,
+        Link(desk.addresses[0], Settings.both(impairment or Impairment())) as link,
+        asyncio.TaskGroup() as tasks,
+    ):
+        host, port = link.address
+        connection = {
+            "url": f"https://{host}:{port}/",
+            "certificateHashes": [desk.fingerprint],
+            "lab": "lab/",
+        }
+
+        def lab(verb: str) -> None:
+            if verb == "outage":
+                link.outage(2.0)
+
+        async def take_calls() -> None:
+            async for session in desk:
+                tasks.create_task(agent(session))
+
+        taking = tasks.create_task(take_calls())
+        async with (
+            site(connection, lab) as web,
+            chromium(microphone=microphone, flags=flags) as page,
+        ):
+            await page.open(web.url + path)
+            yield page, web, link
+        taking.cancel()
