@@ -105,6 +105,11 @@ class SendQueue:
         """Whether a stream has something that nothing but the engine's room holds back."""
         return bool(self._order)
 
+    @property
+    def is_choked(self) -> bool:
+        """Whether a writer waits for `relieved`."""
+        return bool(self._choked)
+
     def __contains__(self, stream: int) -> bool:
         return stream in self._streams
 

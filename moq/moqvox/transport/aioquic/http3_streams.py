@@ -51,6 +51,11 @@ class EarlyStream:
         self.data = bytearray()
         self.fin = False
 
+    def add(self, data: bytes, *, fin: bool) -> None:
+        """Keep bytes."""
+        self.data += data
+        self.fin = fin
+
 
 class ControlStream:
     """The peer's control stream: SETTINGS first, then what doesn't concern us."""

@@ -13,6 +13,7 @@ from aioquic.quic.packet import QuicErrorCode, QuicFrameType
 
 from moqvox.errors import LocalError
 from moqvox.transport.aioquic.address import Address, host_of
+from moqvox.transport.aioquic.counters import Counters
 from moqvox.transport.aioquic.ending import Ending
 from moqvox.transport.aioquic.limits import Limits
 from moqvox.transport.aioquic.neighbours import Carrier, Observer
@@ -26,6 +27,9 @@ logger = logging.getLogger("moqvox.transport.aioquic")
 
 MAX_ROUNDS: Final = 8
 """Bursts of one connection in one turn of the loop; then the others have their turn."""
+
+HANDSHAKE_LOOK: Final = 0.1
+"""Seconds between looks at whether the idle time-out is agreed on yet."""
 
 HASTY_LINGER: Final = 0.25
 """Seconds that a close for an error may take; it should say why, but not keep resources."""
@@ -52,9 +56,10 @@ class Link:
         self._last_words: list[tuple[bytes, Address]] = []
         self._repeats = 0
         self._is_broken = self._is_gone = False
-        self._active_at = carrier.now()
-        self._sent_bytes = self._received_bytes = 0
-        self._received_packets = self._path_changes = 0
+        self._active_at = self._look_at = carrier.now()
+        self._is_eager = True
+        self._known_losses = 0
+        self._counters = Counters()
 
     # Streams.
 
@@ -75,15 +80,11 @@ class Link:
     def write(self, stream: int, data: bytes, *, fin: bool) -> None:
         """Queue bytes; see the contract."""
         if self._queue.push(stream, data, fin=fin):
-            self._carrier.touch(self)
+            self._touch()
 
     def writable(self, stream: int) -> bool:
         """Whether the stream takes more; see the contract."""
         return self._queue.writable(stream)
-
-    def is_sending(self, stream: int) -> bool:
-        """Whether our side of the stream is open and its end not on its way."""
-        return stream in self._queue
 
     def set_priority(self, stream: int, priority: int) -> None:
         """Change the order of sending."""
@@ -94,7 +95,7 @@ class Link:
         """Abandon our side; what waits is dropped."""
         self._queue.drop(stream)
         self.table.abandon(stream, code)
-        self._carrier.touch(self)
+        self._touch()
 
     def drop(self, stream: int) -> None:
         """Forget what waits for a stream that the engine has reset already."""
@@ -103,17 +104,17 @@ class Link:
     def stop(self, stream: int, code: int) -> None:
         """Ask the peer to stop."""
         self.table.refuse(stream, code)
-        self._carrier.touch(self)
+        self._touch()
 
     def hand_over(self, stream: int, size: int) -> None:
         """Credit the peer for bytes that were read."""
         if self.table.hand_over(stream, size):
-            self._carrier.touch(self)
+            self._touch()
 
     def release(self, stream: int) -> None:
         """Let a stream go whose end was read."""
         if self.table.release(stream):
-            self._carrier.touch(self)
+            self._touch()
 
     def send_datagram(self, data: bytes) -> bool:
         """Queue a datagram if it fits; see the contract."""
@@ -123,15 +124,15 @@ class Link:
         if engine.queued_datagrams >= self.limits.max_datagrams:
             return False
         engine.send_datagram_frame(data)
-        self._carrier.touch(self)
+        self._touch()
         return True
 
     # The wire.
 
     def receive(self, data: bytes, address: Address, now: float) -> None:
         """Take a datagram."""
-        self._received_bytes += len(data)
-        self._received_packets += 1
+        self._counters.received_bytes += len(data)
+        self._counters.received_packets += 1
         if self.engine.is_closing:
             self._repeat_close()
             return
@@ -143,27 +144,33 @@ class Link:
         if self.engine.is_stillborn:
             self.abort(Closed(0, "not a handshake", lost=True))
         else:
-            self._react(now)
+            self._react()
 
     def on_timer(self, now: float) -> None:
-        """Do what is due."""
+        """Do what is due; most timers find that theirs has moved on meanwhile."""
         engine = self.engine
+        when = self._next_timer()
+        if when > now:
+            self._carrier.schedule(self, when)
+            return
         due = engine.get_timer()
         try:
             if due is not None and now >= due:
                 engine.handle_timer(now)
         except Exception as exc:  # noqa: BLE001  # an engine's bug must not stop the loop
             self._break(exc)
-        if self._over is None and now >= self._keep_alive_at():
-            self._active_at = now
-            engine.send_ping(0)
-        self._react(now)
+        if now >= self._look_at and self._over is None:
+            self._keep_alive(now)
+        self._is_eager = True
+        self._react()
 
     def flush(self, now: float) -> None:
         """Send what may be sent, and arrange the next timer."""
-        self._queue.unpark(self.engine.take_unblocked())
-        self._send(now)
-        self._pump()
+        if self.engine.unblocked:
+            self._queue.unpark(self.engine.take_unblocked())
+        if self._is_eager or self._has_cause_to_send():
+            self._send(now)
+            self._pump()
         self._settle(now)
         self._conclude()
         if self.engine.is_terminated or self._is_gone:
@@ -171,7 +178,31 @@ class Link:
             return
         self._carrier.schedule(self, self._next_timer())
 
+    def _touch(self) -> None:
+        """Send at the end of this turn: there is something new to say."""
+        self._is_eager = True
+        self._carrier.touch(self)
+
+    def _has_cause_to_send(self) -> bool:
+        """Whether what arrived calls for a packet now.
+
+        Mostly it does not: ACKs do not, and what must be acknowledged sets the engine's
+        timer, which fires a millisecond later and then takes every answer along.
+        """
+        engine = self.engine
+        return bool(
+            self._queue.is_ready
+            or self.table.busy
+            or self.table.due
+            or not engine.recovery.handshake_confirmed
+            or not engine.peer[1]
+            or engine.recovery.lost_packets != self._known_losses
+            or engine.ending() is not None
+        )
+
     def _send(self, now: float) -> None:
+        self._is_eager = False
+        self._known_losses = self.engine.recovery.lost_packets
         engine = self.engine
         for _ in range(MAX_ROUNDS):
             fed = self._feed()
@@ -183,19 +214,20 @@ class Link:
                 self._break(exc)
                 datagrams = []
             for data, address in datagrams:
-                self._sent_bytes += len(data)
+                self._counters.sent_bytes += len(data)
                 self._carrier.send(self, data, address)
             if engine.is_closing:
                 self._last_words = datagrams
             if not datagrams or not self._queue.is_ready:
                 break
         else:
-            self._carrier.touch(self)
-        self._relieve()
+            self._touch()
+        if self._queue.is_choked:
+            self._relieve()
 
     def _feed(self) -> bool:
-        room = self.engine.room()
-        if room <= 0 or not self._queue.is_ready:
+        room = self.engine.room() if self._queue.is_ready else 0
+        if room <= 0:
             return False
         chunks = self._queue.take(room, self.table.allowance)
         for chunk in chunks:
@@ -207,8 +239,8 @@ class Link:
         if relieved and self.observer is not None:
             self.observer.on_writable(relieved)
 
-    def _react(self, now: float) -> None:
-        """Tell the observer, and send what that calls for at the end of the turn."""
+    def _react(self) -> None:
+        """Tell the observer, and see at the end of the turn what that calls for."""
         self._pump()
         self._follow_path()
         self._conclude()
@@ -225,9 +257,10 @@ class Link:
             elif self.observer is not None and self._over is None:
                 self.observer.on_engine_event(event)
             event = engine.next_event()
-        discarded = self.table.take_discarded()
-        if discarded and self.observer is not None:
-            self.observer.on_discarded(discarded)
+        if self.table.discarded:
+            discarded = self.table.take_discarded()
+            if self.observer is not None:
+                self.observer.on_discarded(discarded)
 
     def _follow_path(self) -> None:
         address, is_validated = self.engine.peer
@@ -235,25 +268,30 @@ class Link:
             return
         before, self._address = self._address, address
         if before is not None:
-            self._path_changes += 1
+            self._counters.path_changes += 1
             self.engine.restart_path(same_host=host_of(before) == host_of(address))
             if self.observer is not None:
                 self.observer.on_path(address)
 
-    def _keep_alive_at(self) -> float:
+    def _keep_alive(self, now: float) -> None:
+        """Ping when nothing has come for long; in between, look again when that may be so."""
+        if not self.engine.recovery.handshake_confirmed:
+            self._look_at = now + HANDSHAKE_LOOK
+            return
         interval = self.limits.keep_alive
         if interval is None:
             interval = self.engine.idle_timeout / 3
-        return self._active_at + interval
+        if now >= self._active_at + interval:
+            self._active_at = now
+            self.engine.send_ping(0)
+        self._look_at = self._active_at + interval
 
     def _next_timer(self) -> float:
         due = self.engine.get_timer()
-        times = [due] if due is not None else []
-        if self._over is None:
-            times.append(self._keep_alive_at())
-            if self._closing is not None:
-                times.append(self._linger_until)
-        return min(times)
+        if self._over is not None:
+            return due if due is not None else self._look_at
+        when = self._look_at if due is None or self._look_at < due else due
+        return min(when, self._linger_until) if self._closing is not None else when
 
     # The end.
 
@@ -281,18 +319,13 @@ class Link:
         self._report = report
         self._farewell = farewell
         self._linger_until = self._carrier.now() + linger
-        self._carrier.touch(self)
+        self._touch()
 
     def abort(self, closed: Closed) -> None:
         """End without a word: the endpoint is gone, or nobody answered."""
         self._is_gone = True
         self._finish(closed)
         self._carrier.forget(self)
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the observer was told of the end."""
-        return self._over is not None
 
     def _settle(self, now: float) -> None:
         """Send our CONNECTION_CLOSE when the time has come."""
@@ -335,7 +368,7 @@ class Link:
             return
         self._is_broken = True
         self.engine.close(QuicErrorCode.INTERNAL_ERROR, QuicFrameType.PADDING, "internal error")
-        self._carrier.touch(self)
+        self._touch()
 
     def _repeat_close(self) -> None:
         """Answer late packets with our last words, ever more rarely (RFC 9000, 10.2.1)."""
@@ -363,16 +396,4 @@ class Link:
 
     def stats(self) -> Stats:
         """Take the counters."""
-        recovery = self.engine.recovery
-        return Stats(
-            rtt=recovery.rtt,
-            congestion_window_bytes=recovery.congestion_window,
-            unsent_bytes=self._queue.waiting_bytes + self.engine.unsent_bytes,
-            unacked_bytes=recovery.bytes_in_flight,
-            sent_bytes=self._sent_bytes,
-            received_bytes=self._received_bytes,
-            sent_packets=self.engine.next_packet_number,
-            received_packets=self._received_packets,
-            lost_packets=recovery.lost_packets,
-            path_changes=self._path_changes,
-        )
+        return self._counters.stats(self.engine, self._queue.waiting_bytes)

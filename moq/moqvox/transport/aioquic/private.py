@@ -81,6 +81,13 @@ class Sender(QuicStreamSender):
         """Whether neither the end nor a reset was queued."""
         return self._buffer_fin is None and self._reset_error_code is None
 
+    def get_frame(self, max_size: int, max_offset: int | None = None) -> QuicStreamFrame | None:
+        """Take the next frame; upstream finds out only at the next one that it was the last."""
+        frame = super().get_frame(max_size, max_offset)
+        if not (len(self._pending) or self._pending_eof):
+            self.buffer_is_empty = True
+        return frame
+
     def on_data_delivery(
         self, delivery: QuicDeliveryState, start: int, stop: int, fin: bool
     ) -> None:
@@ -149,24 +156,12 @@ class Recovery(QuicPacketRecovery):
         """Smoothed round trip; 0.0 while unknown."""
         return self._rtt_smoothed if self._rtt_initialized else 0.0
 
-    def _on_packets_lost(
-        self,
-        *,
-        congestion_event: bool = True,
-        now: float,
-        packets: Iterable[QuicSentPacket],
-        persistent_congestion: bool = False,
-        space: QuicPacketSpace,
+    def _on_packets_lost(  # type: ignore[override]  # the other arguments pass through
+        self, *, packets: Iterable[QuicSentPacket], **rest: object
     ) -> None:
         packets = list(packets)
         self.lost_packets += len(packets)
-        super()._on_packets_lost(
-            congestion_event=congestion_event,
-            now=now,
-            packets=packets,
-            persistent_congestion=persistent_congestion,
-            space=space,
-        )
+        super()._on_packets_lost(packets=packets, **rest)  # type: ignore[arg-type]  # as above
 
 
 class Engine(QuicConnection):
@@ -189,7 +184,7 @@ class Engine(QuicConnection):
         )
         self._pins = pins
         self._is_initiator: bool | None = None
-        self._unblocked: set[int] = set()
+        self.unblocked: set[int] = set()
         self._streams = self.table  # type: ignore[assignment]  # holds subclasses only
         self._logger = QuietLog(self._logger.logger, self._logger.extra)
         bidi, uni = self._local_max_streams_bidi, self._local_max_streams_uni
@@ -313,7 +308,7 @@ class Engine(QuicConnection):
 
     def take_unblocked(self) -> set[int]:
         """Take our streams whose limits the peer raised since the last call."""
-        self._unblocked, unblocked = set(), self._unblocked
+        self.unblocked, unblocked = set(), self.unblocked
         return unblocked
 
     def _adopt(self, stream: QuicStream) -> HeldStream:
@@ -340,19 +335,24 @@ class Engine(QuicConnection):
 
     @property  # type: ignore[override]  # narrower than upstream's, which uses it as a list
     def _streams_queue(self) -> BusyStreams:
-        return self.table.busy.in_order()
+        busy = self.table.busy
+        return busy if busy.is_sorted else busy.in_order()
 
     @_streams_queue.setter  # type: ignore[override]  # as above
     def _streams_queue(self, streams: Iterable[HeldStream]) -> None:
-        self.table.busy = BusyStreams(streams)
+        self.table.busy.reset(streams)
 
     def _write_connection_limits(self, builder: QuicPacketBuilder, space: QuicPacketSpace) -> None:
         """Write limits, hiding what makes upstream double MAX_DATA by itself."""
-        used, self._local_max_data.used = self._local_max_data.used, 0
+        bidi, uni = self._local_max_streams_bidi, self._local_max_streams_uni
+        data = self._local_max_data
+        if data.value == data.sent and bidi.value == bidi.sent and uni.value == uni.sent:
+            return
+        used, data.used = data.used, 0
         try:
             super()._write_connection_limits(builder, space)
         finally:
-            self._local_max_data.used = used
+            data.used = used
 
     def _write_stream_limits(
         self, builder: QuicPacketBuilder, space: QuicPacketSpace, stream: QuicStream
@@ -377,14 +377,14 @@ class Engine(QuicConnection):
         stream_id = buf.pull_uint_var()
         buf.seek(start)
         super()._handle_max_stream_data_frame(context, frame_type, buf)
-        self._unblocked.add(stream_id)
+        self.unblocked.add(stream_id)
 
     def _unblock_streams(self, is_unidirectional: bool) -> None:
         blocked = self._streams_blocked_uni if is_unidirectional else self._streams_blocked_bidi
         before = [stream.stream_id for stream in blocked if stream.stream_id is not None]
         super()._unblock_streams(is_unidirectional)
         for stream_id in before[: len(before) - len(blocked)]:
-            self._unblocked.add(stream_id)
+            self.unblocked.add(stream_id)
             self.table.wake(stream_id)
 
     def _update_traffic_key(

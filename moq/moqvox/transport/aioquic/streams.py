@@ -61,10 +61,18 @@ class BusyStreams(list[HeldStream]):
     Among equals the order of arrival rules, and upstream moves those it served to the end.
     """
 
-    def __init__(self, streams: Iterable[HeldStream] = ()) -> None:
-        super().__init__(stream for stream in streams if stream.is_busy)
-        self.members = {stream.stream_id for stream in self}
-        self.is_sorted = False
+    def __init__(self) -> None:
+        super().__init__()
+        self.members: set[int | None] = set()
+        self.is_sorted = True
+
+    def reset(self, streams: Iterable[HeldStream]) -> None:
+        """Begin anew with those of these that have more to do."""
+        if self:
+            self.clear()
+            self.members.clear()
+        for stream in streams:
+            self.append(stream)
 
     def append(self, stream: HeldStream) -> None:
         """Add it, once, if it has something to do."""
@@ -79,11 +87,10 @@ class BusyStreams(list[HeldStream]):
             self.append(stream)
 
     def in_order(self) -> "BusyStreams":
-        """Sort if needed; returns itself."""
-        if not self.is_sorted:
-            if len(self) > 1:
-                self.sort(key=_priority)
-            self.is_sorted = True
+        """Sort; returns itself."""
+        if len(self) > 1:
+            self.sort(key=_priority)
+        self.is_sorted = True
         return self
 
 

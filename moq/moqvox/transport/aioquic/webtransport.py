@@ -197,8 +197,7 @@ class WebTransportConnection(RawConnection):
         elif stream in self._http:
             self._on_http_bytes(stream, data, fin=fin)
         elif stream in self._early:
-            self._early[stream].data += data
-            self._early[stream].fin = fin
+            self._early[stream].add(data, fin=fin)
         else:
             self._sort(stream, data, fin=fin)
 
@@ -291,8 +290,7 @@ class WebTransportConnection(RawConnection):
         if not self._is_established:
             if len(self._early) < MAX_EARLY_STREAMS:
                 self._early[stream] = early = EarlyStream(session)
-                early.data += data
-                early.fin = fin
+                early.add(data, fin=fin)
             else:
                 self._reject(stream, BUFFERED_STREAM_REJECTED, data, fin=fin)
         elif session != self._session:
