@@ -73,6 +73,11 @@ class Row(msgspec.Struct, frozen=True):
     server_share: Spread | None
     load_share: Spread | None
 
+    def is_good(self, limit_ms: float) -> bool:
+        """Whether every repeat delivered everything, and the median one in time."""
+        in_time = self.p99_ms is not None and self.p99_ms.median <= limit_ms
+        return in_time and not (self.failed or self.lost)
+
 
 def rows(samples: Sequence[Sample]) -> list[Row]:
     """Summarise the repeats."""

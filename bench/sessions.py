@@ -13,7 +13,7 @@ from interop.stage import Stage
 
 from bench.plan import Plan, Sample, Setting, parse
 from bench.processes import Cores, Running, real, start_load, usage
-from bench.report import rows, run
+from bench.report import Row, rows, run
 from bench.sweep import Outcome, observe
 from bench.systems import Work
 
@@ -51,26 +51,28 @@ async def measure(
 
 
 def capacities(outcome: Outcome, plan: Plan) -> list[str]:
-    """Say how many sessions each system carried on its core."""
+    """Say how many sessions each system carried on its core, and would by CPU time alone."""
     words: list[str] = []
     table = rows(outcome.samples)
     for frame_ms in plan.frames_ms:
         for system in plan.systems:
             own = [row for row in table if (row.system, row.frame_ms) == (system, frame_ms)]
-            good = [
-                row
-                for row in own
-                if not (row.failed or row.lost)
-                and row.p99_ms is not None
-                and row.p99_ms.median <= plan.limit_ms
-            ]
-            if good:
-                best = max(good, key=lambda row: row.count)
-                more = "" if best.count < max(row.count for row in own) else " (no more were tried)"
-                words.append(f"{system}: {best.count} sessions on one core, {frame_ms} ms{more}")
-            elif own:
-                words.append(f"{system}: fewer than {min(row.count for row in own)}, {frame_ms} ms")
+            if own:
+                words.append(f"{system}, {frame_ms} ms: {_capacity(own, plan.limit_ms)}")
     return words
+
+
+def _capacity(own: list[Row], limit_ms: float) -> str:
+    good = [row.count for row in own if row.is_good(limit_ms)]
+    tried = [row.count for row in own]
+    by_cpu = max(
+        (row.count / row.server_share.median * 100 for row in own if row.server_share), default=0
+    )
+    cpu = f"CPU time for {by_cpu:.0f}"
+    if not good:
+        return f"fewer than {min(tried)} sessions on one core in time; {cpu}"
+    more = " (no more were tried)" if max(good) == max(tried) else ""
+    return f"{max(good)} sessions on one core{more}; {cpu}"
 
 
 def main() -> int:

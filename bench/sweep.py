@@ -17,10 +17,10 @@ from interop.stage import Stage, open_stage
 
 from bench.plan import Plan, Sample, Setting, settings
 from bench.processes import Cores, Running, start_server, usage
-from bench.systems import SYSTEMS, Files, Work
+from bench.systems import SYSTEMS, Files, System, Work
 from moqvox_certs import generate
 
-__all__ = ["Measure", "Outcome", "Window", "observe", "sweep"]
+__all__ = ["Measure", "Outcome", "Window", "observe", "run_once", "sweep"]
 
 RUN_LIMIT_S: Final = 45
 """Beyond its window; connecting a large crowd is the longest part."""
@@ -90,7 +90,8 @@ async def sweep(plan: Plan, work: Work, measure: Measure) -> Outcome:
             if time.monotonic() >= deadline:
                 skipped += 1
                 continue
-            sample = await _run(setting, plan, work, files, cores, measure)
+            system = SYSTEMS[setting.system]
+            sample = await _run(system, setting, plan, work, files, cores, measure)
             samples.append(sample)
             _progress(sample)
             if setting.repeat == 0 and sample.is_saturated(plan.limit_ms):
@@ -98,14 +99,29 @@ async def sweep(plan: Plan, work: Work, measure: Measure) -> Outcome:
     return Outcome(samples, unavailable, skipped, cores)
 
 
+async def run_once(
+    system: System, setting: Setting, plan: Plan, work: Work, measure: Measure
+) -> Sample:
+    """Carry out a single run."""
+    with tempfile.TemporaryDirectory(prefix="moqvox-bench-") as folder:
+        files = _certificate(Path(folder))
+        return await _run(system, setting, plan, work, files, Cores.available(), measure)
+
+
 async def _run(
-    setting: Setting, plan: Plan, work: Work, files: Files, cores: Cores, measure: Measure
+    system: System,
+    setting: Setting,
+    plan: Plan,
+    work: Work,
+    files: Files,
+    cores: Cores,
+    measure: Measure,
 ) -> Sample:
     limit = RUN_LIMIT_S + plan.settle_s + plan.window_s
     try:
         async with open_stage(files.cert.parent) as stage, _bounded(stage, limit):
-            command = SYSTEMS[setting.system].command(work, files)
-            server = await start_server(stage, setting.system, command, cores.server)
+            command = system.command(work, files)
+            server = await start_server(stage, system.name, command, cores.server)
             return await measure(stage, server, setting, plan, cores)
     except BaseExceptionGroup as group:
         failures, others = group.split(Failure)

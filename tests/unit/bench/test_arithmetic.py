@@ -25,7 +25,7 @@ def test_at_least_the_share_asked_for_is_not_above_a_percentile(values, share):
 
 @pytest.mark.parametrize(("values", "share"), [([], 0.5), ([1.0], 1.5), ([1.0], -0.1)])
 def test_a_percentile_of_nothing_or_beyond_everything_is_refused(values, share):
-    with pytest.raises(ValueError, match="values|share"):
+    with pytest.raises(ValueError, match=r"values|share"):
         percentile(values, share)
 
 

@@ -99,8 +99,8 @@ def test_capacity_is_the_largest_crowd_that_lost_nothing_and_was_on_time():
     ]
     outcome = Outcome(samples, {}, 0, Cores(0, 1))
     words = capacities(outcome, plan("--system", "moqvox", "--system", "naive", "--frame-ms", "20"))
-    assert words[0].startswith("moqvox: 20 sessions")
-    assert words[1].startswith("naive: fewer than 10")
+    assert words[0].startswith("moqvox, 20 ms: 20 sessions")
+    assert words[1].startswith("naive, 20 ms: fewer than 10")
 
 
 @pytest.mark.parametrize("frame_ms", [20, 60])

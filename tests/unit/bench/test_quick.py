@@ -19,7 +19,18 @@ pytestmark = [
 @pytest.mark.parametrize("bench", ["fanout", "sessions"])
 def test_a_quick_bench_loses_nothing_and_writes_every_sample(bench, tmp_path):
     file = tmp_path / "samples.json"
-    argv = [sys.executable, "-m", f"bench.{bench}", "--quick", "-n", "4", "--json", str(file)]
+    argv = [
+        sys.executable,
+        "-m",
+        f"bench.{bench}",
+        "--quick",
+        "-n",
+        "4",
+        "--window",
+        "1",
+        "--json",
+        str(file),
+    ]
     systems = ["--system", "moqvox", "--system", "naive"]
     done = subprocess.run(
         [*argv, *systems], cwd=ROOT, capture_output=True, text=True, check=False, timeout=100
@@ -31,8 +42,8 @@ def test_a_quick_bench_loses_nothing_and_writes_every_sample(bench, tmp_path):
     for one in samples:
         assert one["failed"] == ""
         assert one["lost"] == 0
-        # Two seconds of 50 frames each to four receivers, less what the window's edges cut.
-        assert one["deliveries"] >= 380
+        # A second of 50 frames to four receivers, less what a disturbed machine may delay.
+        assert one["deliveries"] >= 180
         assert one["server_cpu_s"] > 0
     assert document["versions"]["aioquic"]
     assert "deliv/CPU s" in done.stdout
