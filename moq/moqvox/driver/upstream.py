@@ -25,7 +25,7 @@ MIN_EVENT_BYTES: Final = 64
 QUIET_COUNTED: Final = 5
 """Times `linger` without news after which groups that an end has counted are given up."""
 
-QUIET_UNCOUNTED: Final = 2
+QUIET_UNCOUNTED: Final = 1
 """The same where the version does not tell how many there were."""
 
 

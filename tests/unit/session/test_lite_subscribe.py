@@ -160,6 +160,27 @@ def test_the_end_of_a_track_is_told_without_bound_in_old_versions(alpn):
     assert it.client.one(SubscriptionEnded) == SubscriptionEnded(it.request, None)
 
 
+@pytest.mark.parametrize("alpn", OLD)
+def test_in_old_versions_a_publisher_that_leaves_after_whole_groups_has_ended_the_track(alpn):
+    case = Subscribing(alpn)
+    case.send_group(3, b"one")
+    case.pair.settle()
+    case.server.session.reject(case.served, StreamCode.CANCELLED)
+    case.pair.settle()
+    assert case.client.one(SubscriptionEnded).group_end is None
+
+
+@pytest.mark.parametrize("alpn", OLD)
+def test_in_old_versions_a_publisher_that_gives_a_group_up_has_not_ended_the_track(alpn):
+    case = Subscribing(alpn)
+    group = case.server.session.open_group(case.served, 3)
+    case.server.session.write_frame(group, Frame(b"one", 0))
+    case.pair.settle()
+    case.server.session.reject(case.served, StreamCode.CANCELLED)
+    case.pair.settle()
+    assert case.client.one(RequestFailed).code == StreamCode.CANCELLED
+
+
 @pytest.mark.parametrize("alpn", ALL)
 def test_the_stream_ends_when_the_last_group_has(alpn):
     it = Subscribing(alpn)

@@ -154,7 +154,7 @@ class AskedSubscription(Asked):
         groups: those that are coming in.
     """
 
-    __slots__ = ("_accepted", "_ended", "_subscriptions", "groups", "number")
+    __slots__ = ("_accepted", "_ended", "_subscriptions", "_whole", "groups", "number")
 
     def __init__(self, streams: Streams, name: int, subscriptions: Subscriptions) -> None:
         super().__init__(streams, name)
@@ -163,6 +163,7 @@ class AskedSubscription(Asked):
         self.groups: dict[int, ReceivedGroup] = {}
         self._accepted = False
         self._ended = False
+        self._whole = True
 
     def take(self) -> bool:
         """Take a reply."""
@@ -177,6 +178,19 @@ class AskedSubscription(Asked):
         self._end(None)
         self.conclude()
         self._subscriptions.end(self)
+
+    def receive_reset(self, code: int) -> None:
+        """Take the publisher's refusal, or its leave.
+
+        Where no message tells the end of a track, a publisher that left after all of it
+        was delivered looks like this; with every group whole nothing is known to be missing.
+        """
+        is_leave = code in (StreamCode.INTERNAL, StreamCode.CANCELLED)
+        is_whole = self._accepted and self._whole and not self.groups
+        if is_leave and is_whole and not self.streams.version.end_message:
+            self.receive_fin()
+        else:
+            super().receive_reset(code)
 
     def cancel(self, code: int = StreamCode.CANCELLED) -> None:
         """End the subscription and its groups."""
@@ -199,11 +213,15 @@ class AskedSubscription(Asked):
 
     def open_group(self, name: int, header: GroupHeader) -> ReceivedGroup:
         """Let a group come in."""
-        group = ReceivedGroup(self.streams, name, self.groups)
+        group = ReceivedGroup(self.streams, name, self.groups, self._lose)
         self.streams.add(group)
         opened = GroupOpened(self.name, name, header.sequence, header.frame_start)
         self.streams.events.append(opened)
         return group
+
+    def _lose(self) -> None:
+        """Note that a group did not come whole."""
+        self._whole = False
 
     def _apply(self, reply: SubscribeReply) -> None:
         match reply:

@@ -3,6 +3,7 @@
 draft-lcurley-moq-lite, sections "Group", "Expiration" and FRAME.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 from moqvox.errors import LocalError, StreamCode
@@ -119,12 +120,19 @@ class Sending:
 
 
 class ReceivedGroup(Stream):
-    """A group that the peer sends."""
+    """A group that the peer sends; `on_lost` hears when it does not come whole."""
 
-    __slots__ = ("_parser", "groups")
+    __slots__ = ("_on_lost", "_parser", "groups")
 
-    def __init__(self, streams: Streams, name: int, groups: dict[int, "ReceivedGroup"]) -> None:
+    def __init__(
+        self,
+        streams: Streams,
+        name: int,
+        groups: dict[int, "ReceivedGroup"],
+        on_lost: Callable[[], None] | None = None,
+    ) -> None:
         super().__init__(streams, name)
+        self._on_lost = on_lost
         self._parser = FrameParser(streams.version, streams.limits.max_frame_bytes)
         self.groups = groups
         groups[name] = self
@@ -166,8 +174,8 @@ class ReceivedGroup(Stream):
 
     def refuse(self, code: int) -> None:
         """Want no more of it because of what the peer sent."""
-        self.stop(code)
-        self.streams.events.append(GroupReset(self.name, code))
+        self.streams.stop(self.name, code)
+        self.lose(code)
 
     def finish(self) -> None:
         """Report that it is whole."""
@@ -177,6 +185,8 @@ class ReceivedGroup(Stream):
     def lose(self, code: int) -> None:
         """Report that the rest will not come."""
         self.forget()
+        if self._on_lost is not None:
+            self._on_lost()
         self.streams.events.append(GroupReset(self.name, code))
 
     def forget(self) -> None:
