@@ -156,9 +156,7 @@ class Recovery(QuicPacketRecovery):
         """Smoothed round trip; 0.0 while unknown."""
         return self._rtt_smoothed if self._rtt_initialized else 0.0
 
-    def _on_packets_lost(  # type: ignore[override]  # the other arguments pass through
-        self, *, packets: Iterable[QuicSentPacket], **rest: object
-    ) -> None:
+    def _on_packets_lost(self, *, packets: Iterable[QuicSentPacket], **rest: object) -> None:
         packets = list(packets)
         self.lost_packets += len(packets)
         super()._on_packets_lost(packets=packets, **rest)  # type: ignore[arg-type]  # as above
