@@ -6,8 +6,9 @@ import datetime
 import functools
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
-from moqvox.transport import memory
+from moqvox.transport import memory, websocket
 from moqvox.transport.aioquic import Limits, Listener, ServerCertificate, Verify, connect, listen
 from moqvox.transport.interface import (
     Closed,
@@ -26,7 +27,7 @@ PROTOCOL = "moq-lite-06"
 PATIENCE = 10.0
 
 ENGINES = ("quic", "webtransport")
-KINDS = ("memory", *ENGINES)
+KINDS = ("memory", "websocket", *ENGINES)
 
 MEMORY_LINK = memory.LinkSettings(delay_ms=5, rate_kbps=100_000)
 
@@ -64,13 +65,32 @@ async def dial(listener: Listener, **options: object) -> Connection:
 class Pair:
     client: "Reader"
     server: "Reader"
-    listener: Listener | None = None
+    listener: Listener | websocket.Listener | None = None
 
 
-def memory_limits(limits: Limits) -> memory.Limits:
+T = TypeVar("T", memory.Limits, websocket.Limits)
+
+
+def same_limits(limits: Limits, like: type[T]) -> T:
     """Carry over the bounds that both engines know."""
-    names = set(Limits.__struct_fields__) & set(memory.Limits.__struct_fields__)
-    return memory.Limits(**{name: getattr(limits, name) for name in names})
+    names = set(Limits.__struct_fields__) & set(like.__struct_fields__)
+    return like(**{name: getattr(limits, name) for name in names})
+
+
+async def open_websocket_listener(**options: object) -> websocket.Listener:
+    options = {"protocols": [PROTOCOL], "tls": identity(), **options}
+    return await websocket.listen_websocket("127.0.0.1", 0, **options)
+
+
+async def dial_websocket(listener: websocket.Listener, **options: object) -> Connection:
+    host, port = listener.addresses[0]
+    options = {
+        "protocols": [PROTOCOL],
+        "verify": Verify.authority(certificate().ca_pem),
+        "timeout": PATIENCE,
+        **options,
+    }
+    return await websocket.connect_websocket(host, port, **options)
 
 
 @contextlib.asynccontextmanager
@@ -80,21 +100,27 @@ async def pair(
     """Connect two ends, over loopback unless in memory; both are closed at the end."""
     if kind == "memory":
         client, server = memory.pair(
-            protocol=PROTOCOL, path="/room?x=1", limits=memory_limits(limits), link=MEMORY_LINK
+            protocol=PROTOCOL,
+            path="/room?x=1",
+            limits=same_limits(limits, memory.Limits),
+            link=MEMORY_LINK,
         )
         yield Pair(Reader(client), Reader(server))
         client.close()
         await client.wait_closed()
         return
-    listener = await open_listener(limits=limits, idle_timeout=idle_timeout)
+    options = {"limits": limits, "idle_timeout": idle_timeout}
+    if kind == "websocket":
+        options["limits"] = same_limits(limits, websocket.Limits)
+        listener = await open_websocket_listener(**options)
+    else:
+        listener = await open_listener(**options)
+    options["path"] = "/room?x=1"
     try:
-        client = await dial(
-            listener,
-            webtransport=kind == "webtransport",
-            path="/room?x=1",
-            limits=limits,
-            idle_timeout=idle_timeout,
-        )
+        if kind == "websocket":
+            client = await dial_websocket(listener, **options)
+        else:
+            client = await dial(listener, webtransport=kind == "webtransport", **options)
         server = await listener.accept()
         yield Pair(Reader(client), Reader(server), listener)
         client.close()

@@ -425,8 +425,9 @@ def test_the_counters_count(kind):
         stats = client.stats()
         assert stats.sent_bytes > 50_000
         assert both.server.connection.stats().received_bytes > 50_000
-        assert both.server.connection.stats().received_packets > 40
-        assert stats.sent_packets > 40
+        packets = 3 if kind == "websocket" else 40  # messages there, of up to 16 KiB
+        assert both.server.connection.stats().received_packets > packets
+        assert stats.sent_packets > packets
         assert 0 < stats.rtt < 1
         assert stats.congestion_window_bytes >= 12_000
         assert stats.unsent_bytes == 0

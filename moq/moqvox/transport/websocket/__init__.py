@@ -1,0 +1,25 @@
+"""WebSocket on TCP, for networks that block UDP and browsers without WebTransport.
+
+QMux (draft-ietf-quic-qmux, draft-lcurley-qmux-websocket) puts QUIC's streams, flow control
+and datagrams into binary messages. Streams share one TCP connection, so a lost packet holds
+up all of them: it is the fallback, not the rival.
+"""
+
+from moqvox.transport.websocket.connection import WebSocketConnection
+from moqvox.transport.websocket.dial import connect_websocket
+from moqvox.transport.websocket.http import Http, HttpAnswer, HttpRequest
+from moqvox.transport.websocket.limits import Limits
+from moqvox.transport.websocket.race import race
+from moqvox.transport.websocket.serve import Listener, listen_websocket
+
+__all__ = [
+    "Http",
+    "HttpAnswer",
+    "HttpRequest",
+    "Limits",
+    "Listener",
+    "WebSocketConnection",
+    "connect_websocket",
+    "listen_websocket",
+    "race",
+]
