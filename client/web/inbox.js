@@ -14,6 +14,9 @@ const ACK_EVERY = 10;
 const MAX_KEPT = 64;
 const MAX_EVENT_BYTES = 64 * 1024;
 
+/** Captions held of one response. */
+const MAX_CAPTIONS = 1_024;
+
 /** How long an unfinished response may take to go on after a reconnection. */
 const RESUME_MS = 4_000;
 
@@ -57,6 +60,7 @@ export class Inbox {
   #event;
   #responses = new Map();
   #reading = new Map();
+  #early = new Map();
   #items = 0;
 
   /** `begun(response)`, `progress(response, last)`, `event(event)` are told as things come. */
@@ -142,6 +146,8 @@ export class Inbox {
       this.#responses.clear();
     }
     const response = new Response(group.sequence, this.#items++);
+    response.captions.push(...(this.#early.get(group.sequence) ?? []));
+    this.#early.delete(group.sequence);
     this.#responses.set(group.sequence, response);
     for (const [number, each] of this.#responses) {
       if (this.#responses.size <= MAX_KEPT) break;
@@ -172,8 +178,20 @@ export class Inbox {
       const response = this.#responses.get(event.speech);
       if (response && !response.cancelled) this.stop(response);
     } else if (event) {
-      if (event.type === "caption") this.#responses.get(event.speech)?.captions.push(event);
+      if (event.type === "caption") this.#caption(event);
       this.#event(event);
     }
+  }
+
+  /** Keep a caption with its response, which may come later: it has a stream of its own. */
+  #caption(caption) {
+    const response = this.#responses.get(caption.speech);
+    if (response) {
+      if (response.captions.length < MAX_CAPTIONS) response.captions.push(caption);
+      return;
+    }
+    const early = this.#early.get(caption.speech) ?? [];
+    if (this.#early.size >= MAX_KEPT || early.length >= MAX_CAPTIONS) return;
+    this.#early.set(caption.speech, [...early, caption]);
   }
 }

@@ -48,6 +48,11 @@ export class Playback extends EventTarget {
     return this.#playing.size > 0;
   }
 
+  /** The audio clock, seconds; output frames are counted on it. */
+  get time() {
+    return this.#context.currentTime;
+  }
+
   /** Where a response that plays is now, in microseconds of its own time. */
   positionUs(response) {
     const entry = this.#playing.get(response.item);

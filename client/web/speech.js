@@ -36,6 +36,7 @@ export class Speech {
   /** Where its packets come from, if that has to be drained before its end: `() => Promise`. */
   drain = null;
   firstAckMs = null;
+  receiptMs = null;
   #group;
   #changed;
   #receipted = resolvers();
@@ -120,6 +121,7 @@ export class Speech {
   async settle(receipt) {
     if (!receipt.complete || this.receipt) return;
     this.receipt = receipt;
+    this.receiptMs = performance.now();
     this.ackedFrames = receipt.frames;
     this.#group.settle();
     const sent = this.#group.frames.map(({ payload }) => payload);

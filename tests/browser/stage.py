@@ -1,7 +1,8 @@
 """An agent, a site and a browser: what every browser test needs."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import base64
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -69,6 +70,9 @@ async def stage(
         def lab(verb: str) -> None:
             if verb == "outage":
                 link.outage(2.0)
+            elif verb.startswith("loss/"):
+                worse = Impairment(loss=float(verb.removeprefix("loss/")))
+                link.change(up=worse, down=worse)
 
         async def take_calls() -> None:
             async for session in desk:
@@ -82,3 +86,32 @@ async def stage(
             await page.open(web.url + path)
             yield page, web, link
         taking.cancel()
+
+
+async def begin_call(page: Page) -> None:
+    """Call the agent from a blank page; see caller.js for what `window.seen` then has."""
+    await page.run((Path(__file__).parent / "caller.js").read_text())
+
+
+async def put_out(page: Page) -> tuple[int, np.ndarray]:
+    """What the worklet has really put out: its first frame's number, and the samples."""
+    # The capture comes in blocks of 200 ms; let the last one fill.
+    await asyncio.sleep(0.3)
+    output = await page.run("seen.output()")
+    return output["frame"], np.frombuffer(base64.b64decode(output["pcm"]), "<f4").astype(float)
+
+
+def as_texts(packets: Iterable[bytes]) -> list[str]:
+    """Packets as caller.js's `say` takes them."""
+    return [base64.b64encode(packet).decode() for packet in packets]
+
+
+def aligned(wanted: np.ndarray, found: np.ndarray) -> tuple[int, float]:
+    """Where `wanted` lies in `found` best, and how alike they are there (1 = the same)."""
+    size = len(wanted) + len(found)
+    spectrum = np.fft.rfft(found, size) * np.conj(np.fft.rfft(wanted, size))
+    products = np.fft.irfft(spectrum, size)[: max(1, len(found) - len(wanted) + 1)]
+    at = int(np.argmax(products))
+    there = found[at : at + len(wanted)]
+    norm = np.linalg.norm(wanted[: len(there)]) * np.linalg.norm(there)
+    return at, float(np.dot(wanted[: len(there)], there) / norm) if norm else 0.0

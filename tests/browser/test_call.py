@@ -1,0 +1,236 @@
+"""A call from a real browser: what was said arrives intact, what is answered is heard whole."""
+
+import asyncio
+import random
+
+import numpy as np
+import pytest
+from tests.aio import run
+from tests.browser.stage import (
+    RATE,
+    aligned,
+    as_texts,
+    begin_call,
+    decoded,
+    microphone_wav,
+    put_out,
+    speech_pcm,
+    stage,
+)
+
+from moqvox import voice
+from moqvox.media.codec import Encoder, StreamEncoder
+from moqvox_client.speech.recordings import recording
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(90)]
+
+PROMPT = recording("ill-disposed").opus
+ANSWER = recording("amiable-woman").opus
+QUANTUM = 128
+"""Samples that a worklet puts out at a time."""
+
+
+class Answering:
+    """An agent that answers each utterance with a recording, pushed at once, and keeps notes."""
+
+    def __init__(self, answer: tuple[bytes, ...] = ANSWER) -> None:
+        self.answer = answer
+        self.utterances: list[voice.Utterance] = []
+        self.played: list[voice.Played] = []
+
+    async def __call__(self, session: voice.Session) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            async for utterance in session.utterances():
+                self.utterances.append(utterance)
+                tasks.create_task(self.respond(session, utterance))
+
+    async def respond(self, session: voice.Session, utterance: voice.Utterance) -> None:
+        await utterance.wait_over()
+        if utterance.cancelled or not utterance.ended or session.closed:
+            return
+        response = session.respond()
+        for packet in self.answer:
+            if not await response.write_packet(packet):
+                break
+        self.played.append(await response.played())
+
+    def heard(self) -> list[bytes]:
+        return [packet.opus for packet in self.utterances[-1].packets]
+
+
+def say(packets, pace_ms=20):
+    return f"""
+        const speech = await seen.say({as_texts(packets)}, {pace_ms});
+        await speech.receipted;
+        await new Promise((done) => setTimeout(done, 50));
+        return {{ intact: speech.intact, receipt: speech.receipt, frames: speech.frames }};
+    """
+
+
+def sounds_like(output: np.ndarray, packets: tuple[bytes, ...]) -> tuple[int, float]:
+    return aligned(decoded(list(packets)), output)
+
+
+def test_the_microphone_arrives_intact_and_the_answer_is_put_out_whole(tmp_path):
+    source = speech_pcm("ill-disposed")
+    agent = Answering()
+
+    async def main():
+        microphone = microphone_wav(tmp_path, source, before=1.5)
+        async with stage(agent, microphone=microphone, path="blank") as (page, _site, _link):
+            await begin_call(page)
+            assert await page.run("seen.missing") == []
+            said = await page.run("""
+                await seen.call.openMicrophone(seen.raw);
+                const speech = seen.call.speak();
+                await new Promise((done) => setTimeout(done, 5000));
+                speech.finish();
+                await speech.receipted;
+                await new Promise((done) => setTimeout(done, 50));
+                return { intact: speech.intact, frames: speech.frames };
+            """)
+            await page.until("seen.ended.length")
+            return said, await put_out(page), await page.run("seen.ended"), page.console
+
+    said, (_, output), ended, console = run(main(), virtual=False)
+    assert said["intact"]
+    assert said["frames"] == len(agent.heard())
+    wanted = np.frombuffer(source, "<i2").astype(float) / 32768
+    _, alike = aligned(wanted, decoded(agent.heard()))
+    encoder = StreamEncoder(Encoder(RATE, 1, 24_000, 20))
+    _, at_best = aligned(wanted, decoded(encoder.push(source) + encoder.flush()[0]))
+    assert alike > at_best - 0.02, f"{alike:.3f} like what was said; the codec alone: {at_best:.3f}"
+
+    _, alike = sounds_like(output, ANSWER)
+    assert alike > 0.99, f"what was put out is {alike:.4f} like what the agent sent"
+    [response] = ended
+    assert response["how"] == "played"
+    assert response["totals"]["heardSamples"] == 960 * len(ANSWER)
+    assert not response["totals"]["underruns"]
+    assert agent.played[0].complete
+    assert agent.played[0].reported
+    assert not [line for line in console if line.startswith("uncaught")]
+
+
+def pieces_of(blocks: list[dict]) -> list[tuple[int, int, int]]:
+    """What was put out, as (output frame, media time in samples, samples), joined."""
+    pieces: list[tuple[int, int, int]] = []
+    for block in blocks:
+        at = block["frame"]
+        for piece in block["pieces"]:
+            media = round(piece["timestampUs"] * RATE / 1e6) + piece["offset"]
+            pieces.append((at, media, piece["samples"]))
+            at += piece["samples"]
+    return pieces
+
+
+def test_two_seconds_of_outage_both_ways_lose_nothing_of_prompt_and_answer():
+    agent = Answering()
+
+    async def main():
+        async with stage(agent, path="blank") as (page, _site, link):
+            await begin_call(page)
+            await page.until("seen.call.state === 'open'")
+            link.outage(2.0, after=0.5)
+            said = await page.run(say(PROMPT))
+            await page.until("seen.call.playback.stats.state === 'playing'")
+            link.outage(2.0, after=0.2)
+            await page.until("seen.ended.length")
+            return said, await put_out(page), await page.run("[seen.ended, seen.pieces]")
+
+    said, (_, output), (ended, blocks) = run(main(), virtual=False)
+    assert said["intact"]
+    assert agent.heard() == list(PROMPT)
+    assert said["receipt"]["worst_delay_ms"] > 1000, "the outage was not felt at all"
+    assert ended[0]["how"] == "played"
+    assert ended[0]["totals"]["heardSamples"] == 960 * len(ANSWER)
+    assert not ended[0]["totals"]["underruns"], "what was pushed ahead did not carry it"
+    pieces = pieces_of(blocks)
+    offsets = {frame - media for frame, media, _ in pieces}
+    assert max(offsets) - min(offsets) <= RATE // 50, "timestamps were not kept within 20 ms"
+    ends = [media + samples for _, media, samples in pieces]
+    starts = [media for _, media, _ in pieces]
+    assert starts[1:] == ends[:-1], "something was left out or came twice"
+    _, alike = sounds_like(output, ANSWER)
+    assert alike > 0.99
+
+
+def test_ten_percent_loss_costs_time_and_no_frame():
+    agent = Answering()
+
+    async def main():
+        async with stage(agent, path="blank") as (page, _site, _link):
+            await begin_call(page)
+            await page.until("seen.call.state === 'open'")
+            await page.run("fetch('/lab/loss/10', { method: 'POST' }).then(({ ok }) => ok)")
+            said = await page.run(say(PROMPT))
+            await page.until("seen.ended.length")
+            return said, await page.run("seen.ended")
+
+    said, ended = run(main(), virtual=False)
+    assert said["intact"]
+    assert agent.heard() == list(PROMPT)
+    assert ended[0]["totals"]["heardSamples"] == 960 * len(ANSWER)
+
+
+def test_what_is_said_before_the_connection_stands_arrives_too():
+    agent = Answering(ANSWER[:5])
+
+    async def main():
+        async with stage(agent, path="blank") as (page, _site, link):
+            link.outage(1.0)
+            await begin_call(page)
+            assert await page.run("seen.call.state") == "connecting"
+            return await page.run(say(PROMPT))
+
+    assert run(main(), virtual=False)["intact"]
+    assert agent.heard() == list(PROMPT)
+
+
+def test_an_interruption_is_silent_at_once_and_told_exactly():
+    agent = Answering()
+    chosen = random.Random(1)
+    rounds = 20
+
+    async def main():
+        cuts = []
+        async with stage(agent, path="blank") as (page, _site, _link):
+            await begin_call(page)
+            for _ in range(rounds):
+                await page.run(say(PROMPT[:10], pace_ms=0))
+                await page.until("seen.call.playback.stats.state === 'playing'")
+                await asyncio.sleep(chosen.uniform(0.05, 1.0))
+                cuts.append(
+                    await page.run("""
+                        const time = seen.call.playback.time;
+                        const [{ item, totals }] = await seen.call.interrupt();
+                        return { item, heardUs: totals.heardUs, time };
+                    """)
+                )
+                await page.until(f"seen.ended.length === {len(cuts)}")
+            frame, output = await put_out(page)
+            await page.run("seen.call.hangUp()")
+            return cuts, frame, output, await page.run("seen.pieces")
+
+    cuts, first_frame, output, blocks = run(main(), virtual=False)
+    begun = sorted(block["frame"] for block in blocks)
+    for cut in cuts:
+        played = [
+            (block["frame"], piece)
+            for block in blocks
+            for piece in block["pieces"]
+            if piece["item"] == cut["item"]
+        ]
+        heard = sum(piece["samples"] for _, piece in played)
+        assert played[-1][1]["kind"] == "fade"
+        silent = played[-1][0] + QUANTUM
+        assert silent / RATE - cut["time"] <= 0.05, "more than 50 ms until it was silent"
+        assert abs(heard * 1e6 / RATE - cut["heardUs"]) <= 20_000
+        following = next((frame for frame in begun if frame >= silent), silent + RATE)
+        stale = output[silent - first_frame : following - first_frame]
+        assert len(stale)
+        assert not stale.any(), "a stale sample was heard"
+    assert len(agent.played) == rounds
+    assert all(played.interrupted and played.reported for played in agent.played)
+    for cut, played in zip(cuts, agent.played, strict=True):
+        assert abs(cut["heardUs"] / 1000 - played.ms) <= 20
