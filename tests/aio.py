@@ -19,8 +19,12 @@ THREAD_PATIENCE = 5.0
 """Real seconds to wait for a thread (run_in_executor) before calling it a deadlock."""
 
 
+MAX_TURNS = 200_000
+"""Turns of the loop without time passing, after which something turns in a circle."""
+
+
 class Deadlock(Exception):
-    """Every task waits for another one, and no timer is set."""
+    """Every task waits for another one and no timer is set, or time stands still for ever."""
 
 
 class _JumpingSelector(selectors.DefaultSelector):
@@ -29,16 +33,22 @@ class _JumpingSelector(selectors.DefaultSelector):
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
+        self._turns = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(0)
         if ready or timeout == 0:
+            self._turns += 1
+            if self._turns > MAX_TURNS:
+                self._turns = 0
+                raise Deadlock(f"{MAX_TURNS} turns of the loop and no time has passed")
             return ready
         if timeout is None:
             ready = super().select(THREAD_PATIENCE)
             if not ready:
                 raise Deadlock("all tasks wait and no timer is set")
             return ready
+        self._turns = 0
         self.now += max(timeout, 0.0)
         return []
 

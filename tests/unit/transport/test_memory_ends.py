@@ -159,6 +159,17 @@ def test_a_close_does_not_wait_longer_than_it_may():
     on_pair(body)
 
 
+def test_a_close_for_an_error_waits_only_to_say_why():
+    async def body(client, server):
+        write_all(client.connection, bytes(300_000))
+        client.connection.close(3, "too much")
+        await server.until(lambda ear: ear.closed)
+        assert 0.25 <= now() < 0.4
+        assert server.closed == Closed(3, "too much", remote=True)
+
+    on_pair(body, link=LinkSettings(rate_kbps=100))
+
+
 def test_a_close_that_never_arrives_leaves_the_peer_to_its_idle_time_out():
     async def body(client, server):
         client.connection.link.begin_outage()

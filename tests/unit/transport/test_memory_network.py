@@ -181,6 +181,18 @@ def test_clients_of_a_restarted_server_learn_of_it_at_once_or_by_silence(reset):
     run(main())
 
 
+def test_a_restarted_server_accepts_none_of_its_former_callers():
+    async def main():
+        network = Network()
+        listener = network.listen("relay", ALPNS)
+        await network.connect("relay", ALPNS)
+        network.restart("relay")
+        await network.connect("relay", ALPNS)
+        assert not (await listener.accept()).is_over
+
+    run(main())
+
+
 def test_a_reset_that_meets_an_outage_comes_after_it():
     async def main():
         network = Network(link=SLOW)

@@ -1,0 +1,56 @@
+"""The virtual clock that the other tests trust."""
+
+import asyncio
+import itertools
+
+import pytest
+from tests.aio import Deadlock, run
+
+
+def test_hours_pass_in_no_time_and_in_order():
+    heard = []
+
+    async def wait(seconds):
+        await asyncio.sleep(seconds)
+        heard.append((seconds, asyncio.get_running_loop().time()))
+
+    async def main():
+        async with asyncio.TaskGroup() as tasks:
+            for hours in (3, 1, 2):
+                tasks.create_task(wait(hours * 3600))
+
+    run(main())
+    assert heard == [(3600, 3600), (7200, 7200), (10800, 10800)]
+
+
+def test_waiting_for_nothing_is_a_deadlock(monkeypatch):
+    monkeypatch.setattr("tests.aio.THREAD_PATIENCE", 0.01)
+
+    async def main():
+        await asyncio.Event().wait()
+
+    with pytest.raises(Deadlock, match="no timer"):
+        run(main())
+
+
+def test_turning_in_a_circle_is_a_deadlock(monkeypatch):
+    monkeypatch.setattr("tests.aio.MAX_TURNS", 1000)
+
+    async def main():
+        for _ in itertools.count():
+            await asyncio.sleep(0)
+
+    with pytest.raises(Deadlock, match="no time has passed"):
+        run(main())
+
+
+def test_what_a_callback_raises_fails_the_run():
+    def fail():
+        raise ZeroDivisionError
+
+    async def main():
+        asyncio.get_running_loop().call_soon(fail)
+        await asyncio.sleep(1)
+
+    with pytest.raises(ZeroDivisionError):
+        run(main())
