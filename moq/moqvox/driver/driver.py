@@ -21,6 +21,9 @@ log = logging.getLogger("moqvox.driver")
 
 PROBE_INTERVAL: Final = 5.0
 
+EARLY: Final = 1e-6
+"""Seconds by which a timer may be early and counts as on time."""
+
 
 class Driver:
     """One live session, as its owner sees it.
@@ -221,8 +224,8 @@ class Driver:
             deadline = self.session.deadline()
             now = self._pump.now()
             try:
-                if deadline is not None and deadline <= now:
-                    self.session.handle_timeout(now)
+                if deadline is not None and deadline <= now + EARLY:
+                    self.session.handle_timeout(max(now, deadline))
                 self._pump.pump_marked()
             except MoqError as exc:
                 self._refuse(exc)

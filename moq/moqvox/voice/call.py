@@ -12,11 +12,13 @@ import msgspec
 from moqvox.connect import connect
 from moqvox.driver import Driver
 from moqvox.driver.scope import scope
-from moqvox.errors import Refused
+from moqvox.errors import LocalError, Refused, SessionClosed
 from moqvox.model import broadcast, origin
 from moqvox.transport.aioquic import Verify
+from moqvox.transport.interface import Closed
 from moqvox.voice.inbox import Inbox, Remark
 from moqvox.voice.lobby import AGENT, CALLER
+from moqvox.voice.mailbox import Mailbox
 from moqvox.voice.outbox import BITRATE, Outbox
 from moqvox.voice.speech import Speech
 from moqvox.voice.utterance import Utterance
@@ -66,6 +68,7 @@ class Call:
         id: the call's name, random; both sides' broadcasts are below it.
         marks: seconds since the call was begun at which things first happened:
             `connected`, `agent` (its broadcast was announced), `response` (its first frame).
+        ended: why the call is over, None as long as it is not.
     """
 
     def __init__(self) -> None:
@@ -78,7 +81,8 @@ class Call:
         self.driver: Driver | None = None
         self._t0 = asyncio.get_running_loop().time()
         self._connected = asyncio.Event()
-        self._messages: asyncio.Queue[Message | Caption | None] = asyncio.Queue(MAX_MESSAGES)
+        self.ended: SessionClosed | None = None
+        self._messages: Mailbox[Message | Caption] = Mailbox(MAX_MESSAGES)
         self.local.publish(f"{self.id}/{CALLER}", self.outbox.broadcast.consume())
 
     @property
@@ -87,10 +91,14 @@ class Call:
         return CallerView(self.local, self.outbox.broadcast)
 
     async def connected(self) -> Driver:
-        """Wait until the connection stands."""
+        """Wait until the connection stands.
+
+        Raises:
+            SessionClosed: the call is over before that.
+        """
         await self._connected.wait()
         if self.driver is None:
-            raise RuntimeError("connected without a driver")
+            raise self.ended or SessionClosed(reason="the call is over")
         return self.driver
 
     def speak(
@@ -102,17 +110,22 @@ class Call:
             sample_rate: of the PCM; any rate.
             channels: 1 or 2.
             bitrate: Opus bits per second.
+
+        Raises:
+            LocalError: the call is over.
         """
+        if self.ended is not None:
+            raise LocalError(f"the call is over: {self.ended}")
         return self.outbox.speech(sample_rate, channels, bitrate)
 
     async def responses(self) -> AsyncIterator[Utterance]:
         """Take each response as it begins; ends with the call."""
-        while (response := await self.inbox.arrived.get()) is not None:
+        async for response in self.inbox.arrived:
             yield response
 
     async def messages(self) -> AsyncIterator[Message | Caption]:
         """Take the agent's messages and captions, in order; ends with the call."""
-        while (message := await self._messages.get()) is not None:
+        async for message in self._messages:
             yield message
 
     def report(
@@ -136,25 +149,43 @@ class Call:
         """Send the agent a message of the application's own (JSON), reliably, in order."""
         self.outbox.send(Message(name, msgspec.Raw(msgspec.json.encode(data))))
 
-    async def attached(self, driver: Driver) -> None:
-        """Listen to the agent over a connection until it is over."""
+    async def hold(self, driver: Driver) -> None:
+        """Be connected to the agent until the connection, attached to both origins, is over."""
         self.driver = driver
         self.mark("connected")
         self._connected.set()
+        async with asyncio.TaskGroup() as tasks:
+            listening = tasks.create_task(self._listen(driver), name="agent")
+            closed = await driver.wait_closed()
+            self.over(SessionClosed(closed.code, _reason(closed), remote=closed.remote))
+            listening.cancel()
+
+    async def _listen(self, driver: Driver) -> None:
         source = await self.remote.wait(f"{self.id}/{AGENT}")
         self.mark("agent")
         try:
             await self.inbox.read(source)
         except Refused as exc:
             log.warning("the agent has no audio: %s", exc)
+        if not driver.closed:
+            self.over(SessionClosed(reason="the agent hung up", remote=True))
 
-    def hang_up(self) -> None:
-        """Wake everyone who waits for something from the other side."""
+    def over(self, why: SessionClosed) -> None:
+        """Expect nothing more of the agent; who waits for it is told why.
+
+        What is still played goes on being reported.
+        """
+        if self.ended is None:
+            self.ended = why
         self.inbox.close()
+        self.outbox.lose(self.ended)
+        self._messages.close()
+        self._connected.set()
+
+    def close(self) -> None:
+        """Let go of everything: we hung up."""
+        self.over(SessionClosed(reason="hung up"))
         self.outbox.close()
-        if self._messages.full():
-            self._messages.get_nowait()
-        self._messages.put_nowait(None)
 
     def mark(self, name: str) -> None:
         """Note that something happened for the first time."""
@@ -173,10 +204,8 @@ class Call:
         if not isinstance(event, Message | Caption):
             self.outbox.tell(event)
             return
-        if self._messages.full():
-            self._messages.get_nowait()
+        if not self._messages.push(event) and self.ended is None:
             log.warning("a message of the agent's was dropped unread")
-        self._messages.put_nowait(event)
 
 
 @asynccontextmanager
@@ -201,7 +230,8 @@ async def call(
         timeout: seconds for the handshake.
 
     Raises:
-        MoqError: the server can't be reached, or refuses.
+        MoqError: the server can't be reached. One that ends the call later ends the iterations
+            and fails what waits with `SessionClosed`; `Call.ended` has the reason.
     """
     made = Call()
     async with scope() as tasks:
@@ -215,7 +245,7 @@ async def call(
             made.outbox.finish()
             await _last_words(made)
             line.cancel()
-            made.hang_up()
+            made.close()
 
 
 async def _hold(
@@ -227,25 +257,23 @@ async def _hold(
     versions: Sequence[str],
     timeout: float,
 ) -> None:
-    try:
-        async with (
-            connect(
-                url,
-                publish=made.view,
-                consume=made.remote,
-                verify=verify,
-                token=token,
-                versions=versions,
-                origin_id=made.local.id,
-                timeout=timeout,
-            ) as driver,
-            asyncio.TaskGroup() as tasks,
-        ):
-            listening = tasks.create_task(made.attached(driver), name="agent")
-            await driver.wait_closed()
-            listening.cancel()
-    finally:
-        made.hang_up()
+    async with connect(
+        url,
+        publish=made.view,
+        consume=made.remote,
+        verify=verify,
+        token=token,
+        versions=versions,
+        origin_id=made.local.id,
+        timeout=timeout,
+    ) as driver:
+        await made.hold(driver)
+
+
+def _reason(closed: Closed) -> str:
+    if closed.reason:
+        return closed.reason
+    return "the connection was lost" if closed.lost else f"closed with code {closed.code:#x}"
 
 
 async def _last_words(made: Call) -> None:

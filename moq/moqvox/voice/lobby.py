@@ -9,6 +9,7 @@ from weakref import WeakSet
 from moqvox.driver import Driver
 from moqvox.errors import LocalError, Refused
 from moqvox.model import broadcast, origin
+from moqvox.voice.mailbox import Mailbox
 from moqvox.voice.session import MAX_LEAD, Session
 
 __all__ = ["AGENT", "CALLER", "Lobby"]
@@ -35,17 +36,17 @@ class Lobby:
         self._barge_in = barge_in
         self._max_lead = max_lead
         self._offered: WeakSet[Session] = WeakSet()
-        self._waiting: asyncio.Queue[Session | None] = asyncio.Queue(MAX_WAITING + 1)
+        self._waiting: Mailbox[Session] = Mailbox(MAX_WAITING)
 
     async def sessions(self) -> AsyncIterator[Session]:
-        """Take each call as it comes."""
-        while (session := await self._waiting.get()) is not None:
-            yield session
+        """Take each call as it comes; one whose caller has left meanwhile is passed over."""
+        async for session in self._waiting:
+            if not session.closed:
+                yield session
 
     def close(self) -> None:
         """End the iteration."""
-        if not self._waiting.full():
-            self._waiting.put_nowait(None)
+        self._waiting.close()
 
     async def host(
         self, driver: Driver, local: origin.Origin, remote: origin.Origin, *, eager: bool
@@ -57,14 +58,18 @@ class Lobby:
             local: takes the agent's broadcasts.
             remote: shows the callers'.
             eager: ask for the well-known `caller` at once.
+
+        Raises:
+            LocalError: the connection is over already.
         """
         lines: dict[str, _Line] = {}
+        early = driver.broadcast(CALLER) if eager else None
         async with asyncio.TaskGroup() as tasks:
-            if eager:
+            if early is not None:
                 line = lines[""] = self._line(driver)
                 line.tasks = [
-                    tasks.create_task(self._run(line, driver.broadcast(CALLER)), name="caller"),
-                    tasks.create_task(self._offer_when_begun(line.session), name="began"),
+                    tasks.create_task(self._run(line, early), name="caller"),
+                    tasks.create_task(self._offer_when_begun(line), name="began"),
                 ]
             watching = tasks.create_task(
                 self._watch(driver, local, remote, lines, tasks), name="watch"
@@ -109,8 +114,9 @@ class Lobby:
             local.publish(f"{name}/{AGENT}", line.session.outbox.broadcast.consume())
         except (LocalError, Refused) as exc:
             log.warning("call %s can't be answered: %s", name, exc)
+            line.end()
             return
-        self._offer(line.session)
+        self._offer(line)
 
     def _line(self, driver: Driver) -> "_Line":
         return _Line(
@@ -121,15 +127,14 @@ class Lobby:
             )
         )
 
-    def _offer(self, session: Session) -> None:
+    def _offer(self, line: "_Line") -> None:
+        session = line.session
         if session in self._offered:
             return
-        if self._waiting.qsize() >= MAX_WAITING:
-            log.warning("call %s left unanswered: %d wait already", session.id, MAX_WAITING)
-            session.end()
-            return
         self._offered.add(session)
-        self._waiting.put_nowait(session)
+        if not self._waiting.put(session):
+            log.warning("call %s left unanswered: %d wait already", session.id, MAX_WAITING)
+            line.end()
 
     async def _run(self, line: "_Line", early: broadcast.Consumer | None) -> None:
         session = line.session
@@ -147,9 +152,9 @@ class Lobby:
         finally:
             session.inbox.close()
 
-    async def _offer_when_begun(self, session: Session) -> None:
-        await session.began.wait()
-        self._offer(session)
+    async def _offer_when_begun(self, line: "_Line") -> None:
+        await line.session.began.wait()
+        self._offer(line)
 
 
 class _Line:
@@ -163,7 +168,7 @@ class _Line:
         )
 
     def end(self) -> None:
-        """Hang up."""
+        """Hang up. May be called by one of its own tasks, which ends then too."""
         self.session.end()
         for task in self.tasks:
             task.cancel()

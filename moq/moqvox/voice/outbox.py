@@ -3,6 +3,7 @@
 import asyncio
 from typing import Final
 
+from moqvox.errors import LocalError, SessionClosed
 from moqvox.frame import Frame, TrackInfo
 from moqvox.media.catalog import CATALOG_TRACK, Catalog, opus_rendition
 from moqvox.model import broadcast, cache, group, track
@@ -21,7 +22,7 @@ EVENTS_A_GROUP: Final = 1024
 """Events written to one stream before the next begins, so that no stream lives for ever."""
 
 MAX_LIVE: Final = 64
-"""Speeches that still wait for a word from the other side; the oldest is forgotten first."""
+"""Speeches that wait for a word from the other side; past it the oldest waits no longer."""
 
 BITRATE: Final = 24_000
 
@@ -44,9 +45,16 @@ class Outbox:
         self._event_count = 0
         self._started = asyncio.get_running_loop().time()
         self._speeches: dict[int, Speech] = {}
+        self._finished = False
 
     def speech(self, sample_rate: int, channels: int = 1, bitrate: int = BITRATE) -> Speech:
-        """Begin the next speech; its media time is now, or the end of the one before."""
+        """Begin the next speech; its media time is now, or the end of the one before.
+
+        Raises:
+            LocalError: the call is over.
+        """
+        if self._finished:
+            raise LocalError("the call is over")
         now_us = int(1e6 * (asyncio.get_running_loop().time() - self._started))
         last = self._speeches[max(self._speeches)] if self._speeches else None
         start_us = now_us if last is None else max(now_us, last.start_us + last.written_us)
@@ -58,17 +66,17 @@ class Outbox:
         )
         self._speeches[speech.number] = speech
         if len(self._speeches) > MAX_LIVE:
-            del self._speeches[min(self._speeches)]
+            self._speeches.pop(min(self._speeches)).lose()
         return speech
 
     def send(self, event: Event) -> None:
-        """Tell the other side something, reliably and in order.
+        """Tell the other side something, reliably and in order; nothing once the call is over.
 
         Raises:
             MediaError: the event is longer than 64 KiB.
         """
         payload = encode(event)
-        if self.broadcast.closed:
+        if self._finished:
             return
         if self._event_group is None or self._event_count >= EVENTS_A_GROUP:
             if self._event_group is not None:
@@ -94,17 +102,25 @@ class Outbox:
 
     def finish(self) -> None:
         """End the tracks in order: what was written is still delivered."""
+        if self._finished:
+            return
         for speech in self._speeches.values():
             speech.finish()
+        self._finished = True
         if self._event_group is not None:
             self._event_group.finish()
         for ended in (self._audio, self._events, self._catalog):
             ended.finish()
 
-    def close(self) -> None:
-        """Withdraw everything."""
+    def lose(self, why: SessionClosed | None = None) -> None:
+        """Expect no more word of the other side; who waits for it is told why."""
         for speech in self._speeches.values():
-            speech.lose()
+            speech.lose(why)
+
+    def close(self, why: SessionClosed | None = None) -> None:
+        """Withdraw everything."""
+        self._finished = True
+        self.lose(why)
         self.broadcast.close()
 
     def _now_us(self) -> int:

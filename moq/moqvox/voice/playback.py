@@ -1,6 +1,7 @@
 """Plays responses in real time by their timestamps, and reports what was really heard."""
 
 import asyncio
+import functools
 from collections.abc import Callable
 from typing import Final
 
@@ -19,6 +20,9 @@ REPORT_EVERY: Final = 0.1
 
 MAX_BEHIND: Final = 0.5
 """A clock that was stopped this long (a suspended machine) is not caught up with."""
+
+EARLY: Final = 1e-6
+"""Seconds by which a timer may be early and counts as on time."""
 
 KEPT: Final = 64
 """Accounts kept."""
@@ -103,39 +107,53 @@ class Playback:
         async with asyncio.TaskGroup() as tasks:
             async for response in self._call.responses():
                 account = self.accounts[response.number] = Account(response)
-                if len(self.accounts) > KEPT:
-                    del self.accounts[min(self.accounts)]
-                self.player.open(response.number)
+                self._forget()
                 self._wake()
                 tasks.create_task(self._play(account), name=f"response-{response.number}")
 
+    def _forget(self) -> None:
+        """Let go of the oldest accounts that are closed."""
+        over = (number for number, account in sorted(self.accounts.items()) if account.how)
+        for number in list(over)[: max(0, len(self.accounts) - KEPT)]:
+            del self.accounts[number]
+
     async def _play(self, account: Account) -> None:
         """Feed one response, and cut it when the agent takes it back, until it is over."""
-        response = account.response
         async with asyncio.TaskGroup() as tasks:
-            feeding = tasks.create_task(self._feed_one(response), name="packets")
-            cutting = tasks.create_task(self._cut_when_taken_back(response), name="cut")
+            feeding = tasks.create_task(self._feed_one(account), name="packets")
+            cutting = tasks.create_task(self._cut_when_taken_back(account), name="cut")
             await account.over.wait()
             feeding.cancel()
             cutting.cancel()
 
-    async def _feed_one(self, response: Utterance) -> None:
+    async def _feed_one(self, account: Account) -> None:
+        """Hand packets to the player as it has room, or account for what it won't play."""
+        response = account.response
+        number = response.number
+        if not await self._accepted(functools.partial(self.player.open, number)):
+            self._settle(Ended(item=number, how=Ending.RESET, totals=Totals()))
+            return
         async for packet in response.opus():
             if self._on_packet is not None:
                 self._on_packet(response, packet)
-            while not self._offer(response.number, packet):
-                self._ticked.clear()
-                await self._ticked.wait()
+            await self._accepted(functools.partial(self._offer, number, packet))
         if not response.cancelled:
-            self.player.end(response.number)
+            await self._accepted(functools.partial(self.player.end, number))
 
-    def _offer(self, number: int, packet: Packet) -> bool:
+    async def _accepted(self, offer: Callable[[], Outcome]) -> bool:
+        """Offer something until the player has room for it; False when it is stale."""
+        while (outcome := offer()) is Outcome.FULL:
+            self._ticked.clear()
+            await self._ticked.wait()
+        return outcome is not Outcome.STALE
+
+    def _offer(self, number: int, packet: Packet) -> Outcome:
         pushed = self.player.push_packet(number, packet.timestamp_us, packet.opus, self._now_us())
-        return pushed.outcome is not Outcome.FULL
+        return pushed.outcome
 
-    async def _cut_when_taken_back(self, response: Utterance) -> None:
-        await response.taken_back.wait()
-        ended = self.player.reset(response.number)
+    async def _cut_when_taken_back(self, account: Account) -> None:
+        await account.response.taken_back.wait()
+        ended = self.player.reset(account.response.number)
         if ended is not None:
             self._settle(ended)
 
@@ -147,7 +165,7 @@ class Playback:
             now = loop.time()
             if now - due > MAX_BEHIND:
                 due = now
-            while due <= now:
+            while due <= now + EARLY:
                 pcm = self.player.render(samples, int(1e6 * due))
                 self._note(self.player.decisions, due)
                 if self._sink is not None:

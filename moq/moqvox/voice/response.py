@@ -4,7 +4,7 @@ import asyncio
 from types import TracebackType
 from typing import Final, Self
 
-from moqvox.errors import StreamCode
+from moqvox.errors import LocalError, StreamCode
 from moqvox.voice.speech import Speech
 from moqvox.voice.words import Played
 
@@ -15,6 +15,16 @@ PIECE_US: Final = 500_000
 
 LAST_WORD: Final = 2.0
 """Seconds a listener has to say how much it heard of a response that was cut."""
+
+MUTE: Final = 2.0
+"""Seconds after the first acknowledgement from which a listener that never says what it
+heard is taken to play from then on, by the clock."""
+
+EARLY: Final = 1e-6
+"""Seconds by which a timer may be early and counts as on time."""
+
+SILENT: Final = 30.0
+"""Seconds beyond what it had in hand after which a listener's last word is its last."""
 
 
 class Response:
@@ -36,9 +46,9 @@ class Response:
         self.speech = speech
         self._reports = reports
         self._max_lead_us = int(1e6 * max_lead)
-        self._piece_bytes = 2 * channels * (sample_rate * PIECE_US // 1_000_000)
+        self._sample_bytes = 2 * channels
+        self._piece_bytes = self._sample_bytes * (sample_rate * PIECE_US // 1_000_000)
         self._first_write: float | None = None
-        self._lost = False
 
     @property
     def number(self) -> int:
@@ -65,6 +75,8 @@ class Response:
         Raises:
             LocalError: not a whole number of samples.
         """
+        if len(pcm) % self._sample_bytes:
+            raise LocalError(f"{len(pcm)} bytes are no whole number of 16-bit samples")
         for at in range(0, len(pcm), self._piece_bytes):
             if not await self._room():
                 return False
@@ -92,19 +104,19 @@ class Response:
 
     def lose(self) -> None:
         """Note that the listener is gone for good."""
-        self._lost = True
         self.speech.lose()
 
     async def played(self) -> Played:
-        """Finish it, wait until it was played or cut, and tell how much was really heard."""
+        """Finish it, wait until it was played or cut, and tell how much was really heard.
+
+        Of a listener that takes the audio and never tells, this is an estimate.
+        """
         self.finish()
         while not self._settled():
-            if self._reports.is_set():
-                await self._news(None)
-            else:
-                await self._news(max(0.0, self._estimated_end() - self._now()))
-                if self._now() >= self._estimated_end():
-                    break
+            end = self._expected_end()
+            if end is not None and end <= self._now() + EARLY:
+                break
+            await self._news(None if end is None else end - self._now())
         if self.speech.cancelled and self._reports.is_set():
             await self._last_word()
         return self._outcome()
@@ -139,12 +151,12 @@ class Response:
     def _settled(self) -> bool:
         heard = self.speech.heard
         ended = heard is not None and heard.state in ("ended", "interrupted")
-        return ended or self._lost or self.speech.cancelled
+        return ended or not self.speech.written_us or self.speech.lost or self.speech.cancelled
 
     async def _last_word(self) -> None:
         try:
             async with asyncio.timeout(LAST_WORD):
-                while not self._lost and (
+                while not self.speech.lost and (
                     self.speech.heard is None or self.speech.heard.state == "playing"
                 ):
                     await self._news(None)
@@ -152,17 +164,19 @@ class Response:
             return
 
     def _done(self) -> bool:
-        return self.speech.over.is_set() or self._lost
+        return self.speech.over.is_set() or self.speech.lost
 
     async def _room(self) -> bool:
         """Wait until the lead is below its cap; False when nobody listens any more."""
         if self._first_write is None:
             self._first_write = self._now()
         while not self._done():
-            ahead = self.speech.written_us - self._heard_us() - self._max_lead_us
-            if ahead < 0:
+            ahead_us = self.speech.written_us - self._heard_us() - self._max_lead_us
+            if ahead_us < 0:
                 return True
-            await self._news(None if self._reports.is_set() else ahead / 1e6 + 0.01)
+            began = self._assumed_begin()
+            heard = self.speech.heard is not None or began is None
+            await self._news(None if heard else ahead_us / 1e6 + 0.01)
         return False
 
     async def _news(self, limit: float | None) -> None:
@@ -175,14 +189,29 @@ class Response:
 
     def _heard_us(self) -> int:
         if self.speech.heard is not None:
-            return min(self.speech.heard.heard_us, self.speech.written_us)
-        if self._reports.is_set() or self._first_write is None:
-            return 0
-        elapsed_us = int(1e6 * (self._now() - self._first_write))
-        return min(elapsed_us, self.speech.written_us)
+            heard_us = self.speech.heard.heard_us
+        else:
+            began = self._assumed_begin()
+            if began is None:
+                return 0
+            until = self._now() if self.speech.cut_at is None else self.speech.cut_at
+            heard_us = round(1e6 * (until - began))
+        return max(0, min(heard_us, self.speech.written_us))
 
-    def _estimated_end(self) -> float:
-        return (self._first_write or self._now()) + self.speech.written_us / 1e6
+    def _assumed_begin(self) -> float | None:
+        """When a listener that does not tell is taken to have begun; None while unknown."""
+        if not self._reports.is_set():
+            return self._first_write
+        return None if self.speech.first_ack is None else self.speech.first_ack + MUTE
+
+    def _expected_end(self) -> float | None:
+        """When to believe that no more will be told; None as long as it may be."""
+        heard, at = self.speech.heard, self.speech.heard_at
+        if heard is not None and at is not None:
+            left_us = max(0, self.speech.written_us - heard.heard_us)
+            return at + left_us / 1e6 + SILENT
+        began = self._assumed_begin()
+        return None if began is None else began + self.speech.written_us / 1e6
 
     @staticmethod
     def _now() -> float:

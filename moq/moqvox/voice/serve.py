@@ -9,7 +9,9 @@ from typing import Literal
 
 from moqvox.connect import connect
 from moqvox.driver.scope import scope
+from moqvox.errors import MoqError, SessionClosed, SessionCode
 from moqvox.listen import Incoming, Server, listen
+from moqvox.model import cache
 from moqvox.model.origin import Origin
 from moqvox.transport.aioquic import ServerCertificate, Verify
 from moqvox.voice.lobby import Lobby
@@ -28,6 +30,7 @@ class Desk:
     Attributes:
         addresses: bound host and port pairs; empty behind a relay.
         fingerprint: SHA-256 of the certificate, hex, for clients to pin; "" behind a relay.
+        ended: why no more calls come, once the relay is gone.
     """
 
     def __init__(
@@ -35,6 +38,7 @@ class Desk:
     ) -> None:
         self.addresses = addresses
         self.fingerprint = fingerprint
+        self.ended: SessionClosed | None = None
         self._lobby = lobby
 
     def __aiter__(self) -> AsyncIterator[Session]:
@@ -71,7 +75,11 @@ async def serve(
         tls = ServerCertificate(made.cert_pem, made.key_pem)
         fingerprint = made.fingerprint_hex
     lobby = Lobby(barge_in=barge_in, max_lead=max_lead)
-    async with listen(bind, tls=tls, versions=versions) as server, scope() as tasks:
+    budget = cache.Budget()
+    async with (
+        listen(bind, tls=tls, versions=versions, budget=budget) as server,
+        scope() as tasks,
+    ):
         desk = Desk(lobby, server.addresses, fingerprint)
         accepting = tasks.create_task(_accept(server, lobby), name="accept")
         try:
@@ -104,7 +112,8 @@ async def attend(
         timeout: seconds for the handshake.
 
     Raises:
-        MoqError: the relay can't be reached, or refuses.
+        MoqError: the relay can't be reached. When it goes later, the iteration ends and
+            `Desk.ended` has the reason.
     """
     local, remote = Origin(), Origin()
     lobby = Lobby(barge_in=barge_in, max_lead=max_lead)
@@ -121,10 +130,20 @@ async def attend(
         ) as driver,
         scope() as tasks,
     ):
-        hosting = tasks.create_task(lobby.host(driver, local, remote, eager=False), name="host")
-        hosting.add_done_callback(lambda _task: lobby.close())
+        desk = Desk(lobby)
+
+        async def host() -> None:
+            try:
+                await lobby.host(driver, local, remote, eager=False)
+                closed = await driver.wait_closed()
+                reason = closed.reason or "the connection to the relay was lost"
+                desk.ended = SessionClosed(closed.code, reason, remote=closed.remote)
+            finally:
+                lobby.close()
+
+        hosting = tasks.create_task(host(), name="host")
         try:
-            yield Desk(lobby)
+            yield desk
         finally:
             hosting.cancel()
 
@@ -136,6 +155,13 @@ async def _accept(server: Server, lobby: Lobby) -> None:
 
 
 async def _host(request: Incoming, lobby: Lobby) -> None:
+    """Serve one connection. A bug in it ends no other."""
     local, remote = Origin(), Origin()
     driver = request.accept(publish=local, consume=remote)
-    await lobby.host(driver, local, remote, eager=True)
+    try:
+        await lobby.host(driver, local, remote, eager=True)
+    except MoqError as exc:
+        log.info("%s: %s", request.remote_address, exc)
+    except Exception:
+        log.exception("calls of %s hit a bug", request.remote_address)
+        request.reject(SessionCode.INTERNAL, "internal error")

@@ -7,8 +7,9 @@ from typing import Final
 
 import msgspec
 
-from moqvox.errors import LocalError
+from moqvox.errors import SessionClosed
 from moqvox.voice.inbox import Inbox, Remark
+from moqvox.voice.mailbox import Mailbox
 from moqvox.voice.outbox import BITRATE, Outbox
 from moqvox.voice.response import Response
 from moqvox.voice.utterance import Utterance
@@ -46,7 +47,8 @@ class Session:
         self._ended = asyncio.Event()
         self._max_lead = max_lead
         self._responses: dict[int, Response] = {}
-        self._messages: asyncio.Queue[Message | Caption | None] = asyncio.Queue(MAX_MESSAGES)
+        self._newest = -1
+        self._messages: Mailbox[Message | Caption] = Mailbox(MAX_MESSAGES)
 
     @property
     def closed(self) -> bool:
@@ -55,12 +57,12 @@ class Session:
 
     async def utterances(self) -> AsyncIterator[Utterance]:
         """Take each utterance as it begins, while the user still talks; ends with the call."""
-        while (utterance := await self.inbox.arrived.get()) is not None:
+        async for utterance in self.inbox.arrived:
             yield utterance
 
     async def messages(self) -> AsyncIterator[Message | Caption]:
         """Take the caller's messages and captions, in order; ends with the call."""
-        while (message := await self._messages.get()) is not None:
+        async for message in self._messages:
             yield message
 
     def respond(
@@ -82,8 +84,6 @@ class Session:
         Raises:
             LocalError: the call is over.
         """
-        if self.closed:
-            raise LocalError("the call is over")
         for response in self._responses.values():
             response.finish()
         response = Response(
@@ -111,7 +111,11 @@ class Session:
         """Send text that belongs to `response`, from `start_ms` of its audio on."""
         self.outbox.send(Caption(response.number, text, int(1000 * start_ms)))
 
-    def end(self) -> None:
+    def hang_up(self) -> None:
+        """Say no more: what was said is still delivered and played; then the call is over."""
+        self.outbox.finish()
+
+    def end(self, why: SessionClosed | None = None) -> None:
         """Let go of everything: the caller is gone."""
         if self._ended.is_set():
             return
@@ -119,15 +123,15 @@ class Session:
         for response in self._responses.values():
             response.lose()
         self.inbox.close()
-        self.outbox.close()
-        if self._messages.full():
-            self._messages.get_nowait()
-        self._messages.put_nowait(None)
+        self.outbox.close(why)
+        self._messages.close()
 
     def _begin(self, utterance: Utterance, _last: bool) -> None:
         self.began.set()
-        if self.barge_in and utterance.number > 0:
-            self.interrupt()
+        if utterance.number > self._newest:
+            self._newest = utterance.number
+            if self.barge_in:
+                self.interrupt()
 
     def _acknowledge(self, utterance: Utterance, last: bool) -> None:
         if last:
@@ -139,7 +143,5 @@ class Session:
         if not isinstance(event, Message | Caption):
             self.outbox.tell(event)
             return
-        if self._messages.full():
-            self._messages.get_nowait()
+        if not self._messages.push(event) and not self.closed:
             log.warning("call %s: a message was dropped unread", self.id)
-        self._messages.put_nowait(event)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-from moqvox.errors import LocalError, StreamCode
+from moqvox.errors import LocalError, SessionClosed, StreamCode
 from moqvox.frame import Frame
 from moqvox.media.codec import Encoder, StreamEncoder
 from moqvox.media.container import encode_legacy
@@ -47,8 +47,11 @@ class Speech:
         number: the group's sequence, by which both sides name the speech.
         start_us: media time of its first sample.
         heard: the listener's last word on how far it was played.
+        heard_at: when that came, and
         first_ack: when the first acknowledgement came, seconds on the loop's clock.
         over: set when no more will be sent.
+        cut_at: when it was cut short, None as long as it was not.
+        lost: nothing more will be heard of it from the other side.
     """
 
     def __init__(
@@ -61,6 +64,9 @@ class Speech:
         self.number = writer.sequence
         self.start_us = start_us
         self.heard: Heard | None = None
+        self.heard_at: float | None = None
+        self.cut_at: float | None = None
+        self.lost = False
         self.acked_frames = 0
         self.first_ack: float | None = None
         self.news = asyncio.Event()
@@ -72,7 +78,7 @@ class Speech:
         self._on_cancel = on_cancel
         self._format: Format | None = None
         self._receipt: Receipt | None = None
-        self._cancelled = False
+        self._why_lost: SessionClosed | None = None
 
     @property
     def written_us(self) -> int:
@@ -82,7 +88,7 @@ class Speech:
     @property
     def cancelled(self) -> bool:
         """Whether it was cut short, by either side."""
-        return self._cancelled
+        return self.cut_at is not None
 
     def write(self, pcm: bytes) -> None:
         """Encode and send s16le PCM of any length; less than a frame waits for more."""
@@ -116,9 +122,9 @@ class Speech:
 
     def cancel(self, code: int = StreamCode.CANCELLED) -> None:
         """Reset the stream: nothing of it that has not been heard shall be."""
-        if self._cancelled:
+        if self.cut_at is not None:
             return
-        self._cancelled = True
+        self.cut_at = asyncio.get_running_loop().time()
         self._writer.abort(code)
         self._on_cancel(self.number)
         self.over.set()
@@ -126,17 +132,18 @@ class Speech:
 
     def tell(self, event: Ack | Receipt | Heard | Interrupt) -> None:
         """Take what the other side says of this speech."""
+        now = asyncio.get_running_loop().time()
+        if self.first_ack is None:
+            self.first_ack = now
         match event:
             case Ack(frames=frames):
-                if self.first_ack is None:
-                    self.first_ack = asyncio.get_running_loop().time()
                 self.acked_frames = max(self.acked_frames, frames)
             case Receipt():
                 self._receipt = event
                 self.acked_frames = event.frames
                 self.receipted.set()
             case Heard():
-                self.heard = event
+                self.heard, self.heard_at = event, now
                 if event.state == "interrupted":
                     self.cancel()
             case Interrupt():
@@ -144,14 +151,25 @@ class Speech:
         self.news.set()
 
     async def receipt(self) -> Receipt:
-        """Wait for the receiver's receipt."""
-        await self.receipted.wait()
-        if self._receipt is None:
-            raise LocalError("the call ended before the receipt came")
-        return self._receipt
+        """Wait for the receiver's receipt.
 
-    def lose(self) -> None:
-        """Wake everyone who waits: the other side is gone for good."""
+        Raises:
+            SessionClosed: the call ended before it came.
+        """
+        await self.receipted.wait()
+        if self._receipt is not None:
+            return self._receipt
+        message = "the call ended before the receipt came"
+        if self._why_lost is None:
+            raise SessionClosed(reason=message)
+        why = self._why_lost
+        raise SessionClosed(why.code, f"{message}: {why}", remote=why.remote) from why
+
+    def lose(self, why: SessionClosed | None = None) -> None:
+        """Wake everyone who waits: nothing more will come of the other side."""
+        if self.lost:
+            return
+        self.lost, self._why_lost = True, why
         self.over.set()
         self.receipted.set()
         self.news.set()

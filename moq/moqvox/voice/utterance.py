@@ -1,6 +1,7 @@
 """One utterance or response on its way in: frames arrive, PCM and packets come out."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -16,8 +17,13 @@ from moqvox.voice.words import Receipt
 
 __all__ = ["Packet", "Utterance"]
 
+log = logging.getLogger("moqvox.voice")
+
 MAX_BYTES: Final = 64 * 1024 * 1024
-"""Most audio kept of one utterance; past it the oldest packets already read are let go."""
+"""Most that is kept of one utterance, over an hour of speech; past it the utterance ends early."""
+
+PACKET_BYTES: Final = 256
+"""What a kept packet takes beyond its audio."""
 
 
 class Packet(msgspec.Struct, frozen=True, gc=False):
@@ -43,6 +49,7 @@ class Utterance:
         ended: the sender's end came.
         cancelled: the sender took it back; readers end at once.
         taken_back: the same, to wait for.
+        size_bytes: what is kept of it, overhead counted.
     """
 
     def __init__(self, number: int) -> None:
@@ -52,8 +59,9 @@ class Utterance:
         self.cancelled = False
         self.taken_back = asyncio.Event()
         self.tally = Tally()
+        self.size_bytes = 0
         self._changed = asyncio.Event()
-        self._bytes = 0
+        self._has_gap = False
 
     @property
     def over(self) -> bool:
@@ -61,32 +69,42 @@ class Utterance:
         return self.ended or self.cancelled
 
     @property
+    def is_whole(self) -> bool:
+        """Whether all of it came, from the first frame to the end."""
+        return self.ended and not self._has_gap
+
+    @property
     def duration_us(self) -> int:
         """Audio arrived so far."""
         return self.tally.duration_us
 
     def add(self, payload: bytes, now: float) -> Packet | None:
-        """Take one frame; None for an end marker or past the bound on what is kept.
+        """Take one frame; None for an end marker.
 
         Raises:
-            MediaError: it holds no timestamped Opus.
+            MediaError: it holds no timestamped Opus, or is past the bound on what is kept.
         """
         frame = decode_legacy(payload)
         if frame.is_end:
             return None
-        if self._bytes + len(payload) > MAX_BYTES:
+        size_bytes = len(payload) + PACKET_BYTES
+        if self.size_bytes + size_bytes > MAX_BYTES:
             raise MediaError(f"utterance of more than {MAX_BYTES} bytes")
         duration_us = packet_duration_us(frame.payload)
         packet = Packet(frame.timestamp_us, duration_us, frame.payload, now)
-        self._bytes += len(payload)
+        self.size_bytes += size_bytes
         self.packets.append(packet)
         self.tally.add(payload, duration_us)
         self.tally.arrived(frame.timestamp_us, now)
         self._wake()
         return packet
 
+    def miss(self) -> None:
+        """Note that frames in its middle did not come, and will not."""
+        self._has_gap = True
+
     def finish(self) -> None:
-        """Note that all of it is here."""
+        """Note that its end is here."""
         self.ended = True
         self._wake()
 
@@ -98,7 +116,7 @@ class Utterance:
 
     def receipt(self) -> Receipt:
         """Tell what arrived."""
-        return self.tally.receipt(self.number, complete=self.ended)
+        return self.tally.receipt(self.number, complete=self.is_whole)
 
     async def opus(self) -> AsyncIterator[Packet]:
         """Read the packets from the first on, as they arrive."""
@@ -112,14 +130,21 @@ class Utterance:
             await self._changed.wait()
 
     async def pcm(self, sample_rate: int = 16_000, channels: int = 1) -> AsyncIterator[bytes]:
-        """Decode to s16le PCM as it arrives, a chunk for each packet."""
+        """Decode to s16le PCM as it arrives, a chunk for each packet.
+
+        A packet that does not decode is filled in for as a lost one would be.
+        """
         codec_rate = sample_rate if sample_rate in SAMPLE_RATES else SAMPLE_RATE
         decoder = Decoder(codec_rate, channels)
         resampler = (
             Resampler(codec_rate, sample_rate, channels) if codec_rate != sample_rate else None
         )
         async for packet in self.opus():
-            pcm = decoder.decode(packet.opus)
+            try:
+                pcm = decoder.decode(packet.opus)
+            except MediaError as exc:
+                log.warning("utterance %d: %s", self.number, exc)
+                pcm = decoder.conceal(packet.duration_us * codec_rate // 1_000_000)
             yield pcm if resampler is None else resampler.push(pcm)
         if resampler is not None:
             yield resampler.flush()

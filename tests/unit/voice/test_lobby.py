@@ -1,0 +1,153 @@
+"""Calls coming in: bounded, each once, passed over when gone, and none harms another."""
+
+import asyncio
+
+import pytest
+from tests.aio import run
+from tests.unit.driver.sides import driver_on, published
+from tests.unit.voice.calls import caller_on, direct, relayed, speak
+
+from moqvox.errors import LocalError
+from moqvox.model.origin import Origin
+from moqvox.transport.memory import pair
+from moqvox.voice import lobby as lobbies
+from moqvox.voice.lobby import Lobby
+
+
+async def host(tasks, lobby, **options):
+    client, server = pair()
+    local, remote = Origin(), Origin()
+    driver = driver_on(server, local.id)
+    driver.start(tasks)
+    driver.attach(local, remote)
+    hosting = tasks.create_task(lobby.host(driver, local, remote, **options))
+    return client, driver, hosting
+
+
+def test_caller_is_one_session_although_found_twice():
+    async def main():
+        async with direct() as (line, agent):
+            await speak(line, 2)
+            session = await agent.session()
+            await asyncio.sleep(1)
+            assert session.id == line.call.id
+            return len(agent.lobby._waiting)
+
+    assert run(main()) == 0
+
+
+def test_silent_caller_is_offered_once_it_is_announced():
+    async def main():
+        async with direct() as (line, agent):
+            return (await agent.session()).id == line.call.id
+
+    assert run(main())
+
+
+def test_caller_that_left_before_it_was_taken_is_passed_over():
+    async def main():
+        async with relayed(2) as (lines, agent):
+            await asyncio.sleep(1)
+            lines[0].driver.close()
+            await asyncio.sleep(1)
+            session = await agent.session()
+            return session.id == lines[1].call.id
+
+    assert run(main())
+
+
+def test_callers_past_the_bound_are_left_unanswered(monkeypatch):
+    async def main():
+        lobby = Lobby()
+        lobby._waiting = lobbies.Mailbox(2)
+        async with asyncio.TaskGroup() as tasks:
+            client, driver, _ = await host(tasks, lobby, eager=False)
+            callers = Origin()
+            mine = driver_on(client, callers.id)
+            mine.start(tasks)
+            mine.attach(callers, None)
+            for number in range(4):
+                published(callers, f"{number}/caller")
+            await asyncio.sleep(1)
+            waiting = len(lobby._waiting)
+            served = len(driver._consuming.asking.requests)
+            mine.close()
+        return waiting, served <= 6
+
+    assert run(main()) == (2, True)
+
+
+def test_connection_that_is_over_already_is_an_error_of_its_own():
+    async def main():
+        lobby = Lobby()
+        async with asyncio.TaskGroup() as tasks:
+            client, server = pair()
+            driver = driver_on(server, 1)
+            driver.start(tasks)
+            client.close()
+            await driver.wait_closed()
+            with pytest.raises(LocalError, match="over"):
+                await lobby.host(driver, Origin(), Origin(), eager=True)
+            await lobby.host(driver, Origin(), Origin(), eager=False)
+
+    run(main())
+
+
+def test_broadcasts_that_are_no_calls_are_left_alone():
+    async def main():
+        lobby = Lobby()
+        async with asyncio.TaskGroup() as tasks:
+            client, driver, _ = await host(tasks, lobby, eager=True)
+            theirs = Origin()
+            mine = driver_on(client, theirs.id)
+            mine.start(tasks)
+            mine.attach(theirs, None)
+            for name in ("caller", "alice.hang", "x/agent", "a/b/caller"):
+                published(theirs, name)
+            await asyncio.sleep(1)
+            session = await anext(lobby.sessions())
+            mine.close()
+            assert driver is not None
+        return session.id, len(lobby._waiting)
+
+    assert run(main()) == ("a/b", 0)
+
+
+def test_caller_that_hangs_up_and_calls_again_is_a_new_session():
+    async def main():
+        async with relayed() as ([line], agent):
+            first = await agent.session()
+            line.call.close()
+            await asyncio.sleep(1)
+            tasks = asyncio.TaskGroup()
+            async with tasks:
+                route = line.call.local.publish(
+                    f"{line.call.id}/caller", published(Origin())[0].consume()
+                )
+                second = await agent.session()
+                route.close()
+            return first.closed, second is not first, second.id == first.id
+
+    assert run(main()) == (True, True, True)
+
+
+def test_iteration_ends_when_the_lobby_closes_even_if_it_is_full():
+    async def main():
+        lobby = Lobby()
+        lobby._waiting = lobbies.Mailbox(1)
+        async with asyncio.TaskGroup() as tasks:
+            client, server = pair()
+            line = caller_on(client, tasks, play=False)
+            local, remote = Origin(), Origin()
+            driver = driver_on(server, local.id)
+            driver.start(tasks)
+            driver.attach(local, remote)
+            tasks.create_task(lobby.host(driver, local, remote, eager=True))
+            await asyncio.sleep(1)
+            lobby.close()
+            taken = [session.id async for session in lobby.sessions()]
+            again = [session.id async for session in lobby.sessions()]
+            line.driver.close()
+        return taken == [line.call.id], again
+
+    assert run(main()) == (True, [])
