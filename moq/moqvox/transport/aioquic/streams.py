@@ -12,7 +12,7 @@ from aioquic.quic.stream import QuicStream
 from moqvox.transport.aioquic.limits import Limits
 
 if TYPE_CHECKING:
-    from moqvox.transport.aioquic.private import Sender
+    from moqvox.transport.aioquic.private.sender import Sender
 
 __all__ = ["CREDIT_STEPS", "BusyStreams", "HeldStream", "StreamTable"]
 

@@ -25,7 +25,8 @@ from hypothesis import strategies as st
 from tests.unit.transport.aioquic.wires import SERVER, Wire, certificate
 
 from moqvox.transport.aioquic import Limits
-from moqvox.transport.aioquic.private import MAX_GAPS, Sender
+from moqvox.transport.aioquic.limits import MAX_GAPS
+from moqvox.transport.aioquic.private import Sender
 from moqvox.transport.aioquic.streams import HeldStream
 
 

@@ -1,169 +1,41 @@
-"""Every touch of aioquic's private parts (aioquic 1.7). Each has a white-box test.
+"""The connection itself; the folder says what differs from upstream."""
 
-`Engine` is `QuicConnection` with these changes:
-
-- the cost of a packet does not grow with idle streams, and priorities rule among the
-  others (`streams`);
-- flow control is raised by what the application has read, not by what has arrived;
-- a finished stream stays until its end was read, so its successor is allowed only then;
-- RTT variance as in RFC 9002, section 5.3, and a fresh estimate after a path change;
-- ACKs of packets never sent close the connection (RFC 9000, section 13.1);
-- a server certificate may be pinned, checked before any application key is installed.
-"""
-
-import math
 from collections.abc import Iterable
 from typing import cast
 
 from aioquic import tls
 from aioquic._buffer import Buffer
 from aioquic.quic.configuration import QuicConfiguration
-from aioquic.quic.congestion.base import create_congestion_control
 from aioquic.quic.connection import (
     END_STATES,
     QuicConnection,
-    QuicConnectionError,
     QuicConnectionState,
     QuicReceiveContext,
 )
-from aioquic.quic.events import StreamDataReceived
-from aioquic.quic.packet import QuicErrorCode, QuicFrameType, QuicStreamFrame
-from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilder, QuicSentPacket
-from aioquic.quic.rangeset import RangeSet
-from aioquic.quic.recovery import QuicPacketRecovery, QuicPacketSpace
-from aioquic.quic.stream import QuicStream, QuicStreamReceiver, QuicStreamSender
+from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilder
+from aioquic.quic.recovery import QuicPacketSpace
+from aioquic.quic.stream import QuicStream
 
 from moqvox.transport.aioquic.address import Address
 from moqvox.transport.aioquic.credentials import check_pin
 from moqvox.transport.aioquic.ending import Ending
 from moqvox.transport.aioquic.limits import (
     BURST_BYTES,
-    MAX_GAPS,
     PACKET_OVERHEAD_BYTES,
     SLACK_BYTES,
     Limits,
 )
+from moqvox.transport.aioquic.private.receiver import Receiver
+from moqvox.transport.aioquic.private.recovery import Recovery
+from moqvox.transport.aioquic.private.sender import Sender
 from moqvox.transport.aioquic.quiet import QuietLog
 from moqvox.transport.aioquic.streams import CREDIT_STEPS, BusyStreams, HeldStream, StreamTable
 
 __all__ = ["Engine"]
 
 
-class Receiver(QuicStreamReceiver):
-    """A receiving half with a bound on gaps, and thereby on the ranges that it keeps."""
-
-    def handle_frame(self, frame: QuicStreamFrame) -> StreamDataReceived | None:
-        """Take a frame; too many gaps are the peer's attack, not the network's loss."""
-        if len(self._ranges) > MAX_GAPS:
-            raise QuicConnectionError(
-                QuicErrorCode.INTERNAL_ERROR, QuicFrameType.STREAM_BASE, "too many gaps in a stream"
-            )
-        return super().handle_frame(frame)
-
-
-class Sender(QuicStreamSender):
-    """A sending half that tells the table when it has something to do again."""
-
-    table: StreamTable
-
-    @property
-    def unsent_bytes(self) -> int:
-        """Bytes never sent yet; those lost and due again don't count."""
-        return self._buffer_stop - self.highest_offset
-
-    @property
-    def end_offset(self) -> int:
-        """Bytes written so far."""
-        return self._buffer_stop
-
-    @property
-    def takes_bytes(self) -> bool:
-        """Whether neither the end nor a reset was queued."""
-        return self._buffer_fin is None and self._reset_error_code is None
-
-    def get_frame(self, max_size: int, max_offset: int | None = None) -> QuicStreamFrame | None:
-        """Take the next frame; upstream finds out only at the next one that it was the last."""
-        frame = super().get_frame(max_size, max_offset)
-        if not (len(self._pending) or self._pending_eof):
-            self.buffer_is_empty = True
-        return frame
-
-    def on_data_delivery(
-        self, delivery: QuicDeliveryState, start: int, stop: int, fin: bool
-    ) -> None:
-        """Note a fate; a loss, and the last ACK, need the engine's attention."""
-        super().on_data_delivery(delivery, start, stop, fin)
-        if self.is_finished or not self.buffer_is_empty:
-            self.table.wake(self._stream_id)
-
-    def on_reset_delivery(self, delivery: QuicDeliveryState) -> None:
-        """Note a fate; either one needs the engine's attention."""
-        super().on_reset_delivery(delivery)
-        self.table.wake(self._stream_id)
-
-    def reset(self, error_code: int) -> None:
-        """Abandon; what was never sent is no longer on the engine's books."""
-        if self._reset_error_code is None and not self.is_finished:
-            self.table.fed_bytes -= self.unsent_bytes
-        super().reset(error_code)
-        self.table.wake(self._stream_id)
-
-
-class Recovery(QuicPacketRecovery):
-    """Loss recovery with the RTT variance of RFC 9002, and a count of losses."""
-
-    engine: "Engine"
-    lost_packets = 0
-
-    def on_ack_received(
-        self, *, ack_rangeset: RangeSet, ack_delay: float, now: float, space: QuicPacketSpace
-    ) -> None:
-        """Take an ACK; upstream measures the variance against the minimum, not the mean."""
-        if ack_rangeset.bounds().stop > self.engine.next_packet_number:
-            raise QuicConnectionError(
-                QuicErrorCode.PROTOCOL_VIOLATION, QuicFrameType.ACK, "ACK of a packet never sent"
-            )
-        had_rtt = self._rtt_initialized
-        before = self._rtt_smoothed, self._rtt_variance
-        super().on_ack_received(
-            ack_rangeset=ack_rangeset, ack_delay=ack_delay, now=now, space=space
-        )
-        if had_rtt and before != (self._rtt_smoothed, self._rtt_variance):
-            smoothed, variance = before
-            self._rtt_variance = 0.75 * variance + 0.25 * abs(smoothed - self._rtt_latest)
-
-    def restart(self, congestion_control: str | None, max_datagram_size: int) -> None:
-        """Forget a path that is no longer used (RFC 9000, section 9.4).
-
-        Without `congestion_control` the window stays, as is allowed when only the port changed.
-        """
-        self._rtt_initialized = False
-        self._rtt_min = math.inf
-        self._pto_count = 0
-        if congestion_control is not None:
-            fresh = create_congestion_control(
-                congestion_control, max_datagram_size=max_datagram_size
-            )
-            fresh.bytes_in_flight = self._cc.bytes_in_flight
-            self._cc = fresh
-
-    def forget_flight(self) -> None:
-        """Forget packets whose numbers start over: a Retry, or another version."""
-        self._cc.bytes_in_flight = 0
-
-    @property
-    def rtt(self) -> float:
-        """Smoothed round trip; 0.0 while unknown."""
-        return self._rtt_smoothed if self._rtt_initialized else 0.0
-
-    def _on_packets_lost(self, *, packets: Iterable[QuicSentPacket], **rest: object) -> None:
-        packets = list(packets)
-        self.lost_packets += len(packets)
-        super()._on_packets_lost(packets=packets, **rest)  # type: ignore[arg-type]  # as above
-
-
 class Engine(QuicConnection):
-    """One QUIC connection without I/O; the module says what differs from upstream."""
+    """One QUIC connection without I/O; the folder says what differs from upstream."""
 
     def __init__(
         self,

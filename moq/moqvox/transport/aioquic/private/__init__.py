@@ -1,0 +1,19 @@
+"""Every touch of aioquic's private parts (aioquic 1.7). Each has a white-box test.
+
+`Engine` is `QuicConnection` with these changes:
+
+- the cost of a packet does not grow with idle streams, and priorities rule among the
+  others (`streams`);
+- flow control is raised by what the application has read, not by what has arrived;
+- a finished stream stays until its end was read, so its successor is allowed only then;
+- RTT variance as in RFC 9002, section 5.3, and a fresh estimate after a path change;
+- ACKs of packets never sent close the connection (RFC 9000, section 13.1);
+- a server certificate may be pinned, checked before any application key is installed.
+"""
+
+from moqvox.transport.aioquic.private.engine import Engine
+from moqvox.transport.aioquic.private.receiver import Receiver
+from moqvox.transport.aioquic.private.recovery import Recovery
+from moqvox.transport.aioquic.private.sender import Sender
+
+__all__ = ["Engine", "Receiver", "Recovery", "Sender"]

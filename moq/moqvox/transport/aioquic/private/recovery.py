@@ -1,0 +1,75 @@
+"""Loss recovery and congestion control."""
+
+import math
+from collections.abc import Iterable
+from typing import Protocol
+
+from aioquic.quic.congestion.base import create_congestion_control
+from aioquic.quic.connection import QuicConnectionError
+from aioquic.quic.packet import QuicErrorCode, QuicFrameType
+from aioquic.quic.packet_builder import QuicSentPacket
+from aioquic.quic.rangeset import RangeSet
+from aioquic.quic.recovery import QuicPacketRecovery, QuicPacketSpace
+
+__all__ = ["Numbering", "Recovery"]
+
+
+class Numbering(Protocol):
+    """Knows how far the packets are numbered."""
+
+    @property
+    def next_packet_number(self) -> int:
+        """One more than the highest packet number sent."""
+
+
+class Recovery(QuicPacketRecovery):
+    """Loss recovery with the RTT variance of RFC 9002, and a count of losses."""
+
+    engine: Numbering
+    lost_packets = 0
+
+    def on_ack_received(
+        self, *, ack_rangeset: RangeSet, ack_delay: float, now: float, space: QuicPacketSpace
+    ) -> None:
+        """Take an ACK; upstream measures the variance against the minimum, not the mean."""
+        if ack_rangeset.bounds().stop > self.engine.next_packet_number:
+            raise QuicConnectionError(
+                QuicErrorCode.PROTOCOL_VIOLATION, QuicFrameType.ACK, "ACK of a packet never sent"
+            )
+        had_rtt = self._rtt_initialized
+        before = self._rtt_smoothed, self._rtt_variance
+        super().on_ack_received(
+            ack_rangeset=ack_rangeset, ack_delay=ack_delay, now=now, space=space
+        )
+        if had_rtt and before != (self._rtt_smoothed, self._rtt_variance):
+            smoothed, variance = before
+            self._rtt_variance = 0.75 * variance + 0.25 * abs(smoothed - self._rtt_latest)
+
+    def restart(self, congestion_control: str | None, max_datagram_size: int) -> None:
+        """Forget a path that is no longer used (RFC 9000, section 9.4).
+
+        Without `congestion_control` the window stays, as is allowed when only the port changed.
+        """
+        self._rtt_initialized = False
+        self._rtt_min = math.inf
+        self._pto_count = 0
+        if congestion_control is not None:
+            fresh = create_congestion_control(
+                congestion_control, max_datagram_size=max_datagram_size
+            )
+            fresh.bytes_in_flight = self._cc.bytes_in_flight
+            self._cc = fresh
+
+    def forget_flight(self) -> None:
+        """Forget packets whose numbers start over: a Retry, or another version."""
+        self._cc.bytes_in_flight = 0
+
+    @property
+    def rtt(self) -> float:
+        """Smoothed round trip; 0.0 while unknown."""
+        return self._rtt_smoothed if self._rtt_initialized else 0.0
+
+    def _on_packets_lost(self, *, packets: Iterable[QuicSentPacket], **rest: object) -> None:
+        packets = list(packets)
+        self.lost_packets += len(packets)
+        super()._on_packets_lost(packets=packets, **rest)  # type: ignore[arg-type]  # as above
