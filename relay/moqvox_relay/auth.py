@@ -2,7 +2,8 @@
 
 Tokens are JWTs in the URL's `?jwt=`, with moq-relay's claims: `root` (path prefix), `put`
 and `get` (suffixes below it that may be published and subscribed to; "" is everything,
-absent is nothing), `exp` (holds for the whole session).
+absent is nothing), `exp` (holds for the whole session). Suffixes are whole path segments:
+`foo` allows `foo` and `foo/bar`, not `foobar`.
 """
 
 import base64
@@ -25,12 +26,20 @@ ALGORITHMS: Final = {
     "EC": ("ES256", "ES384"),
     "OKP": ("EdDSA",),
 }
-"""What a key of each type may verify, so that a token can't choose (algorithm confusion)."""
+"""What a key of each type may verify, so that a token can't choose (algorithm confusion).
+A key that names its `alg` verifies nothing else."""
 
 MAX_TOKEN: Final = 8 * 1024
 MIN_SECRET_BYTES: Final = 32
 
 Text = str | list[str]
+
+
+class Key(msgspec.Struct, frozen=True):
+    """One key, and the algorithms it may be used with."""
+
+    jwk: jwt.PyJWK
+    algorithms: tuple[str, ...]
 
 
 class Claims(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -61,7 +70,7 @@ class Grants(msgspec.Struct, frozen=True):
 class Authority:
     """Verifies tokens with a set of keys, and knows the public prefixes."""
 
-    def __init__(self, keys: Sequence[jwt.PyJWK] = (), public: Sequence[str] = ()) -> None:
+    def __init__(self, keys: Sequence[Key] = (), public: Sequence[str] = ()) -> None:
         self._keys = list(keys)
         self._public = [paths.normalise(prefix) for prefix in public]
 
@@ -92,9 +101,10 @@ class Authority:
         except LocalError as exc:
             raise Unauthorized(str(exc)) from exc
         if not token:
-            if any(paths.contains(prefix, path) for prefix in self._public):
-                return Grants(path, ("",), ("",))
-            raise Unauthorized("a token is needed here")
+            open_here = _below(path, "", self._public)
+            if not open_here:
+                raise Unauthorized("a token is needed here")
+            return Grants(path, open_here, open_here)
         claims = self._verify(token, now)
         try:
             root = paths.normalise(claims.root)
@@ -115,19 +125,19 @@ class Authority:
             raise Unauthorized("the token is no JWT") from exc
         kid = header.get("kid")
         for key in self._keys:
-            if kid is not None and key.key_id is not None and kid != key.key_id:
+            if kid is not None and key.jwk.key_id is not None and kid != key.jwk.key_id:
                 continue
             try:
                 payload = jwt.decode(
                     token,
-                    key.key,
-                    algorithms=list(ALGORITHMS[key.key_type or ""]),
+                    key.jwk.key,
+                    algorithms=list(key.algorithms),
                     options={"verify_exp": False, "verify_iat": False, "verify_aud": False},
                 )
                 claims = msgspec.convert(payload, Claims)
             except (jwt.PyJWTError, msgspec.ValidationError, ValueError):
                 continue
-            if claims.exp is not None and claims.exp <= now:
+            if claims.exp is not None and not claims.exp > now:
                 raise Unauthorized("the token has expired")
             return claims
         raise Unauthorized("the token is not valid here")
@@ -140,17 +150,19 @@ def sign(claims: Claims, key_file: Path) -> str:
         LocalError: the key can't be read, or can't sign.
     """
     key = _load_keys(key_file)[0]
-    algorithm = key.algorithm_name or ALGORITHMS[key.key_type or ""][0]
-    headers = {"kid": key.key_id} if key.key_id else None
+    headers = {"kid": key.jwk.key_id} if key.jwk.key_id else None
     try:
         return jwt.encode(
-            msgspec.to_builtins(claims), key.key, algorithm=algorithm, headers=headers
+            msgspec.to_builtins(claims),
+            key.jwk.key,
+            algorithm=key.algorithms[0],
+            headers=headers,
         )
-    except (jwt.PyJWTError, TypeError, ValueError) as exc:
+    except (jwt.PyJWTError, TypeError, ValueError, AttributeError) as exc:
         raise LocalError(f"{key_file}: this key can't sign: {exc}") from exc
 
 
-def _below(path: str, root: str, suffixes: Text | None) -> tuple[str, ...]:
+def _below(path: str, root: str, suffixes: str | Sequence[str] | None) -> tuple[str, ...]:
     """Translate a token's suffixes into prefixes relative to the connection path."""
     if suffixes is None:
         return ()
@@ -165,7 +177,7 @@ def _below(path: str, root: str, suffixes: Text | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _load_keys(key_file: Path) -> list[jwt.PyJWK]:
+def _load_keys(key_file: Path) -> list[Key]:
     try:
         data = json.loads(key_file.read_text())
     except OSError as exc:
@@ -173,20 +185,29 @@ def _load_keys(key_file: Path) -> list[jwt.PyJWK]:
     except ValueError as exc:
         raise LocalError(f"{key_file}: not a JWK (JSON): {exc}") from exc
     rows = data.get("keys", [data]) if isinstance(data, dict) else []
-    keys = []
-    for row in rows:
-        try:
-            key = jwt.PyJWK(row)
-        except (jwt.PyJWTError, KeyError, TypeError, AttributeError) as exc:
-            raise LocalError(f"{key_file}: not a usable JWK: {exc}") from exc
-        if key.key_type not in ALGORITHMS:
-            raise LocalError(f"{key_file}: key type {key.key_type!r} is not known")
-        if key.key_type == "oct" and len(bytes(key.key)) < MIN_SECRET_BYTES:
-            raise LocalError(f"{key_file}: the secret is shorter than {MIN_SECRET_BYTES} bytes")
-        keys.append(key)
-    if not keys:
+    if not isinstance(rows, list) or not rows:
         raise LocalError(f"{key_file}: holds no key")
-    return keys
+    return [_load_key(key_file, row) for row in rows]
+
+
+def _load_key(key_file: Path, row: object) -> Key:
+    if not isinstance(row, dict):
+        raise LocalError(f"{key_file}: not a usable JWK: {type(row).__name__} instead of an object")
+    kind = row.get("kty")
+    known = ALGORITHMS.get(kind) if isinstance(kind, str) else None
+    if known is None:
+        raise LocalError(
+            f"{key_file}: key type {kind!r} is not known; known are {', '.join(ALGORITHMS)}"
+        )
+    if "alg" in row and row["alg"] not in known:
+        raise LocalError(f"{key_file}: algorithm {row['alg']!r} is none of {', '.join(known)}")
+    try:
+        jwk = jwt.PyJWK(row)
+    except (jwt.PyJWTError, KeyError, TypeError, AttributeError, ValueError) as exc:
+        raise LocalError(f"{key_file}: not a usable JWK: {exc}") from exc
+    if jwk.key_type == "oct" and len(bytes(jwk.key)) < MIN_SECRET_BYTES:
+        raise LocalError(f"{key_file}: the secret is shorter than {MIN_SECRET_BYTES} bytes")
+    return Key(jwk, (row["alg"],) if "alg" in row else known)
 
 
 def new_key(secret: bytes, *, kid: str) -> dict[str, str]:

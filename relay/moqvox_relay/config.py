@@ -5,6 +5,7 @@ from pathlib import Path
 import msgspec
 
 from moqvox.errors import LocalError
+from moqvox.url import parse_url
 from moqvox.wire.version import LITE_ALPNS as ALPNS
 
 __all__ = ["Config", "Upstream"]
@@ -43,6 +44,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         http: answer `/certificate.sha256`, `/health` and `/metrics` over TCP.
         max_sessions: open at once; further clients are refused.
         cache_bytes, cache_age: what is kept of each track for late and returning readers.
+        cache_total: bytes kept of all tracks together.
         linger: seconds an unread subscription to a publisher is kept.
         drain: seconds that clients get to move away when the relay stops.
     """
@@ -59,6 +61,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_sessions: int = 4096
     cache_bytes: int = 32 * 1024 * 1024
     cache_age: float = 600.0
+    cache_total: int = 256 * 1024 * 1024
     linger: float = 2.0
     drain: float = 0.0
 
@@ -78,9 +81,14 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise LocalError("--tls-generate and --tls-cert exclude each other")
         unknown = [version for version in self.versions if version not in ALPNS]
         if unknown or not self.versions:
-            raise LocalError(f"unknown version {unknown}; known are {', '.join(ALPNS)}")
-        if self.max_sessions < 1 or self.cache_bytes < 1 or self.cache_age <= 0:
-            raise LocalError("limits must be positive")
+            raise LocalError(
+                f"unknown version {', '.join(unknown)!r}; known are {', '.join(ALPNS)}"
+            )
+        limits = (self.max_sessions, self.cache_bytes, self.cache_total, self.cache_age)
+        if min(limits) <= 0 or self.linger < 0 or self.drain < 0:
+            raise LocalError("limits must be positive, times not negative")
+        if self.upstream is not None:
+            parse_url(self.upstream.url)
         if self.auth_key is None and self.public is None:
             raise LocalError(
                 "nobody could get in: give --auth-key FILE for tokens, or --public '' to let "

@@ -36,7 +36,14 @@ class Peer:
         self._clock = clock
 
     async def serve(self) -> None:
-        """Serve the peer until it leaves or its token expires."""
+        """Serve the peer until it leaves or its token expires. A bug in it ends no other."""
+        try:
+            await self._serve()
+        except Exception:
+            log.exception("session with %s hit a bug", self._request.remote_address)
+            self._request.reject(SessionCode.INTERNAL, "internal error")
+
+    async def _serve(self) -> None:
         try:
             path, token = await self._request.path()
         except SessionClosed:

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import msgspec
 
 from moqvox.driver.scope import scope
-from moqvox.errors import LocalError, SessionCode
+from moqvox.errors import SessionCode
 from moqvox.listen import Incoming, Server, listen
 from moqvox.model import cache
-from moqvox.model.origin import Origin
+from moqvox.model.origin import Limits, Origin
 from moqvox.transport.aioquic import ServerCertificate
 from moqvox_certs import generate, load
 from moqvox_relay.auth import Authority
@@ -49,7 +49,7 @@ class Relay:
         config.check()
         self.started = asyncio.Event()
         self.where = Started((), "")
-        self.origin = Origin()
+        self.origin = Origin(limits=Limits(max_bytes=config.cache_total))
         self.line: Line | None = None
         self._config = config
         self._limits = cache.Limits(max_bytes=config.cache_bytes, max_age=config.cache_age)
@@ -72,6 +72,7 @@ class Relay:
                 versions=config.versions,
                 origin_id=self.origin.id,
                 cache_limits=self._limits,
+                budget=self.origin.budget,
                 linger=config.linger,
             ) as server,
             scope() as tasks,
@@ -133,6 +134,8 @@ class Relay:
     def _metrics(self, server: Server) -> dict[str, float]:
         return {
             "moqvox_relay_sessions": server.sessions,
+            "moqvox_relay_sessions_total": self.served,
+            "moqvox_relay_cache_bytes": self.origin.budget.size_bytes,
             "moqvox_relay_upstream_up": float(self.line is not None and self.line.up.is_set()),
         }
 
@@ -141,8 +144,3 @@ def _hosts(names: Sequence[str]) -> list[str]:
     """Add loopback's addresses to `localhost`, which is dialled as any of them."""
     extra = ["127.0.0.1", "::1"] if "localhost" in names else []
     return list(dict.fromkeys([*names, *extra]))
-
-
-def explain(exc: OSError, bind: str) -> LocalError:
-    """Say in one sentence why a port could not be had."""
-    return LocalError(f"can't listen on {bind}: {exc.strerror or exc}")

@@ -19,6 +19,10 @@ log = logging.getLogger("moqvox.relay")
 FIRST_WAIT: Final = 0.25
 LONGEST_WAIT: Final = 10.0
 
+PROVEN: Final = 10.0
+"""Seconds that a session must have lasted for the next wait to be the first again: one that
+is refused at once is no success."""
+
 
 class Line:
     """Keeps one session to the upstream relay open.
@@ -48,33 +52,42 @@ class Line:
 
     async def run(self) -> None:
         """Dial, serve, dial again, for ever. The wait doubles up to ten seconds."""
+        loop = asyncio.get_running_loop()
         wait = FIRST_WAIT
         while True:
+            began = loop.time()
             try:
-                async with connect(
-                    self._upstream.url,
-                    publish=self._origin,
-                    consume=self._origin,
-                    verify=self._verify,
-                    token=self._upstream.token,
-                    versions=self._versions,
-                    origin_id=self._origin.id,
-                    cache_limits=self._limits,
-                    linger=self._linger,
-                ) as driver:
-                    wait = FIRST_WAIT
-                    self.up.set()
-                    log.info("upstream %s up", driver.connection.remote_address)
-                    closed = await driver.wait_closed()
-                    log.warning("upstream lost: %s", closed.reason or closed.code)
-            except LocalError:
-                raise
+                await self._hold()
             except MoqError as exc:
                 log.warning("upstream not reached: %s", exc)
+            except Exception:
+                log.exception("the session upstream hit a bug")
             finally:
                 self.up.clear()
+            if loop.time() - began > PROVEN:
+                wait = FIRST_WAIT
             await asyncio.sleep(wait * self._jitter.uniform(0.5, 1.0))
             wait = min(2 * wait, LONGEST_WAIT)
+
+    async def _hold(self) -> None:
+        """Serve one session to its end."""
+        async with connect(
+            self._upstream.url,
+            publish=self._origin,
+            consume=self._origin,
+            verify=self._verify,
+            token=self._upstream.token,
+            versions=self._versions,
+            origin_id=self._origin.id,
+            cache_limits=self._limits,
+            budget=self._origin.budget,
+            linger=self._linger,
+        ) as driver:
+            self.up.set()
+            log.info("upstream %s up", driver.connection.remote_address)
+            closed = await driver.wait_closed()
+            reason = closed.reason or f"code {closed.code:#x}"
+            log.warning("upstream lost: %s", reason)
 
 
 def _trust(upstream: Upstream) -> Verify:

@@ -46,6 +46,7 @@ class Options(Shared, frozen=True, kw_only=True):
     max_sessions: Annotated[int, Flag("sessions open at once", at_least=1)] = 4096
     cache_bytes: Annotated[ByteSize, Flag("kept of each track for late readers")] = 32 * 1024 * 1024
     cache_age: Annotated[Duration, Flag("how long it is kept")] = 600.0
+    cache_total: Annotated[ByteSize, Flag("kept of all tracks together")] = 256 * 1024 * 1024
     linger: Annotated[Duration, Flag("how long an unread subscription upstream is kept")] = 2.0
     drain: Annotated[Duration, Flag("how long clients may take to leave on shutdown")] = 0.0
 
@@ -96,6 +97,7 @@ def configuration(options: Options) -> Config:
         max_sessions=options.max_sessions,
         cache_bytes=options.cache_bytes,
         cache_age=options.cache_age,
+        cache_total=options.cache_total,
         linger=options.linger,
         drain=options.drain,
     )

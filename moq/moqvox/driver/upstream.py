@@ -22,11 +22,14 @@ MAX_EARLY_BYTES: Final = 1024 * 1024
 MIN_EVENT_BYTES: Final = 64
 """What an event without payload counts towards that bound."""
 
-QUIET_COUNTED: Final = 5
-"""Times `linger` without news after which groups that an end has counted are given up."""
+QUIET: Final = 5
+"""Times `linger` without news after which groups that have not come are given up."""
 
-QUIET_UNCOUNTED: Final = 1
-"""The same where the version does not tell how many there were."""
+CALM: Final = 0.5
+"""Seconds, or `CALM_RTTS` if that is more, without news on a network that works: then groups
+of an uncounted end would have come, their losses repaired."""
+
+CALM_RTTS: Final = 8
 
 
 class Upstream:
@@ -37,7 +40,7 @@ class Upstream:
 
     The end of a track travels on another stream than its groups and may overtake them, so
     the local track ends when every group up to that end was seen. Not every peer accounts
-    for all of them: then it ends once no more came for some times `linger`.
+    for all of them: then it ends once no more came for a while.
     """
 
     def __init__(self, owner: Asking, remote: Source, request: broadcast.TrackRequest) -> None:
@@ -57,7 +60,7 @@ class Upstream:
         self._early: list[events.Event] = []
         self._early_bytes = 0
         self._linger: asyncio.TimerHandle | None = None
-        self._quiet = 0
+        self._quiet_for = 0.0
         self._changes_before = 0
         self._deliver: dict[type, Callable[..., None]] = {
             events.FrameReceived: self._frame,
@@ -223,6 +226,7 @@ class Upstream:
     def _over(self, _producer: track.Producer, event: events.SubscriptionEnded) -> None:
         self._group_end = event.group_end
         self._ended = True
+        self._changes_before = self._account.changes
         self._wait_for_groups()
         self._finish_if_over()
 
@@ -269,21 +273,31 @@ class Upstream:
 
     def _wait_for_groups(self) -> None:
         self._cancel_timer()
+        wait = self._owner.linger
+        if self._group_end is None:
+            rtt = self._owner.pump.connection.stats().rtt
+            wait = min(wait, max(CALM, CALM_RTTS * rtt))
         loop = asyncio.get_running_loop()
-        self._linger = loop.call_later(self._owner.linger, self._finish_if_quiet)
+        self._linger = loop.call_later(wait, self._finish_if_quiet, wait)
 
-    def _finish_if_quiet(self) -> None:
-        """End the track unless groups are open or more came lately."""
+    def _finish_if_quiet(self, waited: float) -> None:
+        """End the track unless groups are open or more came lately.
+
+        That our own answer to an uncounted end was acknowledged shows that the network works.
+        """
         if self._groups or self._account.changes != self._changes_before:
-            self._quiet = 0
-        else:
-            self._quiet += 1
-        self._changes_before = self._account.changes
-        if self._quiet < (QUIET_UNCOUNTED if self._group_end is None else QUIET_COUNTED):
+            self._changes_before = self._account.changes
+            self._quiet_for = 0.0
             self._wait_for_groups()
-        else:
+            return
+        self._quiet_for += waited
+        unacked_bytes = self._owner.pump.connection.stats().unacked_bytes
+        is_calm = self._group_end is None and not unacked_bytes
+        if is_calm or self._quiet_for >= QUIET * self._owner.linger:
             self._finish()
             self._owner.pump.woken.set()
+        else:
+            self._wait_for_groups()
 
     def _finish(self) -> None:
         if self._producer is not None:

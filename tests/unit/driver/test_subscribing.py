@@ -408,6 +408,45 @@ def test_track_ends_although_a_group_that_was_counted_never_comes():
     assert 4 < waited < 10
 
 
+@pytest.mark.parametrize("version", ["moq-lite-04", "moq-lite-03"])
+def test_end_that_counts_nothing_is_believed_soon_on_a_network_that_works(version):
+    async def main():
+        async with joined(version) as (sender, receiver):
+            _, audio = published(sender.local)
+            reader = await subscribe(receiver.remote)
+            write(audio, b"x")
+            audio.finish()
+            await asyncio.sleep(0.02)
+            before = asyncio.get_running_loop().time()
+            got = await read_track(reader)
+            return got.payloads, asyncio.get_running_loop().time() - before
+
+    payloads, waited = run(main())
+    assert payloads == [b"x"]
+    assert waited < 1.1
+
+
+@pytest.mark.parametrize("version", ["moq-lite-04", "moq-lite-03"])
+def test_end_that_counts_nothing_waits_through_an_outage(version):
+    async def main():
+        async with joined(version) as (sender, receiver):
+            _, audio = published(sender.local)
+            reader = await subscribe(receiver.remote)
+            subscription = max(receiver.driver._consuming.asking.requests)
+            upstream = receiver.driver._consuming.asking.requests[subscription]
+            async with asyncio.TaskGroup() as tasks:
+                reading = tasks.create_task(read_track(reader))
+                await settle()
+                receiver.connection.link.outage(3.0)
+                upstream.receive(events.SubscriptionEnded(subscription, None))
+                receiver.session.update(subscription, ALL)  # an answer that is not acknowledged
+                receiver.driver._pump.woken.set()
+                write(audio, b"late")
+            return reading.result()
+
+    assert run(main()).groups == {0: [b"late"]}
+
+
 def test_groups_before_the_facts_are_held_and_bounded(monkeypatch):
     async def main():
         async with joined() as (sender, receiver):
