@@ -62,6 +62,7 @@ export class Inbox {
   #reading = new Map();
   #early = new Map();
   #items = 0;
+  #resuming;
 
   /** `begun(response)`, `progress(response, last)`, `event(event)` are told as things come. */
   constructor({ begun, progress, event }) {
@@ -90,7 +91,8 @@ export class Inbox {
   /** After a reconnection: what the agent does not go on with ends with what there is. */
   renew(session) {
     const open = [...this.#responses.values()].filter((response) => !response.over);
-    setTimeout(() => {
+    clearTimeout(this.#resuming);
+    this.#resuming = setTimeout(() => {
       for (const response of open) {
         if (!response.over && !session.isClosed && !this.#reading.has(response)) {
           response.finish();
@@ -101,6 +103,7 @@ export class Inbox {
   }
 
   close() {
+    clearTimeout(this.#resuming);
     for (const response of this.#responses.values()) if (!response.over) response.cancel();
   }
 

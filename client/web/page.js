@@ -81,7 +81,7 @@ function showLadder(call) {
   if (session?.rttMs) rows.push({ name: "round trip", ms: session.rttMs, bar: true });
   if (session) rows.push({ name: "protocol", ms: 0, text: session.version.alpn });
   if (call.reconnects > 0) rows.push({ name: "reconnected", ms: 0, text: `${call.reconnects} ×` });
-  showRows(find("ladder"), rows);
+  if (rows.length) showRows(find("ladder"), rows);
 }
 
 const files = new Map();

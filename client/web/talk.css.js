@@ -18,7 +18,7 @@ export const STYLE = `
   font: 1rem/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif;
 }
 [hidden] { display: none !important; }
-.stage { display: flex; flex-direction: column; align-items: center; gap: .9rem; }
+.stage { padding-top: .4rem; display: flex; flex-direction: column; align-items: center; gap: .9rem; }
 .talk {
   --level: 0;
   position: relative;
@@ -36,7 +36,7 @@ export const STYLE = `
   -webkit-user-select: none;
   -webkit-tap-highlight-color: transparent;
   box-shadow: 0 .5rem 1.6rem color-mix(in srgb, var(--mv-accent) 35%, transparent),
-    0 0 0 calc(var(--level) * 2.4rem) color-mix(in srgb, var(--mv-live) 22%, transparent);
+    0 0 0 calc(var(--level) * 1.1rem) color-mix(in srgb, var(--mv-live) 22%, transparent);
   transition: background .15s, transform .12s;
 }
 .talk svg { display: block; width: 2.9rem; height: 2.9rem; margin: 0 auto .3rem; }
@@ -92,7 +92,7 @@ form .plain { background: var(--mv-accent); border-color: var(--mv-accent); colo
 }
 .badge[data-kind="good"] { color: #fff; background: var(--mv-good); border-color: var(--mv-good); }
 .badge[data-kind="bad"] { color: #fff; background: var(--mv-bad); border-color: var(--mv-bad); }
-.word { border-radius: .3rem; padding: 0 .1em; transition: color .1s; }
+.word { border-radius: .3rem; padding: 0 .12em; margin: 0 -.12em; transition: color .1s; }
 .word.ahead { color: var(--mv-soft); opacity: .75; }
 .word.now { background: var(--mv-accent); color: #fff; }
 .cut { color: var(--mv-soft); font-size: .85rem; }

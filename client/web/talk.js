@@ -17,6 +17,9 @@ import { Turns } from "./turns.js";
 /** A press shorter than this latches the button. */
 const TAP_MS = 300;
 
+/** Unacknowledged frames of 20 ms from which the user is told. */
+const BEHIND_FRAMES = 50;
+
 const WORKING = "It works in Chrome, Edge and other browsers built on a recent Chromium.";
 
 export class TalkElement extends HTMLElement {
@@ -237,6 +240,7 @@ export class TalkElement extends HTMLElement {
   }
 
   #label(talking) {
+    if (this.#noMicrophone) return "No microphone";
     if (this.#gate) return talking ? "Listening" : "Just speak";
     if (this.#latched) return "Tap to end";
     return talking ? "Listening" : "Hold to talk";
@@ -254,10 +258,17 @@ export class TalkElement extends HTMLElement {
       return ["The connection was lost. Go on speaking: nothing is lost, it is sent later."];
     }
     if (call.state === "closed") return ["The call is over."];
-    if (this.#speech) return ["Listening."];
+    if (this.#speech) return [this.#progressOf(this.#speech)];
     if (call.playback?.isPlaying) return ["Answering. Speak, or press Escape, to interrupt."];
     if (error) return [error.message, "bad"];
     return ["Ready."];
+  }
+
+  #progressOf(speech) {
+    const behindFrames = speech.frames - speech.ackedFrames;
+    return behindFrames > BEHIND_FRAMES
+      ? "The network hangs behind. Go on speaking: nothing is lost."
+      : "Listening.";
   }
 
   #failure(error) {

@@ -19,6 +19,7 @@ playback.addEventListener("ended", ({ detail: { response, how, totals } }) =>
 /** Speak packets (base64) at the pace of a microphone. */
 seen.say = async (packets, paceMs = 20) => {
   const speech = call.speak({ source: "packets" });
+  seen.speech = speech;
   const start = performance.now();
   for (let at = 0; at < packets.length; at++) {
     const waitMs = start + at * paceMs - performance.now();

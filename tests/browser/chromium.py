@@ -109,7 +109,12 @@ class Page:
         return value
 
     async def press(self, key: str, *, down: bool = True, up: bool = True) -> None:
-        codes = {" ": ("Space", 32), "Enter": ("Enter", 13), "Tab": ("Tab", 9), "Escape": ("Escape", 27)}
+        codes = {
+            " ": ("Space", 32),
+            "Enter": ("Enter", 13),
+            "Tab": ("Tab", 9),
+            "Escape": ("Escape", 27),
+        }
         code, number = codes[key]
         text = {" ": " ", "Enter": "\r"}.get(key)
         common = {"key": key, "code": code, "windowsVirtualKeyCode": number}
@@ -135,7 +140,9 @@ class Page:
 
 
 @asynccontextmanager
-async def chromium(*, microphone: Path | None = None, flags: Sequence[str] = ()) -> AsyncIterator[Page]:
+async def chromium(
+    *, microphone: Path | None = None, flags: Sequence[str] = ()
+) -> AsyncIterator[Page]:
     """A headless Chromium with one empty tab; `microphone` is the WAV its fake one plays once."""
     more = list(flags)
     if microphone is not None:

@@ -7,8 +7,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import numpy as np
-from moqvox_client.link import Impairment, Link, Settings
-from moqvox_client.speech.recordings import recording
 from tests.browser.chromium import Page, chromium
 from tests.browser.site import Site, site
 
@@ -16,6 +14,8 @@ from moqvox import voice
 from moqvox.media.codec import Decoder
 from moqvox.media.resample import Resampler
 from moqvox.media.wav import encode_wav
+from moqvox_client.link import Impairment, Link, Settings
+from moqvox_client.speech.recordings import recording
 
 RATE = 48_000
 

@@ -1,0 +1,160 @@
+"""A browser whose agent dies, or whose network is gone for long: the call goes on."""
+
+import asyncio
+import datetime
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import pytest
+from tests.aio import run
+from tests.browser.chromium import chromium
+from tests.browser.site import site
+from tests.browser.stage import begin_call, stage
+from tests.browser.test_call import ANSWER, PROMPT, Answering, say
+
+from moqvox import voice
+from moqvox.driver.scope import scope
+from moqvox.transport.aioquic import ServerCertificate, Verify
+from moqvox_certs import generate
+from moqvox_client.link import Link
+from moqvox_relay.config import Config
+from moqvox_relay.relay import Relay
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(120)]
+
+
+@asynccontextmanager
+async def desk(agent, bind, made):
+    """An agent on its own port, which ends with the block."""
+    tls = ServerCertificate(made.cert_pem, made.key_pem)
+    async with voice.serve(bind, tls=tls) as calls, scope() as tasks:
+        running = []
+
+        async def take_calls():
+            async for session in calls:
+                running.append(tasks.create_task(agent(session)))
+
+        running.append(tasks.create_task(take_calls()))
+        try:
+            yield calls.addresses[0]
+        finally:
+            for task in running:
+                task.cancel()
+
+
+def test_an_agent_that_restarts_in_mid_prompt_gets_all_of_it():
+    first, second = Answering(), Answering()
+    made = generate(["127.0.0.1"], datetime.datetime.now(datetime.UTC))
+
+    async def main():
+        async with AsyncExitStack() as stack:
+            running = await stack.enter_async_context(AsyncExitStack())
+            host, port = await running.enter_async_context(desk(first, "127.0.0.1:0", made))
+            connection = {
+                "url": f"https://{host}:{port}/",
+                "certificateHashes": [made.fingerprint_hex],
+            }
+            web = await stack.enter_async_context(site(connection))
+            page = await stack.enter_async_context(chromium())
+            await page.open(web.url + "blank")
+            await begin_call(page)
+            await page.until("seen.call.state === 'open'")
+            await page.run(f"window.saying = (async () => {{ {say(PROMPT)} }})(); return 1")
+            while not first.utterances or first.utterances[0].tally.frames < 50:
+                await asyncio.sleep(0.02)
+            await running.aclose()
+            await page.until("seen.call.state !== 'open'")
+            await stack.enter_async_context(desk(second, f"{host}:{port}", made))
+            said = await page.run("window.saying")
+            await page.until("seen.ended.length")
+            return said, await page.run("[seen.ended, seen.call.reconnects]")
+
+    said, (ended, reconnects) = run(main(), virtual=False)
+    assert said["intact"]
+    assert 0 < first.utterances[0].tally.frames < len(PROMPT)
+    assert second.heard() == list(PROMPT)
+    assert ended[-1]["totals"]["heardSamples"] == 960 * len(ANSWER)
+    assert reconnects == 1
+
+
+def test_an_outage_longer_than_the_browser_holds_a_connection_loses_nothing():
+    agent = Answering()
+
+    async def main():
+        async with stage(agent, path="blank") as (page, _site, link):
+            await begin_call(page)
+            await page.until("seen.call.state === 'open'")
+            link.outage(12.0, after=1.0)
+            said = await page.run(say(PROMPT))
+            await page.until("seen.ended.length")
+            return said, await page.run("seen.ended"), await page.run("seen.states")
+
+    said, ended, states = run(main(), virtual=False)
+    assert said["intact"]
+    assert agent.heard() == list(PROMPT)
+    assert "reconnecting" in states
+    assert states[-1] == "open"
+    assert ended[-1]["totals"]["heardSamples"] == 960 * len(ANSWER)
+
+
+def test_a_relay_that_restarts_in_mid_prompt_costs_time_and_no_word(tmp_path):
+    agent = Answering()
+    made = generate(["127.0.0.1"], datetime.datetime.now(datetime.UTC))
+
+    @asynccontextmanager
+    async def relayed(folder, bind):
+        """A relay, and the agent behind it, which both end with the block."""
+        config = Config(
+            bind=bind,
+            tls_cert=folder / "cert.pem",
+            tls_key=folder / "key.pem",
+            public=("",),
+            http=False,
+        )
+        relay = Relay(config)
+        async with scope() as tasks:
+            running = [tasks.create_task(relay.run())]
+            await relay.started.wait()
+            host, port = relay.where.addresses[0]
+            verify = Verify.pinned([made.fingerprint_hex])
+            try:
+                async with voice.attend(f"moqt://{host}:{port}/room", verify=verify) as calls:
+
+                    async def take_calls():
+                        async for session in calls:
+                            running.append(tasks.create_task(agent(session)))
+
+                    running.append(tasks.create_task(take_calls()))
+                    yield host, port
+            finally:
+                for task in running:
+                    task.cancel()
+
+    async def main(folder):
+        (folder / "cert.pem").write_bytes(made.cert_pem)
+        (folder / "key.pem").write_bytes(made.key_pem)
+        async with AsyncExitStack() as stack:
+            running = await stack.enter_async_context(AsyncExitStack())
+            host, port = await running.enter_async_context(relayed(folder, "127.0.0.1:0"))
+            link = await stack.enter_async_context(Link((host, port)))
+            address = link.address
+            connection = {
+                "url": f"https://{address[0]}:{address[1]}/room",
+                "certificateHashes": [made.fingerprint_hex],
+            }
+            web = await stack.enter_async_context(site(connection))
+            page = await stack.enter_async_context(chromium())
+            await page.open(web.url + "blank")
+            await begin_call(page)
+            await page.until("seen.call.marks.agent")
+            await page.run(f"window.saying = (async () => {{ {say(PROMPT)} }})(); return 1")
+            await page.until("seen.speech?.ackedFrames > 40")
+            await running.aclose()
+            await stack.enter_async_context(relayed(folder, f"{host}:{port}"))
+            said = await page.run("window.saying")
+            await page.until("seen.ended.length")
+            return said, await page.run("seen.ended")
+
+    said, ended = run(main(tmp_path), virtual=False)
+    assert said["intact"]
+    assert agent.heard() == list(PROMPT)
+    assert ended[-1]["totals"]["heardSamples"] == 960 * len(ANSWER)
