@@ -132,6 +132,7 @@ class Stats(msgspec.Struct, frozen=True, gc=False):
         unsent_bytes: queued and never sent yet.
         unacked_bytes: sent, not acknowledged.
         path_changes: validated changes of address, either side's.
+        copied_bytes: stream bytes sent again on suspicion, ahead of any sign of their loss.
     """
 
     rtt: float = 0.0
@@ -144,6 +145,7 @@ class Stats(msgspec.Struct, frozen=True, gc=False):
     received_packets: int = 0
     lost_packets: int = 0
     path_changes: int = 0
+    copied_bytes: int = 0
 
 
 class Connection(Protocol):

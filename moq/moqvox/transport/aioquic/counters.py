@@ -31,4 +31,5 @@ class Counters:
             received_packets=self.received_packets,
             lost_packets=recovery.lost_packets,
             path_changes=self.path_changes,
+            copied_bytes=engine.redundancy.copied_bytes,
         )

@@ -45,6 +45,9 @@ class Limits(msgspec.Struct, frozen=True):
         max_unaccepted: finished handshakes that wait for `accept`; more are refused.
         max_path_changes: address changes of one connection that `events` reports before
             they are read; more are only counted.
+        redundancy: bytes of live streams that may be sent again on suspicion, for each byte
+            of them; 0 turns it off. Nothing is on a clean path.
+        redundant_below: streams with priority values below this are live.
         socket_buffer_bytes: asked of the kernel for each socket, each direction.
     """
 
@@ -63,4 +66,6 @@ class Limits(msgspec.Struct, frozen=True):
     retry_above_half_open: int = 100
     max_unaccepted: int = 1000
     max_path_changes: int = 16
+    redundancy: float = 2.0
+    redundant_below: int = 2 << 79
     socket_buffer_bytes: int = 4 * 1024 * 1024

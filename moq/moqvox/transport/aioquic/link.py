@@ -12,7 +12,7 @@ from aioquic.quic.events import ConnectionIdIssued, ConnectionIdRetired
 from aioquic.quic.packet import QuicErrorCode, QuicFrameType
 
 from moqvox.errors import LocalError
-from moqvox.transport.aioquic.address import Address, host_of
+from moqvox.transport.aioquic.address import Address
 from moqvox.transport.aioquic.counters import Counters
 from moqvox.transport.aioquic.ending import Ending
 from moqvox.transport.aioquic.limits import Limits
@@ -264,12 +264,14 @@ class Link:
 
     def _follow_path(self) -> None:
         address, is_validated = self.engine.peer
-        if address is None or address == self._address or not is_validated:
+        if address is None:
+            return
+        self._is_eager |= self.engine.follow_path(self._carrier.now())
+        if address == self._address or not is_validated:
             return
         before, self._address = self._address, address
         if before is not None:
             self._counters.path_changes += 1
-            self.engine.restart_path(same_host=host_of(before) == host_of(address))
             if self.observer is not None:
                 self.observer.on_path(address)
 
@@ -376,8 +378,6 @@ class Link:
         if self._repeats & (self._repeats - 1) == 0:
             for data, address in self._last_words:
                 self._carrier.send(self, data, address)
-
-    # For people.
 
     @property
     def peer(self) -> Address | None:

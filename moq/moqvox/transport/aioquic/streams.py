@@ -19,6 +19,9 @@ __all__ = ["CREDIT_STEPS", "BusyStreams", "HeldStream", "StreamTable"]
 CREDIT_STEPS: Final = 4
 """Credit goes out once a quarter of a window was read: one frame for many reads."""
 
+MAX_LIVE: Final = 64
+"""Pieces of live streams remembered until the next packet."""
+
 
 class HeldStream(QuicStream):
     """A stream that is kept until the application has read its end.
@@ -115,6 +118,7 @@ class StreamTable(dict[int, HeldStream]):
         self.due: dict[int, HeldStream] = {}
         self.discarded: list[int] = []
         self.fed_bytes = 0
+        self._live: list[tuple[int, int, int]] = []
         self._adopt = adopt
         self._raise_max_data = raise_max_data
         self._handed_bytes = 0
@@ -167,9 +171,33 @@ class StreamTable(dict[int, HeldStream]):
         """Give bytes to the engine; dropped when the sending side has ended."""
         stream = self.get(stream_id)
         if stream is not None and stream.sender.takes_bytes:
+            start = stream.sender.end_offset
             stream.sender.write(data, end_stream=fin)
             self.fed_bytes += len(data)
             self.wake(stream_id)
+            if data and stream.priority < self._limits.redundant_below:
+                if len(self._live) >= MAX_LIVE:
+                    del self._live[0]
+                self._live.append((stream_id, start, start + len(data)))
+
+    def take_live(self) -> list[tuple[int, int, int]]:
+        """Take stream, start and stop of what live streams were fed since the last call."""
+        live = self._live
+        if live:
+            self._live = []
+        return live
+
+    def lacks(self, stream_id: int, start: int, stop: int, thin_bytes: int) -> bool:
+        """Whether some of a range has not arrived, and its stream is thin enough to copy."""
+        stream = self.get(stream_id)
+        if stream is None or stream.sender.held_bytes > thin_bytes:
+            return False
+        return stream.sender.lacks(start, stop)
+
+    def repeat(self, stream_id: int, start: int, stop: int) -> int:
+        """Send what was sent of a range again, unless it has arrived; how many bytes."""
+        stream = self.get(stream_id)
+        return stream.sender.repeat(start, stop) if stream is not None else 0
 
     def set_priority(self, stream_id: int, priority: int) -> None:
         """Change the place of what the engine already has."""

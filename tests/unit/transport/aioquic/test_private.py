@@ -57,6 +57,8 @@ def test_the_version_is_the_one_that_was_read():
             "_on_packets_lost",
             ["self", "congestion_event", "now", "packets", "persistent_congestion", "space"],
         ),
+        (QuicConnection, "_write_path_challenge_frame", ["self", "builder", "network_path"]),
+        (QuicStreamSender, "get_frame", ["self", "max_size", "max_offset"]),
         (
             QuicPacketRecovery,
             "on_ack_received",
@@ -106,6 +108,8 @@ def test_upstream_has_the_attributes_that_are_read():
     for name in ("_cc", "_pto_count", "_rtt_initialized", "_rtt_latest", "_rtt_min"):
         assert hasattr(recovery, name), name
     sender, receiver = QuicStreamSender(0, True), QuicStreamReceiver(0, True)
+    for name in ("_acked", "_acked_fin", "_buffer_start", "_pending", "_pending_eof"):
+        assert hasattr(sender, name), name
     for name in ("_buffer_stop", "_buffer_fin", "_reset_error_code", "_stream_id"):
         assert hasattr(sender, name), name
     assert len(receiver._ranges) == 0
@@ -285,10 +289,10 @@ def test_a_new_path_starts_with_a_fresh_estimate():
     recovery = wire.client.recovery
     grown = recovery.congestion_window
     assert grown > 12_000
-    wire.client.restart_path(same_host=True)
+    wire.client.restart_path(wire.now, same_host=True)
     assert (recovery.rtt, recovery.congestion_window) == (0.0, grown)
     recovery._cc.bytes_in_flight = 777
-    wire.client.restart_path(same_host=False)
+    wire.client.restart_path(wire.now, same_host=False)
     assert (recovery.congestion_window, recovery.bytes_in_flight) == (12_000, 777)
 
 

@@ -16,7 +16,7 @@ from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilder
 from aioquic.quic.recovery import QuicPacketSpace
 from aioquic.quic.stream import QuicStream
 
-from moqvox.transport.aioquic.address import Address
+from moqvox.transport.aioquic.address import Address, host_of
 from moqvox.transport.aioquic.credentials import check_pin
 from moqvox.transport.aioquic.ending import Ending
 from moqvox.transport.aioquic.limits import (
@@ -29,6 +29,7 @@ from moqvox.transport.aioquic.private.receiver import Receiver
 from moqvox.transport.aioquic.private.recovery import Recovery
 from moqvox.transport.aioquic.private.sender import Sender
 from moqvox.transport.aioquic.quiet import QuietLog
+from moqvox.transport.aioquic.redundancy import Redundancy
 from moqvox.transport.aioquic.streams import CREDIT_STEPS, BusyStreams, HeldStream, StreamTable
 
 __all__ = ["Engine"]
@@ -53,6 +54,9 @@ class Engine(QuicConnection):
             retry_source_connection_id=retry_source_connection_id,
         )
         self._pins = pins
+        self._challenges = False
+        self._followed: Address | None = None
+        self.redundancy = Redundancy(limits, self.table)
         self._is_initiator: bool | None = None
         self.unblocked: set[int] = set()
         self._streams = self.table  # type: ignore[assignment]  # holds subclasses only
@@ -171,10 +175,60 @@ class Engine(QuicConnection):
         if space is not None and space.ack_at is not None and space.ack_at > now:
             space.ack_at = now
 
-    def restart_path(self, *, same_host: bool) -> None:
-        """Forget what was measured on the old path."""
+    def restart_path(self, now: float, *, same_host: bool) -> None:
+        """Forget what was measured on the old path, and send again what is under way there."""
         algorithm = None if same_host else self._configuration.congestion_control_algorithm
-        self.recovery.restart(algorithm, self._max_datagram_size)
+        self.recovery.restart(algorithm, self._max_datagram_size, now)
+
+    def follow_path(self, now: float) -> bool:
+        """Start over when the peer's address is another than at the last call; whether it is.
+
+        A path counts from the peer's first packet on it: what is due again may go as far as
+        three times what came (RFC 9000, section 8), the rest follows when it is validated.
+        """
+        address = self.peer[0]
+        before, self._followed = self._followed, address
+        if before is None or address is None or before == address:
+            return False
+        self.restart_path(now, same_host=host_of(before) == host_of(address))
+        return True
+
+    def move(self, now: float) -> None:
+        """Go on from another address of ours, under another connection ID if there is one.
+
+        The first packet carries PATH_CHALLENGE, so that it is large and the peer may answer
+        with more than a few bytes before it has validated the path (RFC 9000, section 8).
+        """
+        self.change_connection_id()
+        self._challenges = True
+        self.restart_path(now, same_host=False)
+        self.send_ping(0)
+
+    def on_loss(self, now: float) -> None:
+        """Take a sign that packets are lost."""
+        self.redundancy.on_loss(now)
+
+    def receive_datagram(self, data: bytes, addr: Address, now: float) -> None:
+        """Take a datagram; one that others before it are missing is a sign of loss."""
+        space = self._spaces.get(tls.Epoch.ONE_RTT)
+        before = space.largest_received_packet if space is not None else -1
+        super().receive_datagram(data, addr, now)
+        if space is not None and 0 <= before < space.largest_received_packet - 1:
+            self.on_loss(now)
+
+    def datagrams_to_send(self, now: float) -> list[tuple[bytes, Address]]:
+        """Take what leaves now, and with it copies of what may be lost."""
+        recovery = self.recovery
+        room = recovery.congestion_window - recovery.bytes_in_flight
+        self.redundancy.advance(now, recovery.rtt, room)
+        return super().datagrams_to_send(now)
+
+    def get_timer(self) -> float | None:
+        """Return when to call `handle_timer`; None: never."""
+        timer, due_at = super().get_timer(), self.redundancy.due_at
+        if due_at is None or self.is_closing:
+            return timer
+        return due_at if timer is None else min(timer, due_at)
 
     def take_unblocked(self) -> set[int]:
         """Take our streams whose limits the peer raised since the last call."""
@@ -214,6 +268,9 @@ class Engine(QuicConnection):
 
     def _write_connection_limits(self, builder: QuicPacketBuilder, space: QuicPacketSpace) -> None:
         """Write limits, hiding what makes upstream double MAX_DATA by itself."""
+        if self._challenges:
+            self._write_path_challenge_frame(builder, self._network_paths[0])
+            self._challenges = False
         bidi, uni = self._local_max_streams_bidi, self._local_max_streams_uni
         data = self._local_max_data
         if data.value == data.sent and bidi.value == bidi.sent and uni.value == uni.sent:

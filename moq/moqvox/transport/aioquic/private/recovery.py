@@ -21,6 +21,9 @@ class Numbering(Protocol):
     def next_packet_number(self) -> int:
         """One more than the highest packet number sent."""
 
+    def on_loss(self, now: float) -> None:
+        """Learn of a sign that packets are lost."""
+
 
 class Recovery(QuicPacketRecovery):
     """Loss recovery with the RTT variance of RFC 9002, and a count of losses."""
@@ -41,15 +44,31 @@ class Recovery(QuicPacketRecovery):
         super().on_ack_received(
             ack_rangeset=ack_rangeset, ack_delay=ack_delay, now=now, space=space
         )
+        if _has_gap(space):
+            self.engine.on_loss(now)
         if had_rtt and before != (self._rtt_smoothed, self._rtt_variance):
             smoothed, variance = before
             self._rtt_variance = 0.75 * variance + 0.25 * abs(smoothed - self._rtt_latest)
 
-    def restart(self, congestion_control: str | None, max_datagram_size: int) -> None:
+    def restart(self, congestion_control: str | None, max_datagram_size: int, now: float) -> None:
         """Forget a path that is no longer used (RFC 9000, section 9.4).
+
+        What is under way on it is due again at once: waiting for its ACKs costs a round trip
+        of a path that may be gone. That says nothing about congestion, and its late ACKs say
+        nothing about the new path's round trip.
 
         Without `congestion_control` the window stays, as is allowed when only the port changed.
         """
+        for space in self.spaces:
+            if space.is_application_data and space.sent_packets:
+                super()._on_packets_lost(
+                    congestion_event=False,
+                    now=now,
+                    packets=list(space.sent_packets.values()),
+                    space=space,
+                )
+                space.loss_time = None
+        self._pacer.packet_time = None
         self._rtt_initialized = False
         self._rtt_min = math.inf
         self._pto_count = 0
@@ -69,7 +88,21 @@ class Recovery(QuicPacketRecovery):
         """Smoothed round trip; 0.0 while unknown."""
         return self._rtt_smoothed if self._rtt_initialized else 0.0
 
-    def _on_packets_lost(self, *, packets: Iterable[QuicSentPacket], **rest: object) -> None:
+    def _on_packets_lost(
+        self, *, packets: Iterable[QuicSentPacket], now: float, **rest: object
+    ) -> None:
         packets = list(packets)
         self.lost_packets += len(packets)
-        super()._on_packets_lost(packets=packets, **rest)  # type: ignore[arg-type]  # as above
+        if packets:
+            self.engine.on_loss(now)
+        super()._on_packets_lost(packets=packets, now=now, **rest)  # type: ignore[arg-type]  # as above
+
+
+def _has_gap(space: QuicPacketSpace) -> bool:
+    """Whether a packet that asks for an ACK was passed over by a later one's."""
+    for number, packet in space.sent_packets.items():
+        if number > space.largest_acked_packet:
+            break
+        if packet.is_ack_eliciting:
+            return True
+    return False

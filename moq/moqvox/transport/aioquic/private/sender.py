@@ -1,7 +1,10 @@
-"""The sending half of a stream."""
+"""The sending half of a stream, which may send bytes again before they are lost."""
+
+from collections import Counter
 
 from aioquic.quic.packet import QuicStreamFrame
 from aioquic.quic.packet_builder import QuicDeliveryState
+from aioquic.quic.rangeset import RangeSet
 from aioquic.quic.stream import QuicStreamSender
 
 from moqvox.transport.aioquic.streams import StreamTable
@@ -10,9 +13,20 @@ __all__ = ["Sender"]
 
 
 class Sender(QuicStreamSender):
-    """A sending half that tells the table when it has something to do again."""
+    """A sending half with books of its own on every frame that is on the way.
+
+    Upstream takes each byte to be on the way once. Here copies may be, and each is reported
+    by itself: what has arrived is released once, and a loss is queued again only if no other
+    frame still carries it. So every byte that was sent and not acknowledged is either queued
+    or on the way, always.
+    """
 
     table: StreamTable
+
+    def __init__(self, stream_id: int | None, writable: bool) -> None:
+        super().__init__(stream_id, writable)
+        self._flying: Counter[tuple[int, int, bool]] = Counter()
+        self._copied_stop = 0
 
     @property
     def unsent_bytes(self) -> int:
@@ -25,6 +39,11 @@ class Sender(QuicStreamSender):
         return self._buffer_stop
 
     @property
+    def held_bytes(self) -> int:
+        """Bytes from the first that was not acknowledged to the last written."""
+        return self._buffer_stop - self._buffer_start
+
+    @property
     def takes_bytes(self) -> bool:
         """Whether neither the end nor a reset was queued."""
         return self._buffer_fin is None and self._reset_error_code is None
@@ -34,13 +53,43 @@ class Sender(QuicStreamSender):
         frame = super().get_frame(max_size, max_offset)
         if not (len(self._pending) or self._pending_eof):
             self.buffer_is_empty = True
+        if frame is not None:
+            self._flying[frame.offset, frame.offset + len(frame.data), frame.fin] += 1
         return frame
+
+    def lacks(self, start: int, stop: int) -> bool:
+        """Whether any of these bytes has not arrived, as far as we know."""
+        return len(self._missing(start, stop)) > 0
+
+    def repeat(self, start: int, stop: int) -> int:
+        """Queue again what was sent of a range and not acknowledged; returns how many bytes."""
+        again = self._missing(start, min(stop, self.highest_offset))
+        if self._reset_error_code is not None:
+            return 0
+        for due in self._pending:
+            again.subtract(due.start, due.stop)
+        size = 0
+        for part in again:
+            size += len(part)
+            self._pending.add(part.start, part.stop)
+            self._copied_stop = max(self._copied_stop, part.stop)
+        if size:
+            self.buffer_is_empty = False
+            self.table.wake(self._stream_id)
+        return size
 
     def on_data_delivery(
         self, delivery: QuicDeliveryState, start: int, stop: int, fin: bool
     ) -> None:
-        """Note a fate; a loss, and the last ACK, need the engine's attention."""
-        super().on_data_delivery(delivery, start, stop, fin)
+        """Note one frame's fate; a loss, and the last ACK, need the engine's attention."""
+        self._flying[start, stop, fin] -= 1
+        if self._flying[start, stop, fin] <= 0:
+            del self._flying[start, stop, fin]
+        if self._reset_error_code is None:
+            if delivery == QuicDeliveryState.ACKED:
+                self._arrived(start, stop, fin=fin)
+            else:
+                self._lost(start, stop, fin=fin)
         if self.is_finished or not self.buffer_is_empty:
             self.table.wake(self._stream_id)
 
@@ -55,3 +104,35 @@ class Sender(QuicStreamSender):
             self.table.fed_bytes -= self.unsent_bytes
         super().reset(error_code)
         self.table.wake(self._stream_id)
+
+    def _arrived(self, start: int, stop: int, *, fin: bool) -> None:
+        """Release bytes once; copies of them that wait need not leave any more."""
+        fresh = min(max(start, self._buffer_start), stop)
+        super().on_data_delivery(QuicDeliveryState.ACKED, fresh, stop, fin)
+        if stop > start and len(self._pending):
+            self._pending.subtract(start, stop)
+        if fin:
+            self._pending_eof = False
+        if not (len(self._pending) or self._pending_eof):
+            self.buffer_is_empty = True
+
+    def _lost(self, start: int, stop: int, *, fin: bool) -> None:
+        """Queue what has neither arrived nor travels in another frame."""
+        missing = self._missing(start, stop)
+        if start < self._copied_stop:
+            for first, last, _ in self._flying:
+                if last > first:
+                    missing.subtract(first, last)
+        for part in missing:
+            super().on_data_delivery(QuicDeliveryState.LOST, part.start, part.stop, fin=False)
+        if fin and not self._acked_fin and not any(last for _, _, last in self._flying):
+            super().on_data_delivery(QuicDeliveryState.LOST, stop, stop, fin=True)
+
+    def _missing(self, start: int, stop: int) -> RangeSet:
+        start = max(start, self._buffer_start)
+        missing = RangeSet()
+        if stop > start:
+            missing.add(start, stop)
+            for done in self._acked:
+                missing.subtract(done.start, done.stop)
+        return missing
