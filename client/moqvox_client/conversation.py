@@ -1,13 +1,13 @@
 """Turns of a call: one utterance, one response, and the numbers of both."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 import msgspec
 
 from moqvox import voice
-from moqvox.errors import LocalError
 from moqvox.voice.words import Caption, Message
 from moqvox_client.sink import Sink
 from moqvox_client.source import Chunk
@@ -15,8 +15,14 @@ from moqvox_client.trace import Moment, Trace
 
 __all__ = ["Conversation", "Turn"]
 
+log = logging.getLogger("moqvox.client")
+
 TRANSCRIPT: Final = "transcript"
 """Message by which an agent tells what it understood: `{"utterance": n, "text": "..."}`."""
+
+
+ON_ITS_WAY: Final = 0.25
+"""Seconds in which an answer that arrived before the call's end reaches the playback."""
 
 
 class Turn(msgspec.Struct):
@@ -98,7 +104,7 @@ class Conversation:
         """Speak one utterance and wait until its answer was heard.
 
         Raises:
-            LocalError: the call ended before the receipt came.
+            SessionClosed: the call ended before the receipt came.
         """
         loop = asyncio.get_running_loop()
         turn = Turn()
@@ -131,10 +137,8 @@ class Conversation:
 
     async def _answer(self, turn: Turn, number: int, said: float, patience: float) -> None:
         self._lead_ms = 0.0
-        try:
-            async with asyncio.timeout(patience):
-                account = await self.playback.wait_account(number)
-        except TimeoutError:
+        account = await self._begun(number, patience)
+        if account is None:
             return
         self._responses = number + 1
         await account.over.wait()
@@ -147,6 +151,20 @@ class Conversation:
         turn.underruns = account.totals.underruns
         turn.lead_ms = self._lead_ms
         turn.reply = " ".join(self._replies.get(number, []))
+
+    async def _begun(self, number: int, patience: float) -> voice.Account | None:
+        """Wait until an answer begins; None when none comes, or the call ends before."""
+        async with asyncio.TaskGroup() as tasks:
+            waiting = tasks.create_task(self.playback.wait_account(number), name="answer")
+            ending = tasks.create_task(self.call.wait_over(), name="end")
+            await asyncio.wait(
+                [waiting, ending], timeout=patience, return_when=asyncio.FIRST_COMPLETED
+            )
+            if ending.done():
+                await asyncio.wait([waiting], timeout=ON_ITS_WAY)
+            waiting.cancel()
+            ending.cancel()
+        return self.playback.account(number)
 
     def _received(self, _response: voice.Utterance, packet: voice.Packet) -> None:
         self._trace.frame(
@@ -166,7 +184,8 @@ class Conversation:
                 try:
                     said = msgspec.json.decode(message.data, type=_Transcript)
                 except msgspec.DecodeError as exc:
-                    raise LocalError(f"the agent's transcript is malformed: {exc}") from exc
+                    log.warning("the agent's transcript is malformed: %s", exc)
+                    continue
                 self._transcripts[said.utterance] = said.text
 
     async def _measure(self) -> None:

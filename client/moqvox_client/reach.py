@@ -2,6 +2,8 @@
 
 from typing import Annotated
 
+from moqvox.driver import Driver
+from moqvox.errors import SessionClosed
 from moqvox.transport.aioquic import Verify
 from moqvox.wire.version import LITE_ALPNS as ALPNS
 from moqvox_client import trust
@@ -9,7 +11,7 @@ from moqvox_client.flags import TlsFingerprint, TlsInsecure, TlsRoot, Token
 from moqvox_client.kinds import Duration
 from moqvox_client.options import Flag, Shared
 
-__all__ = ["Reaching", "Versions", "verify"]
+__all__ = ["Reaching", "Versions", "gone", "verify"]
 
 Versions = Annotated[
     tuple[str, ...],
@@ -35,3 +37,12 @@ def verify(options: Reaching) -> Verify:
         UsageError, CertificateError, LocalError: see `trust.verify`.
     """
     return trust.verify(options.tls_fingerprint, options.tls_root, insecure=options.tls_insecure)
+
+
+async def gone(driver: Driver) -> SessionClosed:
+    """Say why a session is over."""
+    closed = await driver.wait_closed()
+    reason = closed.reason
+    if not reason:
+        reason = "the connection was lost" if closed.lost else f"closed with code {closed.code:#x}"
+    return SessionClosed(closed.code, f"session ended: {reason}", remote=closed.remote)

@@ -12,7 +12,7 @@ from moqvox.media.wav import wav_header
 from moqvox_client.errors import Failed
 from moqvox_client.output import OutputClosed
 
-__all__ = ["Container", "FileSink", "Sink", "Speaker", "open_sink"]
+__all__ = ["Container", "FileSink", "Sink", "Speaker", "check_sink", "open_sink"]
 
 PACKETS_A_PAGE: Final = 25
 
@@ -23,6 +23,15 @@ class Container(enum.Enum):
     OGG = "ogg"
     WAV = "wav"
     PCM = "pcm"
+
+
+ENDINGS: Final = {
+    ".ogg": Container.OGG,
+    ".opus": Container.OGG,
+    ".wav": Container.WAV,
+    ".pcm": Container.PCM,
+    ".raw": Container.PCM,
+}
 
 
 class Sink(Protocol):
@@ -113,26 +122,33 @@ class Speaker:
         self._stream.close()
 
 
+def check_sink(name: str, container: Container | None) -> Container:
+    """Tell how a file will be written: as asked for, else by its ending, or Ogg to stdout.
+
+    Raises:
+        Failed: an unknown ending, or there is no such directory.
+    """
+    if name == "-":
+        return container or Container.OGG
+    path = Path(name)
+    container = container or ENDINGS.get(path.suffix.lower())
+    if container is None:
+        raise Failed(f"{name}: unknown ending; known are {', '.join(ENDINGS)}, or give --format")
+    if not path.parent.is_dir():
+        raise Failed(f"{name}: no such directory")
+    return container
+
+
 def open_sink(name: str, container: Container | None) -> FileSink:
     """Open a file by its ending (.ogg, .opus, .wav, .pcm, .raw), or `-` for stdout (Ogg).
 
     Raises:
-        Failed: an unknown ending, or the file can't be made.
+        Failed: see `check_sink`, or the file can't be made.
     """
+    container = check_sink(name, container)
     if name == "-":
-        return FileSink(sys.stdout.buffer, container or Container.OGG, seekable=False)
-    endings = {
-        ".ogg": Container.OGG,
-        ".opus": Container.OGG,
-        ".wav": Container.WAV,
-        ".pcm": Container.PCM,
-        ".raw": Container.PCM,
-    }
-    path = Path(name)
-    container = container or endings.get(path.suffix.lower())
-    if container is None:
-        raise Failed(f"{name}: unknown ending; known are {', '.join(endings)}, or give --format")
+        return FileSink(sys.stdout.buffer, container, seekable=False)
     try:
-        return FileSink(path.open("wb"), container, seekable=True)
+        return FileSink(Path(name).open("wb"), container, seekable=True)
     except OSError as exc:
-        raise Failed(f"{name}: {exc.strerror}") from exc
+        raise Failed(f"{name}: {(exc.strerror or str(exc)).lower()}") from exc

@@ -5,11 +5,10 @@ Ogg-Opus is passed on packet by packet, without transcoding; everything else is 
 
 import asyncio
 import math
-import sys
 from array import array
-from collections.abc import AsyncIterator, Callable, Sequence
-from pathlib import Path
-from typing import BinaryIO, Final
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+from typing import Final
 
 import msgspec
 
@@ -18,6 +17,7 @@ from moqvox.media.codec import Encoder, StreamEncoder
 from moqvox.media.opus import SAMPLE_RATE, SAMPLE_RATES, packet_duration_us
 from moqvox.media.resample import Resampler, to_mono
 from moqvox_client.errors import Failed
+from moqvox_client.pieces import STDIN, read_pieces
 from moqvox_client.trace import monotonic_ns
 
 __all__ = [
@@ -31,7 +31,7 @@ __all__ = [
     "paced",
 ]
 
-CHUNK_BYTES: Final = 16 * 1024
+MAGIC_BYTES: Final = 4
 FRAME_MS: Final = 20
 BITRATE: Final = 24_000
 MIC_BACKLOG: Final = 250
@@ -81,24 +81,25 @@ async def from_file(
         Failed: missing, unreadable, or not audio.
         MediaError: damaged.
     """
-    stream = _open(name)
-    try:
-        first = await asyncio.to_thread(_read_some, stream)
+    async with aclosing(read_pieces(name)) as pieces:
+        first = b""
+        async for piece in pieces:
+            first += piece
+            if len(first) >= MAGIC_BYTES:
+                break
         if not first:
             raise Failed(f"{name}: empty")
+        data = _again(first, pieces)
         if first.startswith(b"OggS"):
-            decode: Callable[[BinaryIO, bytes], AsyncIterator[Chunk]] = _from_ogg
+            chunks = _from_ogg(data)
         elif first.startswith(b"RIFF"):
-            decode = lambda s, f: _from_wav(s, f, bitrate)  # noqa: E731  # one of three shapes
-        elif name == "-" or name.endswith((".raw", ".pcm", ".s16")):
-            decode = lambda s, f: _from_raw(s, f, Encoding(raw_rate, raw_channels, bitrate))  # noqa: E731
+            chunks = _from_wav(data, bitrate)
+        elif name == STDIN or name.endswith((".raw", ".pcm", ".s16")):
+            chunks = _from_raw(data, Encoding(raw_rate, raw_channels, bitrate), 2 * raw_channels)
         else:
             raise Failed(f"{name}: neither WAV nor Ogg-Opus (raw PCM is named .raw, .pcm or -)")
-        async for chunk in decode(stream, first):
+        async for chunk in chunks:
             yield chunk
-    finally:
-        if name != "-":
-            stream.close()
 
 
 async def from_tone(
@@ -167,58 +168,48 @@ async def paced(chunks: AsyncIterator[Chunk]) -> AsyncIterator[Chunk]:
         yield msgspec.structs.replace(chunk, captured_ns=monotonic_ns())
 
 
-def _open(name: str) -> BinaryIO:
-    if name == "-":
-        return sys.stdin.buffer
-    try:
-        return Path(name).open("rb")
-    except OSError as exc:
-        raise Failed(f"{name}: {exc.strerror}") from exc
+async def _again(first: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Give out what was looked at already, then the rest."""
+    yield first
+    async for piece in pieces:
+        yield piece
 
 
-def _read_some(stream: BinaryIO) -> bytes:
-    """Read what is there: a pipe gives less than asked, only its end gives nothing."""
-    read1 = getattr(stream, "read1", stream.read)
-    return bytes(read1(CHUNK_BYTES))
-
-
-async def _from_ogg(stream: BinaryIO, data: bytes) -> AsyncIterator[Chunk]:
+async def _from_ogg(data: AsyncIterator[bytes]) -> AsyncIterator[Chunk]:
     reader = ogg.Reader()
-    while data:
-        for packet in reader.push(data):
+    async for piece in data:
+        for packet in reader.push(piece):
             duration_us = packet.samples * 1_000_000 // SAMPLE_RATE
             yield Chunk(packet.payload, duration_us, monotonic_ns())
-        data = await asyncio.to_thread(_read_some, stream)
     reader.finish()
 
 
-async def _from_wav(stream: BinaryIO, data: bytes, bitrate: int) -> AsyncIterator[Chunk]:
+async def _from_wav(data: AsyncIterator[bytes], bitrate: int) -> AsyncIterator[Chunk]:
     reader = wav.Reader()
     encoding: Encoding | None = None
-    while data:
-        pcm = reader.push(data)
+    async for piece in data:
+        pcm = reader.push(piece)
         if encoding is None and reader.format is not None:
             encoding = Encoding(reader.format.sample_rate, reader.format.channels, bitrate)
         if encoding is not None:
             for chunk in encoding.push(pcm):
                 yield chunk
-        data = await asyncio.to_thread(_read_some, stream)
     reader.finish()
     if encoding is not None:
         for chunk in encoding.finish():
             yield chunk
 
 
-async def _from_raw(stream: BinaryIO, data: bytes, encoding: Encoding) -> AsyncIterator[Chunk]:
-    sample_bytes = 4
+async def _from_raw(
+    data: AsyncIterator[bytes], encoding: Encoding, sample_bytes: int
+) -> AsyncIterator[Chunk]:
     rest = b""
-    while data:
-        rest += data
+    async for piece in data:
+        rest += piece
         whole = len(rest) - len(rest) % sample_bytes
         for chunk in encoding.push(rest[:whole]):
             yield chunk
         rest = rest[whole:]
-        data = await asyncio.to_thread(_read_some, stream)
     for chunk in encoding.finish():
         yield chunk
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from contextlib import ExitStack, closing
 from typing import Annotated, Final
 
 import msgspec
@@ -9,12 +10,13 @@ import msgspec
 from moqvox.connect import connect
 from moqvox.driver import Driver
 from moqvox.driver.scope import scope
-from moqvox.errors import NotFound, SessionClosed, StreamEnded
+from moqvox.errors import NotFound, Refused, StreamEnded
 from moqvox.frame import Subscription
 from moqvox.media.catalog import CATALOG_TRACK, AudioRendition, Catalog, CatalogReader
 from moqvox.media.container import ContainerKind, MediaFrame, decode_frame
 from moqvox.media.opus import packet_duration_us
 from moqvox.model import broadcast, group
+from moqvox.model.in_order import InOrder
 from moqvox.model.origin import Origin
 from moqvox_client.errors import Failed, UsageError
 from moqvox_client.flags import TraceFile
@@ -22,8 +24,8 @@ from moqvox_client.kinds import Duration, Url
 from moqvox_client.listening import Speaking
 from moqvox_client.options import Argument, Flag
 from moqvox_client.output import Output
-from moqvox_client.reach import Reaching, verify
-from moqvox_client.sink import Container, FileSink, open_sink
+from moqvox_client.reach import Reaching, gone, verify
+from moqvox_client.sink import Container, FileSink, check_sink, open_sink
 from moqvox_client.trace import Moment, Trace
 
 __all__ = ["EXAMPLES", "Options", "run"]
@@ -33,9 +35,6 @@ moqvox pull https://localhost:4443/ alice.hang --out alice.ogg
 moqvox pull moqt://localhost:4443 alice.hang --out - | ffplay -
 moqvox pull moqt://localhost:4443 alice.hang --speaker
 """
-
-MAX_WAITING_GROUPS: Final = 4096
-"""Groups that may have come before their turn; further ones end the run."""
 
 
 class Options(Reaching, frozen=True, kw_only=True):
@@ -80,10 +79,14 @@ class Reading:
         self._output = output
         self._trace = trace
         self._sink: FileSink | None = None
-        if options.out is not None:
-            self._sink = open_sink(options.out, options.format)
+        self._options = options
         self._speaker = speaker
         self._digest = hashlib.sha256()
+
+    def open(self) -> None:
+        """Make the file, now that there is something to write."""
+        if self._options.out is not None:
+            self._sink = open_sink(self._options.out, self._options.format)
 
     @property
     def full(self) -> bool:
@@ -135,8 +138,11 @@ async def run(options: Options, output: Output) -> int:
         raise UsageError("say where the audio goes: --out FILE, --out - or --speaker")
     if options.out == "-" and output.json:
         raise UsageError("--json and --out - both want stdout; write to a file")
-    speaker = Speaking() if options.speaker else None
-    with Trace(options.trace) as trace:
+    if options.out is not None:
+        check_sink(options.out, options.format)
+    with ExitStack() as held:
+        speaker = held.enter_context(closing(Speaking())) if options.speaker else None
+        trace = held.enter_context(Trace(options.trace))
         reading = Reading(options, output, trace, speaker)
         async with scope() as tasks:
             if speaker is not None:
@@ -170,7 +176,14 @@ async def _connected(options: Options, reading: Reading, output: Output) -> None
             transport=driver.connection.kind.value,
             address=driver.connection.remote_address,
         )
-        await _follow(options, origin, driver, reading, output)
+        try:
+            await _follow(options, origin, driver, reading, output)
+        except (StreamEnded, Refused) as exc:
+            if driver.closed:
+                raise await gone(driver) from exc
+            if isinstance(exc, StreamEnded):
+                raise Failed(f"the track ended early: {exc}") from exc
+            raise
 
 
 async def _follow(
@@ -182,46 +195,32 @@ async def _follow(
         name, Subscription(priority=80, ordered=True, max_age_ms=int(1000 * options.max_age))
     )
     output.event("subscribed", track=name, container=kind.value)
-    waiting: dict[int, group.Consumer] = {}
-    turn = tracks.start()
+    reading.open()
+    groups = InOrder(tracks)
     try:
-        async for reader in tracks:
-            waiting[reader.sequence] = reader
-            turn = reader.sequence if turn is None else turn
-            while turn in waiting and not reading.full:
-                await reading.read(waiting.pop(turn), kind)
-                turn += 1
-            if len(waiting) > MAX_WAITING_GROUPS:
-                raise Failed(f"group {turn} never came, {len(waiting)} later ones did")
+        async for reader in groups:
+            await reading.read(reader, kind)
             if reading.full:
                 break
-        for sequence in sorted(waiting):
-            if not reading.full:
-                await reading.read(waiting[sequence], kind)
-    except StreamEnded as exc:
-        if driver.closed:
-            closed = await driver.wait_closed()
-            raise SessionClosed(closed.code, closed.reason, remote=closed.remote) from exc
-        raise Failed(f"the track ended early: {exc}") from exc
     finally:
         tracks.close()
+        reading.totals.lost_groups += groups.lost
 
 
 async def _find(options: Options, origin: Origin, driver: Driver) -> broadcast.Consumer:
     """Wait for the broadcast to be announced, or the session to end."""
-    async with asyncio.TaskGroup() as tasks:
+    async with scope() as tasks:
         finding = tasks.create_task(origin.wait(options.broadcast), name="find")
-        closing = tasks.create_task(driver.wait_closed(), name="closing")
+        ending = tasks.create_task(driver.wait_closed(), name="ending")
         await asyncio.wait(
-            [finding, closing], timeout=options.timeout, return_when=asyncio.FIRST_COMPLETED
+            [finding, ending], timeout=options.timeout, return_when=asyncio.FIRST_COMPLETED
         )
         finding.cancel()
-        closing.cancel()
+        ending.cancel()
     if finding.done() and not finding.cancelled():
         return finding.result()
     if driver.closed:
-        closed = await driver.wait_closed()
-        raise SessionClosed(closed.code, closed.reason, remote=closed.remote)
+        raise await gone(driver)
     raise NotFound(f"no broadcast {options.broadcast!r} was announced in {options.timeout:g} s")
 
 

@@ -8,7 +8,7 @@ import msgspec
 
 from moqvox.connect import connect
 from moqvox.driver import Driver
-from moqvox.errors import SessionClosed
+from moqvox.driver.scope import scope
 from moqvox.frame import Frame, TrackInfo
 from moqvox.media.catalog import CATALOG_TRACK, Catalog, opus_rendition
 from moqvox.media.container import encode_legacy
@@ -20,7 +20,8 @@ from moqvox_client.flags import TraceFile
 from moqvox_client.kinds import Duration, Url
 from moqvox_client.options import Argument, Flag
 from moqvox_client.output import Output
-from moqvox_client.reach import Reaching, verify
+from moqvox_client.pieces import check_readable
+from moqvox_client.reach import Reaching, gone, verify
 from moqvox_client.trace import Moment, Trace
 
 __all__ = ["EXAMPLES", "Options", "run"]
@@ -57,7 +58,7 @@ class Options(Reaching, frozen=True, kw_only=True):
     ] = 1.0
     fast: Annotated[bool, Flag("send as fast as it can be read, not at the pace of speech")] = False
     wait: Annotated[
-        Duration, Flag("how long to wait at the end for readers to take the last bytes")
+        Duration, Flag("how long readers may take to come, and at the end to take the last bytes")
     ] = 5.0
     trace: TraceFile = None
 
@@ -73,6 +74,8 @@ class Totals(msgspec.Struct):
 
 async def run(options: Options, output: Output) -> int:
     """Publish until the source ends."""
+    if options.source is not None:
+        check_readable(options.source)
     chunks = _chunks(options)
     origin = Origin()
     producer = broadcast.Producer(limits=KEEP)
@@ -99,10 +102,13 @@ async def run(options: Options, output: Output) -> int:
                 transport=driver.connection.kind.value,
                 address=driver.connection.remote_address,
             )
+            asked = _when_asked(audio)
+            began = asyncio.get_running_loop().time()
             publishing = _publish(chunks, audio, options, totals, trace, output)
             await _while_connected(driver, publishing)
             audio.finish()
             catalog.finish()
+            await _found(driver, asked, began + options.wait)
             await _drained(driver, options.wait)
     output.clear_progress()
     output.text(f"published {totals.media_us / 1e6:.2f} s in {totals.frames} frames")
@@ -166,15 +172,37 @@ async def _publish(
 
 async def _while_connected(driver: Driver, work: Coroutine[object, object, None]) -> None:
     """Run `work`; fail when the session ends before it does."""
-    async with asyncio.TaskGroup() as tasks:
+    async with scope() as tasks:
         working = tasks.create_task(work, name="publish")
         closing = tasks.create_task(driver.wait_closed(), name="closing")
         await asyncio.wait([working, closing], return_when=asyncio.FIRST_COMPLETED)
         working.cancel()
         closing.cancel()
-    if driver.closed:
-        closed = await driver.wait_closed()
-        raise SessionClosed(closed.code, closed.reason, remote=closed.remote)
+    if working.cancelled():
+        raise await gone(driver)
+
+
+def _when_asked(audio: track.Producer) -> asyncio.Event:
+    """Make an event that is set once somebody reads the track."""
+    asked = asyncio.Event()
+
+    def look() -> None:
+        if audio.used:
+            asked.set()
+
+    audio.wake = look
+    return asked
+
+
+async def _found(driver: Driver, asked: asyncio.Event, until: float) -> None:
+    """Give a first reader time to come: a short file is over before anybody could ask."""
+    async with scope() as tasks:
+        waiting = tasks.create_task(asked.wait(), name="reader")
+        closing = tasks.create_task(driver.wait_closed(), name="closing")
+        left = max(0.0, until - asyncio.get_running_loop().time())
+        await asyncio.wait([waiting, closing], timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        closing.cancel()
 
 
 async def _drained(driver: Driver, patience: float) -> None:

@@ -1,5 +1,6 @@
 """`moqvox relay`: a relay, alone or as the edge of another."""
 
+import asyncio
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -60,8 +61,9 @@ async def run(options: Options, output: Output) -> int:
         announce(output, relay)
         try:
             await serving
-        finally:
+        except asyncio.CancelledError:
             output.done(sessions=relay.served)
+            raise
     return 0
 
 

@@ -68,6 +68,8 @@ async def run(options: Options, output: Output) -> int:
                 output.event("ready", url=options.url)
                 output.text(f"agent behind {options.url}")
                 await take_calls(desk, agent, output, calls)
+                if desk.ended is not None:
+                    raise desk.ended
             return 0
         now = datetime.datetime.now(datetime.UTC)
         generate = options.tls_generate
@@ -86,8 +88,9 @@ async def run(options: Options, output: Output) -> int:
             output.event("ready", address=address, port=port, fingerprint=found.fingerprint_hex)
             output.text(f"agent on {address} (UDP), certificate sha256 {found.fingerprint_hex}")
             await take_calls(desk, agent, output, calls)
-    finally:
+    except asyncio.CancelledError:
         output.done(calls=calls[0])
+        raise
     return 0
 
 
@@ -105,8 +108,8 @@ def find_agent(name: str) -> Agent:
         sys.path.insert(0, here)
     try:
         module = importlib.import_module(module_name)
-    except ImportError as exc:
-        raise UsageError(f"--agent {name}: {exc}") from exc
+    except Exception as exc:  # the user's module may fail in any way
+        raise UsageError(f"--agent {name}: {type(exc).__name__}: {exc}") from exc
     found = getattr(module, function_name, None)
     if not inspect.iscoroutinefunction(found):
         raise UsageError(f"--agent {name}: {function_name} is no coroutine function there")
@@ -131,7 +134,8 @@ async def _take_call(session: voice.Session, agent: Agent, output: Output) -> No
     except Exception as exc:  # the user's code; its failure is shown, not ours
         log.exception("the agent failed in call %s", session.id)
         output.event("agent_failed", id=session.id, error=str(exc))
+        session.interrupt()
     finally:
-        session.end()
+        session.hang_up()
         lasted = asyncio.get_running_loop().time() - started
         output.event("hung_up", id=session.id, seconds=round(lasted, 3))

@@ -14,6 +14,7 @@ from moqvox_client.flags import TraceFile
 from moqvox_client.kinds import Duration, Url
 from moqvox_client.options import Argument, Flag
 from moqvox_client.output import Color, Output
+from moqvox_client.pieces import check_readable
 from moqvox_client.reach import Reaching, verify
 from moqvox_client.sink import FileSink, Speaker, open_sink
 from moqvox_client.trace import Trace
@@ -52,6 +53,8 @@ async def run(options: Options, output: Output) -> int:
     """Say everything, a turn at a time."""
     if not options.source and not options.say and not options.mic:
         raise UsageError('say something: a file, -, --say "TEXT" or --mic')
+    for name in options.source:
+        check_readable(name)
     speaker = Speaker() if options.speaker else None
     sink: FileSink | None = open_sink(options.out, None) if options.out is not None else None
     intact = True

@@ -5,7 +5,7 @@ a caller makes one with `call`. `docs/voice-protocol.md` says what crosses the w
 """
 
 from moqvox.voice.call import Call, call
-from moqvox.voice.playback import Playback
+from moqvox.voice.playback import Account, Playback
 from moqvox.voice.response import Response
 from moqvox.voice.serve import Desk, attend, serve
 from moqvox.voice.session import Session
@@ -14,6 +14,7 @@ from moqvox.voice.utterance import Packet, Utterance
 from moqvox.voice.words import Caption, Message, Played, Receipt
 
 __all__ = [
+    "Account",
     "Call",
     "Caption",
     "Desk",

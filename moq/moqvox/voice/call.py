@@ -82,6 +82,7 @@ class Call:
         self._t0 = asyncio.get_running_loop().time()
         self._connected = asyncio.Event()
         self.ended: SessionClosed | None = None
+        self._over = asyncio.Event()
         self._messages: Mailbox[Message | Caption] = Mailbox(MAX_MESSAGES)
         self.local.publish(f"{self.id}/{CALLER}", self.outbox.broadcast.consume())
 
@@ -181,6 +182,12 @@ class Call:
         self.outbox.lose(self.ended)
         self._messages.close()
         self._connected.set()
+        self._over.set()
+
+    async def wait_over(self) -> SessionClosed | None:
+        """Wait until nothing more of the agent will come; why, as `ended` tells it."""
+        await self._over.wait()
+        return self.ended
 
     def close(self) -> None:
         """Let go of everything: we hung up."""

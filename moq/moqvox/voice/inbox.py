@@ -41,6 +41,9 @@ MAX_KEPT: Final = 64
 ACK_EVERY: Final = 10
 """Frames between two acknowledgements (200 ms of 20 ms frames)."""
 
+LATE: Final = 2.0
+"""Seconds that the answer about an `events` track may come behind the end of the audio."""
+
 Remark = Ack | Receipt | Heard | Interrupt | Caption | Message
 """What concerns our own speeches, or the application."""
 
@@ -83,6 +86,11 @@ class Inbox:
             async with asyncio.TaskGroup() as tasks:
                 events = tasks.create_task(self._read_events(source), name="events")
                 await self._read_speeches(audio, tasks)
+                answered = tasks.create_task(self.has_events.wait(), name="has-events")
+                await asyncio.wait(
+                    [events, answered], timeout=LATE, return_when=asyncio.FIRST_COMPLETED
+                )
+                answered.cancel()
                 if not self.has_events.is_set():
                     events.cancel()
         finally:

@@ -170,7 +170,9 @@ class Speech:
         if self.lost:
             return
         self.lost, self._why_lost = True, why
-        self.over.set()
+        if not self.over.is_set():
+            self._writer.abort(StreamCode.CANCELLED)
+            self.over.set()
         self.receipted.set()
         self.news.set()
 

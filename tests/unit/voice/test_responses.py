@@ -393,6 +393,26 @@ def test_agent_that_hangs_up_is_heard_to_its_last_word():
     assert run(main()) == (True, [], "the agent hung up")
 
 
+def test_receipt_of_an_agent_that_answers_and_leaves_at_once_is_not_lost():
+    """All of its words are over before the caller has subscribed to them."""
+
+    async def main():
+        async with direct() as (line, agent):
+            speech = await speak(line, 3, paced=False)
+            session = await agent.session()
+            utterance = await anext(session.utterances())
+            await utterance.wait_over()
+            response = session.respond()
+            await response.write(tone(300))
+            session.hang_up()
+            receipt = await speech.receipt()
+            account = await line.playback.wait_account(0)
+            await account.over.wait()
+            return speech.intact(receipt), account.totals.heard_us >= 300_000
+
+    assert run(main()) == (True, True)
+
+
 def test_receipts_that_are_due_after_hanging_up_break_nothing():
     async def main():
         async with direct() as (line, agent):
