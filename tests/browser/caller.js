@@ -4,10 +4,11 @@ const { connect, missing } = await import("/moqvox.js");
 const { url, certificateHashes } = await (await fetch("/connection.json")).json();
 const raw = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
 const call = connect(url, { certificateHashes, capture: true });
-const seen = { call, raw, missing: missing(), captured: [], pieces: [], ended: [], states: [] };
+const seen = { call, raw, missing: missing(), captured: [], pieces: [], ended: [], states: [], times: [] };
 window.seen = seen;
 call.addEventListener("state", ({ detail }) => {
   seen.states.push(detail.state);
+  seen.times.push([Math.round(performance.now()), detail.state, String(detail.error ?? "")]);
   if (detail.error) console.log(`state ${detail.state}: ${detail.error}`);
 });
 const playback = await call.openSpeaker();

@@ -102,19 +102,14 @@ class Page:
         """Wait until an expression is true; returns its value."""
         try:
             async with asyncio.timeout(seconds):
-                while not (value := await self.run(condition)):
+                while not (value := await self.run(condition)):  # noqa: ASYNC110 - not our loop
                     await asyncio.sleep(0.05)
         except TimeoutError:
             raise AssertionError(f"never true: {condition}\nconsole: {self.console}") from None
         return value
 
     async def press(self, key: str, *, down: bool = True, up: bool = True) -> None:
-        codes = {
-            " ": ("Space", 32),
-            "Enter": ("Enter", 13),
-            "Tab": ("Tab", 9),
-            "Escape": ("Escape", 27),
-        }
+        codes = {" ": ("Space", 32), "Enter": ("Enter", 13), "Escape": ("Escape", 27)}
         code, number = codes[key]
         text = {" ": " ", "Enter": "\r"}.get(key)
         common = {"key": key, "code": code, "windowsVirtualKeyCode": number}
@@ -135,8 +130,12 @@ class Page:
 
     async def screenshot(self, path: Path) -> None:
         shot = await self.do("Page.captureScreenshot", format="png", captureBeyondViewport=False)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(base64.b64decode(shot["data"]))
+        _keep(path, base64.b64decode(shot["data"]))
+
+
+def _keep(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
 
 
 @asynccontextmanager
@@ -178,7 +177,7 @@ async def _debugger(profile: Path) -> str:
     """Where the first tab is spoken to."""
     file = profile / "DevToolsActivePort"
     async with asyncio.timeout(20):
-        while not file.exists() or len(file.read_text().split()) < 2:
+        while not file.exists() or len(file.read_text().split()) < 2:  # noqa: ASYNC110 - a file
             await asyncio.sleep(0.05)
         port = int(file.read_text().split()[0])
         while True:

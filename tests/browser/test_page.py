@@ -17,6 +17,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(90)]
 
 TALK = "document.querySelector('moqvox-talk')"
 INSIDE = f"{TALK}.shadowRoot"
+GOOD = f"{INSIDE}.querySelector('.badge[data-kind=good]')"
 STATUS = f"{INSIDE}.querySelector('.status').textContent"
 SAID = "he was not an ill disposed young man"
 REPLY = "So you say, and I have heard every word of it."
@@ -78,9 +79,7 @@ def test_a_turn_by_keyboard_ends_with_a_badge_captions_and_files(tmp_path, shots
             assert await page.run(f"{INSIDE}.querySelector('.talk').ariaPressed") == "true"
             await page.screenshot(shots / "talking.png")
             await page.press(" ", down=False)
-            badge = await page.until(
-                f"{INSIDE}.querySelector('.badge[data-kind=good]')?.textContent"
-            )
+            badge = await page.until(f"{GOOD}?.textContent")
             word = await page.until(f"{INSIDE}.querySelector('.word.now')?.textContent")
             await page.until(f"{INSIDE}.querySelectorAll('.word')[4]?.className === 'word now'")
             await page.screenshot(shots / "answering.png")

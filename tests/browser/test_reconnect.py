@@ -22,23 +22,23 @@ from moqvox_relay.relay import Relay
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(120)]
 
 
+async def answer(agent, calls):
+    """Take calls until cancelled."""
+    async with asyncio.TaskGroup() as tasks:
+        async for session in calls:
+            tasks.create_task(agent(session))
+
+
 @asynccontextmanager
 async def desk(agent, bind, made):
     """An agent on its own port, which ends with the block."""
     tls = ServerCertificate(made.cert_pem, made.key_pem)
     async with voice.serve(bind, tls=tls) as calls, scope() as tasks:
-        running = []
-
-        async def take_calls():
-            async for session in calls:
-                running.append(tasks.create_task(agent(session)))
-
-        running.append(tasks.create_task(take_calls()))
+        answering = tasks.create_task(answer(agent, calls))
         try:
             yield calls.addresses[0]
         finally:
-            for task in running:
-                task.cancel()
+            answering.cancel()
 
 
 def test_an_agent_that_restarts_in_mid_prompt_gets_all_of_it():
@@ -59,8 +59,7 @@ def test_an_agent_that_restarts_in_mid_prompt_gets_all_of_it():
             await begin_call(page)
             await page.until("seen.call.state === 'open'")
             await page.run(f"window.saying = (async () => {{ {say(PROMPT)} }})(); return 1")
-            while not first.utterances or first.utterances[0].tally.frames < 50:
-                await asyncio.sleep(0.02)
+            await page.until("seen.speech?.ackedFrames > 40")
             await running.aclose()
             await page.until("seen.call.state !== 'open'")
             await stack.enter_async_context(desk(second, f"{host}:{port}", made))
@@ -118,12 +117,7 @@ def test_a_relay_that_restarts_in_mid_prompt_costs_time_and_no_word(tmp_path):
             verify = Verify.pinned([made.fingerprint_hex])
             try:
                 async with voice.attend(f"moqt://{host}:{port}/room", verify=verify) as calls:
-
-                    async def take_calls():
-                        async for session in calls:
-                            running.append(tasks.create_task(agent(session)))
-
-                    running.append(tasks.create_task(take_calls()))
+                    running.append(tasks.create_task(answer(agent, calls)))
                     yield host, port
             finally:
                 for task in running:

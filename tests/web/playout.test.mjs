@@ -4,7 +4,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { Playout } from "../../client/web/playout.js";
-import { policyOf } from "../../client/web/decision.js";
+import { policyOf, rescale } from "../../client/web/decision.js";
+import { Pace } from "../../client/web/lead.js";
 import { camelKeys, load } from "./vectors.mjs";
 
 const vectors = load("playout.json");
@@ -60,4 +61,20 @@ test("rules that contradict each other are refused", () => {
   ]) {
     assert.throws(() => policyOf(broken), { name: "LocalError" });
   }
+});
+
+test("times go to the nearest sample, a tie goes up", () => {
+  const rows = [[1, 2, 1, 1], [-1, 2, 1, 0], [3, 2, 1, 2], [-3, 2, 1, -1], [1, 3, 1, 0], [2, 3, 1, 1]];
+  for (const [value, from, to, expected] of rows) {
+    assert.ok(Math.abs(rescale(value, from, to) - expected) === 0, `${value} of ${from} to ${to}`);
+  }
+});
+
+test("playback slows down below a third of the target, until half of it", () => {
+  const pace = new Pace(policyOf({ sampleRate: 1_000 }));
+  const after = (leadSamples) => {
+    pace.update({ playing: true, fin: false, debtSamples: 0, leadSamples }, 10, 90_000, false);
+    return pace.direction;
+  };
+  assert.deepEqual([40, 39, 54, 55, 40].map(after), [0, -1, -1, 0, 0]);
 });
