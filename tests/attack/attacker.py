@@ -13,7 +13,7 @@ from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection, QuicConnectionId, QuicConnectionState
 from aioquic.quic.crypto import CryptoPair
 from aioquic.quic.events import ConnectionTerminated, HandshakeCompleted, StreamDataReceived
-from aioquic.quic.packet import QuicPacketType
+from aioquic.quic.packet import QuicPacketType, pull_quic_header
 from aioquic.quic.packet_builder import QuicPacketBuilder
 from aioquic.tls import Epoch
 
@@ -46,7 +46,9 @@ def ack_frame(largest: int, *rest: int, first: int = 0) -> bytes:
     return varint(0x02, largest, 0, len(rest) // 2, first, *rest)
 
 
-def seal(kind, crypto, frames, *, number, host_cid, peer_cid, size=DATAGRAM_BYTES) -> bytes:
+def seal(
+    kind, crypto, frames, *, number, host_cid, peer_cid, token=b"", size=DATAGRAM_BYTES
+) -> bytes:
     """Encrypt frames, well-formed or not, as one packet in a datagram of its own."""
     builder = QuicPacketBuilder(
         host_cid=host_cid,
@@ -55,6 +57,7 @@ def seal(kind, crypto, frames, *, number, host_cid, peer_cid, size=DATAGRAM_BYTE
         is_client=True,
         max_datagram_size=size,
         packet_number=number,
+        peer_token=token,
     )
     builder.start_packet(kind, crypto)
     builder._buffer.push_bytes(frames)
@@ -216,6 +219,10 @@ class Attacker:
         self.quic._write_stream_limits = lambda **_: None
 
 
+def is_retry(data: bytes) -> bool:
+    return data[:1] >= b"\xf0"
+
+
 def udp(host: str) -> socket.socket:
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
@@ -251,13 +258,15 @@ class Crowd:
         rng = self.rng
         return f"127.{rng.randrange(1, 255)}.{rng.randrange(256)}.{rng.randrange(1, 255)}"
 
-    def initial(self, frames: bytes | None = None, *, peer_cid: bytes = b"") -> bytes:
+    def initial(
+        self, frames: bytes | None = None, *, peer_cid: bytes = b"", token: bytes = b""
+    ) -> bytes:
         """Build a client's first datagram, by default with an honest ClientHello."""
         peer_cid = peer_cid or os.urandom(8)
         crypto = CryptoPair()
         crypto.setup_initial(cid=peer_cid, is_client=True, version=VERSION_1)
         frames = crypto_frame(0, self.hello) if frames is None else frames
-        frames += bytes(max(0, 1150 - len(frames)))
+        frames += bytes(max(0, 1150 - len(frames) - len(token)))
         return seal(
             QuicPacketType.INITIAL,
             crypto,
@@ -265,6 +274,7 @@ class Crowd:
             number=0,
             host_cid=self.host_cid,
             peer_cid=peer_cid,
+            token=token,
         )
 
     def send(self, data: bytes, source: str) -> None:
@@ -272,6 +282,32 @@ class Crowd:
         info = bytes(4) + socket.inet_aton(source) + bytes(4)
         with contextlib.suppress(OSError):
             self.socket.sendmsg([data], [(socket.IPPROTO_IP, IP_PKTINFO, info)], 0, self.address)
+
+    def prove(self, source: str, address: Address | None = None) -> bytes:
+        """Ask from an address; when the answer is a Retry, send what it asks for.
+
+        Returns the datagram that came last. `address`: who gets the proof, if somebody else.
+        """
+        self.send(self.initial(), source)
+        answer = self.answer()
+        if not is_retry(answer):
+            return answer
+        proof = self.proof(answer)
+        self.address, home = address or self.address, self.address
+        self.send(proof, source)
+        self.address = home
+        return self.answer()
+
+    def proof(self, retry: bytes) -> bytes:
+        """Build the first packet again, as a Retry wants it."""
+        header = pull_quic_header(Buffer(data=retry), host_cid_length=8)
+        return self.initial(peer_cid=header.source_cid, token=header.token)
+
+    def answer(self, seconds: float = 1.0) -> bytes:
+        """Wait for one datagram; empty when none comes."""
+        if not select.select([self.socket], [], [], seconds)[0]:
+            return b""
+        return self.socket.recv(65536)
 
     def answers(self, seconds: float = 0.0) -> list[bytes]:
         """Collect what came back, waiting that long in all."""

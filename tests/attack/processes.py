@@ -83,8 +83,8 @@ class Usage:
 class Victim(Process):
     """A server; `address` is where it listens."""
 
-    def __init__(self, what: str = "ours", port: int = 0) -> None:
-        super().__init__("tests.attack.victim", what, "--port", str(port))
+    def __init__(self, what: str = "ours", port: int = 0, *options: str) -> None:
+        super().__init__("tests.attack.victim", what, "--port", str(port), *options)
         self.what = what
         try:
             ready = json.loads(self.lines.get(timeout=START_LIMIT))

@@ -1,4 +1,4 @@
-"""The servers under attack: `python -m tests.attack.victim ours|naive [--port P] [--cert DIR]`.
+"""The servers under attack: `python -m tests.attack.victim ours|naive [--port P]`.
 
 Both give every byte of a bidirectional stream back, over raw QUIC and over WebTransport.
 `naive` is `aioquic.asyncio.serve` with `H3Connection`, as its examples have it.
@@ -13,6 +13,7 @@ import json
 import logging
 import signal
 import sys
+from pathlib import Path
 
 from aioquic.asyncio import QuicConnectionProtocol, serve
 from aioquic.h3.connection import H3Connection
@@ -22,7 +23,7 @@ from aioquic.quic.events import ProtocolNegotiated, StreamDataReceived
 from aioquic.quic.events import StreamReset as Abandoned
 
 from moqvox.errors import MoqError
-from moqvox.transport.aioquic import ServerCertificate, listen
+from moqvox.transport.aioquic import Limits, ServerCertificate, listen
 from moqvox.transport.interface import Connection, StreamData, StreamOpened, StreamReset
 from moqvox_certs import generate
 
@@ -58,10 +59,8 @@ async def echo(connection: Connection) -> None:
         return
 
 
-async def ours(port: int, cert_pem: bytes, key_pem: bytes) -> None:
-    listener = await listen(
-        "127.0.0.1", port, protocols=[RAW], certificate=ServerCertificate(cert_pem, key_pem)
-    )
+async def ours(port: int, identity: ServerCertificate, limits: Limits) -> None:
+    listener = await listen("127.0.0.1", port, protocols=[RAW], certificate=identity, limits=limits)
     report(listener.addresses[0])
     async with asyncio.TaskGroup() as tasks:
         while True:
@@ -103,11 +102,11 @@ class NaivePeer(QuicConnectionProtocol):
         self.transmit()
 
 
-async def naive(port: int, cert_pem: bytes, key_pem: bytes) -> None:
+async def naive(port: int, identity: ServerCertificate) -> None:
     configuration = QuicConfiguration(
         is_client=False, alpn_protocols=[RAW, "h3"], max_datagram_frame_size=65536
     )
-    ServerCertificate(cert_pem, key_pem).apply(configuration)
+    identity.apply(configuration)
     server = await serve("127.0.0.1", port, configuration=configuration, create_protocol=NaivePeer)
     report(server._transport.get_extra_info("sockname"))
     await asyncio.Event().wait()
@@ -118,17 +117,29 @@ def report(address: tuple[str, int]) -> None:
     sys.stdout.flush()
 
 
+def certificate(file: Path | None) -> ServerCertificate:
+    """Take the identity from a file, or make one."""
+    if file is not None:
+        pem = file.read_bytes()
+        return ServerCertificate(pem, pem[pem.index(b"-----BEGIN PRIVATE") :])
+    made = generate(["localhost", "127.0.0.1"], datetime.datetime.now(datetime.UTC))
+    return ServerCertificate(made.cert_pem, made.key_pem)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=("ours", "naive"))
     parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--identity", type=Path, help="a file with certificate and key")
+    parser.add_argument("--retry", action="store_true", help="everyone must prove the address")
     args = parser.parse_args()
     logging.basicConfig(level=logging.CRITICAL if args.what == "naive" else logging.WARNING)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    identity = generate(["localhost", "127.0.0.1"], datetime.datetime.now(datetime.UTC))
-    asyncio.run(
-        (ours if args.what == "ours" else naive)(args.port, identity.cert_pem, identity.key_pem)
-    )
+    identity = certificate(args.identity)
+    if args.what == "naive":
+        asyncio.run(naive(args.port, identity))
+    limits = Limits(retry_above_half_open=0) if args.retry else Limits()
+    asyncio.run(ours(args.port, identity, limits))
 
 
 if __name__ == "__main__":
