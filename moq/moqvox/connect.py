@@ -6,9 +6,11 @@ async with connect("https://localhost:4443/room", consume=origin) as session:
 ```
 """
 
+import functools
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Final
 
 from moqvox.driver import Driver
 from moqvox.driver.scope import scope
@@ -18,16 +20,37 @@ from moqvox.session.lite.session import LiteSession
 from moqvox.transport.aioquic import Verify
 from moqvox.transport.aioquic import connect as connect_quic
 from moqvox.transport.interface import Connection, Kind
+from moqvox.transport.websocket import connect_websocket, race
 from moqvox.url import Address, parse_url
 from moqvox.wire.version import LITE_ALPNS as ALPNS
 
 __all__ = ["connect", "dial", "open_session"]
 
+HEAD_START: Final = 0.5
+"""Seconds that WebTransport has before WebSocket is tried besides."""
+
+MAX_REMEMBERED: Final = 256
+
+_without_udp: dict[tuple[str, int], None] = {}
+"""Servers that answered over WebSocket first; there it has the head start next time."""
+
 
 async def dial(
-    address: Address, *, verify: Verify, versions: Sequence[str] = ALPNS, timeout: float = 10.0
+    address: Address,
+    *,
+    verify: Verify,
+    versions: Sequence[str] = ALPNS,
+    timeout: float = 10.0,
+    websocket: bool = False,
 ) -> Connection:
     """Open the connection that a URL asks for, without a session on it.
+
+    Args:
+        address: where to.
+        verify: whom to trust.
+        versions: ALPN names offered, most wanted first.
+        timeout: seconds until it must be established.
+        websocket: for `https://`, try WebSocket too when WebTransport takes long or fails.
 
     Raises:
         MoqError: unreachable, refused, not trusted, or no common version; the message
@@ -36,7 +59,8 @@ async def dial(
     unknown = [version for version in versions if version not in ALPNS]
     if unknown or not versions:
         raise LocalError(f"unknown version {', '.join(unknown)!r}; known are {', '.join(ALPNS)}")
-    return await connect_quic(
+    quic = functools.partial(
+        connect_quic,
         address.host,
         address.port,
         protocols=list(versions),
@@ -45,6 +69,35 @@ async def dial(
         verify=verify,
         timeout=timeout,
     )
+    if not (websocket and address.is_webtransport):
+        return await quic()
+    tcp = functools.partial(
+        connect_websocket,
+        address.host,
+        address.port,
+        protocols=list(versions),
+        path=address.path,
+        verify=verify,
+        timeout=timeout,
+    )
+    where = (address.host, address.port)
+    attempts = (tcp, quic) if where in _without_udp else (quic, tcp)
+    connection: Connection = await race(attempts, delay=HEAD_START, discard=_close)
+    _remember(where, connection.kind)
+    return connection
+
+
+def _close(connection: Connection) -> None:
+    connection.close()
+
+
+def _remember(where: tuple[str, int], kind: Kind) -> None:
+    """Note which way was the faster one to a server."""
+    _without_udp.pop(where, None)
+    if kind is Kind.WEBSOCKET:
+        _without_udp[where] = None
+        if len(_without_udp) > MAX_REMEMBERED:
+            del _without_udp[next(iter(_without_udp))]
 
 
 def open_session(
@@ -64,7 +117,7 @@ def open_session(
     session = LiteSession(
         connection.protocol,
         is_client=True,
-        webtransport=connection.kind is Kind.WEBTRANSPORT,
+        webtransport=connection.kind in (Kind.WEBTRANSPORT, Kind.WEBSOCKET),
         path=path,
         origin=origin_id,
     )
@@ -97,6 +150,7 @@ async def connect(
     budget: cache.Budget | None = None,
     timeout: float = 10.0,
     linger: float = 2.0,
+    websocket: bool = False,
 ) -> AsyncIterator[Driver]:
     """Hold a session open for as long as the block runs; it is closed on leaving.
 
@@ -112,12 +166,19 @@ async def connect(
         budget: what is kept of all of them together; None gives this session one of its own.
         timeout: seconds for the handshake.
         linger: seconds an unread subscription is kept.
+        websocket: see `dial`.
 
     Raises:
         MoqError: see `dial`.
     """
     address = parse_url(url, token)
-    connection = await dial(address, verify=verify or Verify(), versions=versions, timeout=timeout)
+    connection = await dial(
+        address,
+        verify=verify or Verify(),
+        versions=versions,
+        timeout=timeout,
+        websocket=websocket,
+    )
     hop = secrets.randbits(52) | 1 if origin_id is None else origin_id
     try:
         driver = open_session(

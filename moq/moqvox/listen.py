@@ -1,4 +1,4 @@
-"""Accept MoQ sessions: raw QUIC and WebTransport on one UDP port.
+"""Accept MoQ sessions: raw QUIC and WebTransport on one UDP port, WebSockets on TCP besides.
 
 ```python
 async with listen("[::]:4443", tls=certificate) as server:
@@ -22,6 +22,7 @@ from moqvox.session.lite.session import LiteSession
 from moqvox.transport.aioquic import Limits, ServerCertificate
 from moqvox.transport.aioquic import listen as listen_quic
 from moqvox.transport.interface import Closed, Connection, Kind, Listener
+from moqvox.transport.websocket import Http, listen_websocket
 from moqvox.url import parse_bind, split_path
 from moqvox.wire.version import LITE_ALPNS as ALPNS
 
@@ -105,8 +106,8 @@ class Incoming:
 class Server:
     """A listening server: iterate it for sessions."""
 
-    def __init__(self, listener: Listener) -> None:
-        self._listener = listener
+    def __init__(self, *listeners: Listener) -> None:
+        self._listeners = listeners
         self._waiting: asyncio.Queue[Incoming] = asyncio.Queue(BACKLOG)
         self._drivers: set[Driver] = set()
         self._idle = asyncio.Event()
@@ -115,7 +116,7 @@ class Server:
     @property
     def addresses(self) -> Sequence[tuple[str, int]]:
         """Bound host and port pairs."""
-        return self._listener.addresses
+        return self._listeners[0].addresses
 
     @property
     def sessions(self) -> int:
@@ -141,22 +142,29 @@ class Server:
         """Refuse new sessions and close the open ones."""
         for driver in list(self._drivers):
             driver.close(code, reason)
-        await self._listener.close(code, reason)
+        for listener in self._listeners:
+            await listener.close(code, reason)
 
     async def run(self, make: Callable[[Connection], Driver]) -> None:
-        """Take connections until the listener closes; `make` builds each one's driver."""
+        """Take connections until the listeners close; `make` builds each one's driver."""
         async with asyncio.TaskGroup() as tasks:
-            while True:
-                try:
-                    connection = await self._listener.accept()
-                except SessionClosed:
-                    return
-                try:
-                    driver = make(connection)
-                except LocalError as exc:
-                    connection.close(SessionCode.VERSION, str(exc))
-                    continue
-                tasks.create_task(self._serve(driver), name=f"peer-{connection.remote_address}")
+            for listener in self._listeners:
+                tasks.create_task(self._accept(tasks, listener, make), name="accept")
+
+    async def _accept(
+        self, tasks: asyncio.TaskGroup, listener: Listener, make: Callable[[Connection], Driver]
+    ) -> None:
+        while True:
+            try:
+                connection = await listener.accept()
+            except SessionClosed:
+                return
+            try:
+                driver = make(connection)
+            except LocalError as exc:
+                connection.close(SessionCode.VERSION, str(exc))
+                continue
+            tasks.create_task(self._serve(driver), name=f"peer-{connection.remote_address}")
 
     async def _serve(self, driver: Driver) -> None:
         self._drivers.add(driver)
@@ -185,7 +193,7 @@ def make_driver(
     session = LiteSession(
         connection.protocol,
         is_client=False,
-        webtransport=connection.kind is Kind.WEBTRANSPORT,
+        webtransport=connection.kind in (Kind.WEBTRANSPORT, Kind.WEBSOCKET),
         origin=origin_id,
     )
     return Driver(
@@ -223,6 +231,8 @@ async def listen(
     budget: cache.Budget | None = None,
     limits: Limits | None = None,
     linger: float = 2.0,
+    websocket: bool = False,
+    http: Http | None = None,
 ) -> AsyncIterator[Server]:
     """Listen on one UDP port until the block is left; then every session is closed.
 
@@ -235,6 +245,9 @@ async def listen(
         budget: what is kept of all of them together; None gives this listener one of its own.
         limits: bounds of the QUIC endpoint.
         linger: seconds an unread subscription to a client is kept.
+        websocket: listen on the TCP port of the same number too, for clients whose network
+            lets no UDP through and browsers without WebTransport.
+        http: answers plain requests on that TCP port; None: they get 404.
 
     Raises:
         LocalError: the address can't be bound, or an unknown version is named.
@@ -247,6 +260,16 @@ async def listen(
         host, port, protocols=list(versions), certificate=tls, limits=limits or Limits()
     )
     server = Server(listener)
+    if websocket:
+        port = listener.addresses[0][1]
+        try:
+            server = Server(
+                listener,
+                await listen_websocket(host, port, protocols=list(versions), tls=tls, http=http),
+            )
+        except BaseException:
+            await listener.close()
+            raise
     make = functools.partial(
         make_driver,
         origin_id=origin_id,

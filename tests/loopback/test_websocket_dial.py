@@ -15,8 +15,9 @@ from tests.loopback.pairs import (
     identity,
     open_websocket_listener,
 )
+from websockets.asyncio.server import serve
 
-from moqvox.errors import LocalError
+from moqvox.errors import LocalError, MoqError
 from moqvox.transport.aioquic import (
     CertificateRefused,
     ConnectFailed,
@@ -129,6 +130,16 @@ def test_no_common_protocol_is_told():
             await dial_websocket(listener, protocols=["moq-lite-99"])
 
     with_listener(body)
+
+
+def test_a_server_that_chooses_nothing_is_told():
+    async def main() -> None:
+        async with serve(lambda socket: socket.wait_closed(), "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            with pytest.raises(NoCommonProtocol, match="chose none"):
+                await connect_websocket("127.0.0.1", port, protocols=[PROTOCOL], tls=False)
+
+    aio.run(main(), virtual=False)
 
 
 def test_where_nothing_listens_is_told():
@@ -279,6 +290,30 @@ def test_a_failure_lets_the_next_begin_at_once():
     assert second.began == pytest.approx(0.2)
 
 
-def test_when_all_fail_the_first_ones_failure_is_told():
-    with pytest.raises(ConnectFailed, match="first"):
-        run_race(Attempt("a", 3.0, ConnectFailed("first")), Attempt("b", 0, ConnectFailed("b")))
+@pytest.mark.parametrize(
+    ("first", "second", "told"),
+    [
+        (ConnectFailed("one"), ConnectFailed("two"), "one"),
+        (NoAnswer("one"), RequestRefused(403, "two"), "two"),
+        (RequestRefused(403, "one"), NoAnswer("two"), "one"),
+        (NoAnswer("one"), PortRefused("two"), "one"),
+        (LocalError("one"), NoAnswer("two"), "one"),
+    ],
+)
+def test_when_all_fail_the_most_telling_failure_is_told(first, second, told):
+    with pytest.raises(MoqError, match=told):
+        run_race(Attempt("a", 3.0, first), Attempt("b", 0, second))
+
+
+def test_a_second_success_is_discarded():
+    discarded: list[str] = []
+
+    async def stubborn() -> str:
+        try:
+            await asyncio.sleep(5.0)
+        except asyncio.CancelledError:
+            return "stubborn"
+        return "late"
+
+    won = aio.run(race([stubborn, Attempt("quick", 0.1)], delay=1.0, discard=discarded.append))
+    assert (won, discarded) == ("quick", ["stubborn"])

@@ -5,7 +5,8 @@ import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from moqvox.transport.aioquic.failures import ConnectFailed
+from moqvox.errors import MoqError
+from moqvox.transport.aioquic.failures import NoAnswer, PortRefused
 
 __all__ = ["race"]
 
@@ -24,10 +25,10 @@ async def race(
     to `discard`.
 
     Raises:
-        ConnectFailed: all have failed; it is the first one's failure.
+        MoqError: all have failed; it is the first failure that tells more than silence.
     """
     winners: list[T] = []
-    failures: dict[int, ConnectFailed] = {}
+    failures: dict[int, MoqError] = {}
     failed = [asyncio.Event() for _ in attempts]
     tasks: list[asyncio.Task[None]] = []
 
@@ -38,7 +39,7 @@ async def race(
                     await failed[index - 1].wait()
         try:
             result = await attempts[index]()
-        except ConnectFailed as exc:
+        except MoqError as exc:
             failures[index] = exc
             failed[index].set()
             return
@@ -54,4 +55,9 @@ async def race(
         tasks.extend(group.create_task(run(index)) for index in range(len(attempts)))
     if winners:
         return winners[0]
-    raise failures[min(failures)]
+    raise min(sorted(failures.items()), key=_vagueness)[1]
+
+
+def _vagueness(failure: tuple[int, MoqError]) -> bool:
+    """Rank what a server said above what the network did not."""
+    return isinstance(failure[1], (NoAnswer, PortRefused))

@@ -18,7 +18,8 @@ from moqvox.transport.websocket.pipe import Pipe
 __all__ = ["LIBRARY_LOG", "Observer", "Wire"]
 
 LIBRARY_LOG: Final = logging.getLogger("moqvox.transport.websocket.library")
-LIBRARY_LOG.setLevel(logging.WARNING)  # below, it shows paths with tokens, and payloads
+# It shows paths with tokens, and payloads, and calls it an error when strangers send nonsense.
+LIBRARY_LOG.setLevel(logging.CRITICAL)
 
 NORMAL: Final = 1000
 MAX_CLOSE_REASON_BYTES: Final = 123
