@@ -265,8 +265,9 @@ export class VoiceGate {
 
   /** Take a frame's level (root mean square); returns "begin", "end" or null. */
   take(level) {
-    const rise = level > this.#floor ? 0.002 : 0.1;
-    if (!this.speaking) this.#floor += (level - this.#floor) * rise;
+    // Slower while someone speaks; but a noise that never pauses becomes the room.
+    const rise = this.speaking ? 0.0003 : 0.002;
+    this.#floor += (level - this.#floor) * (level > this.#floor ? rise : 0.1);
     const loud = level > Math.max(0.008, 3 * this.#floor);
     this.#loud = loud ? this.#loud + 1 : 0;
     this.#quiet = loud ? 0 : this.#quiet + 1;

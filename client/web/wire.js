@@ -290,7 +290,7 @@ function readParameters(body) {
   return values;
 }
 
-function numberIn(values, id) {
+function numberOf(values, id) {
   const bytes = values.get(id);
   if (bytes === undefined) return null;
   const reader = new Reader(bytes);
@@ -318,13 +318,13 @@ export const Setup = {
   read(body) {
     const values = readParameters(body);
     const path = values.get(ParameterId.PATH);
-    const role = numberIn(values, ParameterId.ROLE);
+    const role = numberOf(values, ParameterId.ROLE);
     return {
-      probe: Math.min(Number(numberIn(values, ParameterId.PROBE) ?? 0), 2),
+      probe: Math.min(Number(numberOf(values, ParameterId.PROBE) ?? 0), 2),
       path: path === undefined ? null : asText(path),
       role: role === null || role <= 2 ? role : 0,
-      cost: numberIn(values, ParameterId.COST),
-      origin: numberIn(values, ParameterId.ORIGIN) ?? 0,
+      cost: numberOf(values, ParameterId.COST),
+      origin: numberOf(values, ParameterId.ORIGIN) ?? 0,
     };
   },
 };

@@ -1,9 +1,9 @@
 // Makes a call on a blank page, and keeps what a test wants to look at. The body of an async
-// function: `raw` turns the browser's own processing of the microphone off.
+// function: `window.options`, if set, goes to `connect`; `raw` turns the browser's own processing of the microphone off.
 const { connect, missing } = await import("/moqvox.js");
 const { url, certificateHashes } = await (await fetch("/connection.json")).json();
 const raw = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
-const call = connect(url, { certificateHashes, capture: true });
+const call = connect(url, { certificateHashes, capture: true, ...window.options });
 const seen = { call, raw, missing: missing(), captured: [], pieces: [], ended: [], states: [], times: [] };
 window.seen = seen;
 call.addEventListener("state", ({ detail }) => {

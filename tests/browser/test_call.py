@@ -20,6 +20,7 @@ from tests.browser.stage import (
 
 from moqvox import voice
 from moqvox.media.codec import Encoder, StreamEncoder
+from moqvox.wire.version import LITE_ALPNS
 from moqvox_client.speech.recordings import recording
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(90)]
@@ -153,6 +154,25 @@ def test_two_seconds_of_outage_both_ways_lose_nothing_of_prompt_and_answer():
     assert starts[1:] == ends[:-1], "something was left out or came twice"
     _, alike = sounds_like(output, ANSWER)
     assert alike > 0.99
+
+
+@pytest.mark.parametrize("version", LITE_ALPNS)
+def test_every_version_carries_a_turn(version):
+    agent = Answering(ANSWER[:20])
+
+    async def main():
+        async with stage(agent, path="blank") as (page, _site, _link):
+            await page.run(f"window.options = {{ versions: ['{version}'] }}; return 1")
+            await begin_call(page)
+            said = await page.run(say(PROMPT[:25], pace_ms=2))
+            await page.until("seen.ended.length")
+            spoken = await page.run("seen.call.session.version.alpn")
+            return said, spoken, await page.run("seen.ended")
+
+    said, spoken, ended = run(main(), virtual=False)
+    assert spoken == version
+    assert said["intact"]
+    assert ended[0]["totals"]["heardSamples"] == 960 * 20
 
 
 def test_ten_percent_loss_costs_time_and_no_frame():

@@ -5,13 +5,15 @@ import os
 import socket
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tests.aio import run
 from tests.browser.chromium import Page, chromium
 from tests.browser.site import site
-from tests.browser.stage import microphone_wav, speech_pcm, stage
+from tests.browser.stage import decoded, microphone_wav, speech_pcm, stage
 
 from moqvox import voice
+from moqvox_client.speech.recordings import recording
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(90)]
 
@@ -107,6 +109,60 @@ def test_a_turn_by_keyboard_ends_with_a_badge_captions_and_files(tmp_path, shots
     assert all(magic == "OggS" and size > 3000 for magic, size in files)
     assert wide <= 390, "the page scrolls sideways on a phone"
     assert not problems_seen
+
+
+def test_hands_free_takes_the_whole_sentence_and_ends_by_itself(tmp_path):
+    source = speech_pcm("ill-disposed")
+
+    async def main():
+        microphone = microphone_wav(tmp_path, source, before=3.0)
+        heard = []
+
+        async def listen(session):
+            async for utterance in session.utterances():
+                await utterance.wait_over()
+                heard.append(utterance)
+
+        async with stage(listen, microphone=microphone) as (page, _site, _link):
+            await ready(page)
+            await page.run(f"{INSIDE}.querySelector('.handsfree').click()")
+            await page.until(f"{TALK}.turns.last?.speech?.intact", seconds=30)
+            label = await page.run(f"{INSIDE}.querySelector('.label').textContent")
+            return heard[0], label
+
+    utterance, label = run(main(), virtual=False)
+    said = np.frombuffer(source, "<i2").astype(float) / 32768
+    got = decoded([packet.opus for packet in utterance.packets])
+    loud = [np.flatnonzero(np.abs(pcm) > 0.02) for pcm in (said, got)]
+    spoken, arrived = (at[-1] - at[0] for at in loud)
+    assert arrived > 0.95 * spoken, "the sentence's beginning or end is missing"
+    assert label == "Just speak"
+
+
+def test_the_demo_agent_understands_and_answers(tmp_path, shots):
+    pytest.importorskip("pocketsphinx", reason="extra demo is not installed")
+    pytest.importorskip("espeakng_loader", reason="extra demo is not installed")
+    from moqvox_client.speech.agent import agent as demo
+
+    async def main():
+        microphone = microphone_wav(tmp_path, speech_pcm("amiable-woman"), before=1.0)
+        async with stage(demo, microphone=microphone) as (page, _site, _link):
+            await page.resize(1100, 900)
+            await ready(page)
+            await page.press(" ", up=False)
+            await page.until(f"{TALK}.turns.last?.speech?.frames > 350", seconds=30)
+            await page.press(" ", down=False)
+            await page.until(f"{TALK}.turns.last?.text", seconds=30)
+            await page.until(f"{INSIDE}.querySelectorAll('.word')[2]?.className === 'word now'")
+            await page.screenshot(shots / "demo.png")
+            state = f"{TALK}.turns.last.responses[0].heard?.state"
+            await page.until(f"{state} && {state} !== 'playing'", seconds=30)
+            return await page.run(f"{TALK}.turns.last.text"), await page.run(state)
+
+    text, state = run(main(), virtual=False)
+    said = recording("amiable-woman").transcript.lower().replace(",", "").replace(".", "").split()
+    assert state == "ended"
+    assert len(set(text.lower().split()) & set(said)) > len(set(said)) / 2, text
 
 
 def test_dark_colours_and_an_outage_are_legible(tmp_path, shots):
