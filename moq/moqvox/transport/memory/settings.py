@@ -62,7 +62,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         max_datagram_bytes: the largest that is sent; 0 turns them off.
         max_path_changes: reported before they are read; more are only counted.
         max_unaccepted: connections that wait for a listener's `accept`; more are refused.
-        idle_timeout: seconds without a sign of the peer after which it is lost. Keep-alives
+        idle_timeout: seconds without a sign of the peer after which it is lost. Keep-alive packets
             are implied: time counts only while nothing could arrive.
         linger: seconds that a close may take to deliver what is queued.
         marks: bounds of the send queue.
