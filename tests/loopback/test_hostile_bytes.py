@@ -235,7 +235,7 @@ def test_a_clients_new_address_is_followed_and_nothing_is_lost(kind):
             loop.remove_reader(old)
             old.close()
             endpoint._socket = fresh
-            loop.add_reader(fresh, endpoint._on_readable)
+            loop.add_reader(fresh, endpoint._on_readable, fresh)
             client.write(stream, bytes(100_000), fin=True)
             await both.server.until(lambda reader: stream in reader.ended)
             assert len(both.server.data[stream]) == 200_000

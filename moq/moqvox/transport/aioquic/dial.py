@@ -32,6 +32,7 @@ from moqvox.transport.aioquic.link import Link
 from moqvox.transport.aioquic.private import Engine
 from moqvox.transport.aioquic.raw import RawConnection
 from moqvox.transport.aioquic.resolve import Target, resolve
+from moqvox.transport.aioquic.roaming import Roaming
 from moqvox.transport.aioquic.sockets import bind, report_errors
 from moqvox.transport.aioquic.webtransport import WebTransportConnection
 from moqvox.transport.inbox import printable
@@ -222,6 +223,7 @@ class Dialling:
         engine = Engine(order.configuration(), order.limits, pins=order.verify.fingerprints)
         self._link = Link(engine, order.limits, endpoint)
         self._link.observer = self
+        self._link.roaming = Roaming(self._link, self._target.family, endpoint.switch)
         endpoint.add(self._link, engine.host_cid)
         engine.connect(self._target.address, endpoint.now())
         endpoint.touch(self._link)

@@ -28,6 +28,9 @@ MAX_DATAGRAMS_PER_TURN: Final = 128
 MAX_UNSENT_DATAGRAMS: Final = 1024
 """Datagrams kept while the kernel's buffer is full; more are lost, as on the wire."""
 
+MAX_OLD_SOCKETS: Final = 8
+"""Sockets of former paths that are still read."""
+
 LONG_HEADER: Final = 0x80
 TRANSIENT: Final = frozenset(
     (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR, errno.ENOBUFS, errno.ENOMEM)
@@ -69,7 +72,8 @@ class Endpoint:
         self._running = 0
         self._address: Address = sock.getsockname()
         sock.setblocking(False)
-        self._loop.add_reader(sock, self._on_readable)
+        self._old: dict[socket.socket, asyncio.TimerHandle] = {}
+        self._loop.add_reader(sock, self._on_readable, sock)
 
     @property
     def address(self) -> Address:
@@ -85,6 +89,27 @@ class Endpoint:
         self._running += 1
         for connection_id in connection_ids:
             self.enrol(connection_id, link)
+
+    def switch(self, sock: socket.socket, keep: float) -> None:
+        """Send from another socket from now on; the one until now is read `keep` seconds more.
+
+        Takes over `sock`. What the old one could not send yet is lost, as on the wire.
+        """
+        if len(self._old) >= MAX_OLD_SOCKETS:
+            self._close_old(next(iter(self._old)))
+        old = self._socket
+        self._loop.remove_writer(old)
+        self._unsent.clear()
+        self._old[old] = self._loop.call_later(keep, self._close_old, old)
+        sock.setblocking(False)
+        self._socket = sock
+        self._address = sock.getsockname()
+        self._loop.add_reader(sock, self._on_readable, sock)
+
+    def _close_old(self, sock: socket.socket) -> None:
+        self._old.pop(sock).cancel()
+        self._loop.remove_reader(sock)
+        sock.close()
 
     def close_links(self, code: int, reason: str) -> None:
         """Begin to close all connections."""
@@ -103,6 +128,8 @@ class Endpoint:
         if self._is_closed:
             return
         self._is_closed = True
+        for sock in list(self._old):
+            self._close_old(sock)
         self._loop.remove_reader(self._socket)
         self._loop.remove_writer(self._socket)
         if self._timer is not None:
@@ -201,11 +228,11 @@ class Endpoint:
             self._unsent.popleft()
         self._loop.remove_writer(self._socket)
 
-    def _on_readable(self) -> None:
+    def _on_readable(self, sock: socket.socket) -> None:
         now = self._loop.time()
         for _ in range(MAX_DATAGRAMS_PER_TURN):
             try:
-                size, address = self._socket.recvfrom_into(self._buffer)
+                size, address = sock.recvfrom_into(self._buffer)
             except OSError as exc:
                 if exc.errno in TRANSIENT:
                     return

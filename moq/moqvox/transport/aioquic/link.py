@@ -18,6 +18,7 @@ from moqvox.transport.aioquic.ending import Ending
 from moqvox.transport.aioquic.limits import Limits
 from moqvox.transport.aioquic.neighbours import Carrier, Observer
 from moqvox.transport.aioquic.private import Engine
+from moqvox.transport.aioquic.roaming import Roaming
 from moqvox.transport.interface import Closed, Stats
 from moqvox.transport.send_queue import SendQueue
 
@@ -43,6 +44,7 @@ class Link:
         self.table = engine.table
         self.limits = limits
         self.observer: Observer | None = None
+        self.roaming: Roaming | None = None
         self.scheduled_at: float | None = None
         self.connection_ids: set[bytes] = set()
         self._carrier = carrier
@@ -58,7 +60,6 @@ class Link:
         self._is_broken = self._is_gone = False
         self._active_at = self._look_at = carrier.now()
         self._is_eager = True
-        self._known_losses = 0
         self._counters = Counters()
 
     # Streams.
@@ -137,6 +138,8 @@ class Link:
             self._repeat_close()
             return
         self._active_at = now
+        if self.roaming is not None:
+            self.roaming.on_heard()
         try:
             self.engine.receive_datagram(data, address, now)
         except Exception as exc:  # noqa: BLE001  # whatever a peer's bytes do ends here
@@ -161,6 +164,8 @@ class Link:
             self._break(exc)
         if now >= self._look_at and self._over is None:
             self._keep_alive(now)
+        if self.roaming is not None and self._over is None:
+            self.roaming.check(now)
         self._is_eager = True
         self._react()
 
@@ -168,7 +173,7 @@ class Link:
         """Send what may be sent, and arrange the next timer."""
         if self.engine.unblocked:
             self._queue.unpark(self.engine.take_unblocked())
-        if self._is_eager or self._has_cause_to_send():
+        if self._is_eager or self._queue.is_ready or self.engine.has_cause_to_send:
             self._send(now)
             self._pump()
         self._settle(now)
@@ -183,26 +188,8 @@ class Link:
         self._is_eager = True
         self._carrier.touch(self)
 
-    def _has_cause_to_send(self) -> bool:
-        """Whether what arrived calls for a packet now.
-
-        Mostly it does not: ACKs do not, and what must be acknowledged sets the engine's
-        timer, which fires a millisecond later and then takes every answer along.
-        """
-        engine = self.engine
-        return bool(
-            self._queue.is_ready
-            or self.table.busy
-            or self.table.due
-            or not engine.recovery.handshake_confirmed
-            or not engine.peer[1]
-            or engine.recovery.lost_packets != self._known_losses
-            or engine.ending() is not None
-        )
-
     def _send(self, now: float) -> None:
         self._is_eager = False
-        self._known_losses = self.engine.recovery.lost_packets
         engine = self.engine
         for _ in range(MAX_ROUNDS):
             fed = self._feed()
@@ -216,6 +203,8 @@ class Link:
             for data, address in datagrams:
                 self._counters.sent_bytes += len(data)
                 self._carrier.send(self, data, address)
+            if self.roaming is not None and engine.recovery.bytes_in_flight:
+                self.roaming.on_asked(now)
             if engine.is_closing:
                 self._last_words = datagrams
             if not datagrams or not self._queue.is_ready:
@@ -275,6 +264,14 @@ class Link:
             if self.observer is not None:
                 self.observer.on_path(address)
 
+    def moved(self) -> None:
+        """Go on from another socket, which the carrier has already."""
+        self.engine.move(self._carrier.now())
+        self._counters.path_changes += 1
+        if self.observer is not None and self._address is not None:
+            self.observer.on_path(self._address)
+        self._touch()
+
     def _keep_alive(self, now: float) -> None:
         """Ping when nothing has come for long; in between, look again when that may be so."""
         if not self.engine.recovery.handshake_confirmed:
@@ -293,6 +290,8 @@ class Link:
         if self._over is not None:
             return due if due is not None else self._look_at
         when = self._look_at if due is None or self._look_at < due else due
+        if self.roaming is not None:
+            when = min(when, self.roaming.dead_at)
         return min(when, self._linger_until) if self._closing is not None else when
 
     # The end.

@@ -13,6 +13,7 @@ from aioquic.quic.events import (
 from aioquic.quic.events import StreamReset as EngineStreamReset
 from aioquic.quic.packet import QuicErrorCode
 
+from moqvox.errors import LocalError
 from moqvox.transport.aioquic.address import Address, show
 from moqvox.transport.aioquic.ending import Ending
 from moqvox.transport.aioquic.link import Link
@@ -152,6 +153,25 @@ class RawConnection:
         return len(data) <= self.max_datagram_size and self._link.send_datagram(
             self._datagram_prefix() + data
         )
+
+    def migrate(self, local: tuple[str, int] | None = None) -> None:
+        """Go on from a new socket, under a new connection ID; the connection stays.
+
+        What is under way goes out again at once on the new path, and what still arrives on
+        the old one is read. `events` reports `PathChanged`.
+
+        Args:
+            local: address and port to send from; None: as the system's routes say now.
+
+        Raises:
+            LocalError: this side did not dial, or `local` can't be bound.
+            SessionClosed: the connection is over.
+        """
+        if self._inbox.is_closed:
+            raise self._inbox.session_closed()
+        if self._link.roaming is None:
+            raise LocalError("only the side that dialled can migrate")
+        self._link.roaming.migrate(local)
 
     # The end.
 

@@ -55,6 +55,7 @@ class Engine(QuicConnection):
         )
         self._pins = pins
         self._challenges = False
+        self._known_losses = 0
         self._followed: Address | None = None
         self.redundancy = Redundancy(limits, self.table)
         self._is_initiator: bool | None = None
@@ -147,6 +148,22 @@ class Engine(QuicConnection):
         """Whether the connection may be forgotten."""
         return self._state is QuicConnectionState.TERMINATED
 
+    @property
+    def has_cause_to_send(self) -> bool:
+        """Whether what arrived calls for a packet now.
+
+        Mostly it does not: ACKs do not, and what must be acknowledged sets the engine's
+        timer, which fires a millisecond later and then takes every answer along.
+        """
+        return bool(
+            self.table.busy
+            or self.table.due
+            or not self.recovery.handshake_confirmed
+            or not self.peer[1]
+            or self.recovery.lost_packets != self._known_losses
+            or self.ending() is not None
+        )
+
     def room(self) -> int:
         """Stream bytes that are worth giving to the engine now."""
         recovery = self.recovery
@@ -219,6 +236,7 @@ class Engine(QuicConnection):
     def datagrams_to_send(self, now: float) -> list[tuple[bytes, Address]]:
         """Take what leaves now, and with it copies of what may be lost."""
         recovery = self.recovery
+        self._known_losses = recovery.lost_packets
         room = recovery.congestion_window - recovery.bytes_in_flight
         self.redundancy.advance(now, recovery.rtt, room)
         return super().datagrams_to_send(now)
