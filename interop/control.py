@@ -26,6 +26,8 @@ CANNOT: Final = {
     "certificate-authority": "there is no program to issue a certificate",
     "ended-track": "moq-rs as relay cuts off the groups of a track that is over",
     "replaced-in-session": "moq-rs as relay serves the old broadcast under the new one's name",
+    "websocket": "the server of moq-rs for Python has no WebSocket",
+    "websocket-to-webtransport": "the server of moq-rs for Python has no WebSocket",
     "killed-and-back": "moq-rs keeps to the dead publisher for 12 s",
 }
 """What moq-rs 0.5.1 can't do, or was seen to get wrong."""

@@ -1,12 +1,16 @@
 """What a case is given: its row, and verbs to start both sides' programs."""
 
+import os
 import secrets
+import sys
 from pathlib import Path
 from typing import Final
 
 from interop import moqrs
 from interop.control import start_server
+from interop.environment import ROOT
 from interop.matrix import Row, Transport
+from interop.moqvox import COMPONENTS
 from interop.ogg import write_opus
 from interop.program import Program
 from interop.recipe import read_recipe
@@ -70,6 +74,12 @@ class Scene:
         if to.endpoint in self._ours:
             self._dialled.append(program)
         return program
+
+    async def tool(self, module: str, *arguments: str) -> Program:
+        """Start a module of this folder that uses moqvox as a library."""
+        paths = os.pathsep.join([str(ROOT), *(str(ROOT / component) for component in COMPONENTS)])
+        argv = [sys.executable, "-m", f"interop.{module}", *arguments]
+        return await self._stage.start(module, argv, {"PYTHONPATH": paths})
 
     async def push(self, target: Endpoint | Target, broadcast: str, source: Source) -> Program:
         """Start to publish with the side under test."""

@@ -1,6 +1,16 @@
 """What is shown between moqvox and its peers; importing this registers every case."""
 
-from interop.cases import access, catalog, comings, opus, relaying
+from interop.cases import access, catalog, comings, opus, relaying, websocket
 from interop.cases.registry import CASES, Case, Direction
 
-__all__ = ["CASES", "Case", "Direction", "access", "catalog", "comings", "opus", "relaying"]
+__all__ = [
+    "CASES",
+    "Case",
+    "Direction",
+    "access",
+    "catalog",
+    "comings",
+    "opus",
+    "relaying",
+    "websocket",
+]

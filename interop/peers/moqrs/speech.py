@@ -37,17 +37,18 @@ def client_parser(summary: str) -> argparse.ArgumentParser:
     made.add_argument("--tls-fingerprint", action="append", default=[], help="SHA-256, hex")
     made.add_argument("--tls-root", action="append", default=[], help="PEM file to trust")
     made.add_argument("--tls-disable-verify", action="store_true")
+    made.add_argument("--websocket", action="store_true", help="try WebSocket too, on https://")
     return made
 
 
 def client(args: argparse.Namespace) -> moq.Client:
-    """Prepare a client that dials QUIC once and stays with that connection."""
+    """Prepare a client that dials once and stays with that connection."""
     return moq.Client(
         args.url,
         tls_verify=not args.tls_disable_verify,
         tls_roots=args.tls_root or None,
         tls_fingerprints=args.tls_fingerprint or None,
-        websocket_enabled=False,
+        websocket_enabled=args.websocket,
         reconnect=False,
     )
 
