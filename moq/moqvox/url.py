@@ -68,6 +68,10 @@ def parse_url(url: str, token: str = "") -> Address:
         raise LocalError(f"unknown scheme in {url!r}; known are {schemes}") from exc
     if not parts.hostname:
         raise LocalError(f"no host in {url!r}; write {scheme.value}://host:port/path")
+    if port == 0:
+        raise LocalError(f"bad URL {url!r}: port 0 can't be dialled")
+    if parts.username is not None or parts.password is not None:
+        raise LocalError("a URL with a user name; tokens go into ?jwt= or --token")
     query = parse_qsl(parts.query, keep_blank_values=True)
     if token:
         query = [(key, value) for key, value in query if key != TOKEN] + [(TOKEN, token)]

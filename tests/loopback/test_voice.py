@@ -1,0 +1,226 @@
+"""Voice over real sockets, as the README shows it, and the errors its users meet."""
+
+import asyncio
+
+import pytest
+from tests.loopback.relays import running, trust, until, url
+from tests.unit.voice.calls import packets, tone
+
+from moqvox import voice
+from moqvox.connect import connect
+from moqvox.errors import LocalError, MoqError, SessionClosed
+from moqvox.transport.aioquic import Verify
+from moqvox.wire.version import LITE_ALPNS
+
+pytestmark = pytest.mark.net
+
+
+async def answer(desk, heard):
+    """Answer each utterance with its own length of tone."""
+    async with asyncio.TaskGroup() as tasks:
+        async for session in desk:
+            tasks.create_task(_one(session, heard))
+
+
+async def _one(session, heard):
+    async for utterance in session.utterances():
+        pcm = b"".join([chunk async for chunk in utterance.pcm(16_000)])
+        response = session.respond()
+        await response.write(tone(len(pcm) // 32))
+        heard.append((len(pcm), await response.played()))
+
+
+async def converse(address, verify, **options):
+    async with voice.call(address, verify=verify, **options) as call:
+        playback = voice.Playback(call)
+        async with asyncio.TaskGroup() as tasks:
+            playing = tasks.create_task(playback.run())
+            speech = call.speak()
+            for packet in packets(15):
+                speech.write_packet(packet)
+            speech.finish()
+            receipt = await speech.receipt()
+            account = await playback.wait_account(0)
+            await account.over.wait()
+            await asyncio.sleep(0.05)
+            playing.cancel()
+    return speech.intact(receipt), account.totals.heard_us, call
+
+
+@pytest.mark.parametrize("version", LITE_ALPNS)
+@pytest.mark.parametrize("scheme", ["moqt", "https"])
+def test_caller_and_agent_on_one_port(scheme, version):
+    async def main():
+        heard = []
+        async with (
+            voice.serve("127.0.0.1:0", versions=(version,)) as desk,
+            asyncio.TaskGroup() as tasks,
+        ):
+            answering = tasks.create_task(answer(desk, heard))
+            address = f"{scheme}://127.0.0.1:{desk.addresses[0][1]}/"
+            intact, heard_us, call = await converse(
+                address, Verify.pinned([desk.fingerprint]), versions=(version,)
+            )
+            await until(lambda: heard)
+            answering.cancel()
+        return intact, heard_us, heard, call.marks
+
+    intact, heard_us, heard, marks = asyncio.run(main())
+    assert intact
+    ((pcm_bytes, played),) = heard
+    assert pcm_bytes == 15 * 640
+    assert played.complete
+    assert played.ms == heard_us / 1000 >= 300
+    assert list(marks) == ["connected", "agent", "response"]
+
+
+def test_agent_behind_two_relays():
+    from moqvox_relay.config import Upstream
+
+    async def main():
+        heard = []
+        async with running() as origin:
+            upstream = Upstream(url(origin), fingerprints=(origin.where.fingerprint,))
+            async with (
+                running(upstream=upstream) as edge,
+                voice.attend(url(origin, "/room"), verify=trust(origin)) as desk,
+                asyncio.TaskGroup() as tasks,
+            ):
+                answering = tasks.create_task(answer(desk, heard))
+                intact, heard_us, _ = await converse(url(edge, "/room", "https"), trust(edge))
+                await until(lambda: heard)
+                answering.cancel()
+        return intact, heard_us, heard[0][1].ms
+
+    intact, heard_us, told_ms = asyncio.run(main())
+    assert intact
+    assert told_ms == heard_us / 1000
+
+
+def test_server_that_is_not_there_is_one_plain_error():
+    async def main():
+        with pytest.raises(MoqError) as failed:
+            async with voice.call("moqt://127.0.0.1:1", timeout=0.2) as call:
+                await call.speak().receipt()
+        return failed.value
+
+    error = asyncio.run(main())
+    assert not isinstance(error, BaseExceptionGroup)
+    assert "127.0.0.1" in str(error)
+
+
+def test_error_of_the_callers_own_comes_out_bare():
+    async def main():
+        async with voice.serve("127.0.0.1:0") as desk:
+            address = f"moqt://127.0.0.1:{desk.addresses[0][1]}"
+            with pytest.raises(ZeroDivisionError):
+                await _fail_in_a_call(address, Verify.pinned([desk.fingerprint]))
+
+    asyncio.run(main())
+
+
+async def _fail_in_a_call(address, verify):
+    async with voice.call(address, verify=verify) as call:
+        await call.connected()
+        raise ZeroDivisionError
+
+
+def test_refused_caller_learns_why():
+    async def main():
+        async with (
+            running(public=("open",)) as relay,
+            voice.call(url(relay, "/shut"), verify=trust(relay)) as call,
+        ):
+            speech = call.speak()
+            speech.write_packet(packets(1)[0])
+            speech.finish()
+            with pytest.raises(SessionClosed) as closed:
+                await speech.receipt()
+            left = [response async for response in call.responses()]
+            with pytest.raises(LocalError, match="a token is needed here"):
+                call.speak()
+            return str(closed.value), left
+
+    message, left = asyncio.run(main())
+    assert message == "the call ended before the receipt came: a token is needed here"
+    assert left == []
+
+
+def test_caller_that_leaves_while_connecting_leaves_at_once():
+    async def main():
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        async with voice.call("moqt://127.0.0.1:1", timeout=5.0) as call:
+            call.speak().write_packet(packets(1)[0])
+        return loop.time() - begun, str(call.ended)
+
+    took, reason = asyncio.run(main())
+    assert took < 1
+    assert reason == "hung up"
+
+
+def test_agent_that_closes_its_port_ends_its_calls():
+    async def main():
+        async with voice.serve("127.0.0.1:0") as desk:
+            address = f"moqt://127.0.0.1:{desk.addresses[0][1]}"
+            verify = Verify.pinned([desk.fingerprint])
+            stack = voice.call(address, verify=verify)
+            call = await stack.__aenter__()
+            await call.connected()
+        async with asyncio.timeout(5):
+            ended = await call.wait_over()
+            await stack.__aexit__(None, None, None)
+        return type(ended).__name__
+
+    assert asyncio.run(main()) == "SessionClosed"
+
+
+def test_relay_that_goes_ends_the_agents_iteration_with_the_reason():
+    async def main():
+        async with (
+            running() as relay,
+            voice.attend(url(relay), verify=trust(relay)) as desk,
+        ):
+            async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+                tasks.create_task(answer(desk, []))
+                await until(lambda: relay.served)
+                await asyncio.sleep(0.05)
+                for task in asyncio.all_tasks():
+                    if task.get_coro().__qualname__ == "Driver._run":
+                        driver = task.get_coro().cr_frame.f_locals["self"]
+                        if not driver.connection.is_client:
+                            driver.close(0x77, "moving house")
+            return str(desk.ended), desk.ended.code
+
+    assert asyncio.run(main()) == ("moving house", 0x77)
+
+
+def test_burst_of_connections_past_the_backlog_is_refused_not_crashed(monkeypatch):
+    from tests.loopback.pairs import certificate
+
+    from moqvox import listen as listening
+    from moqvox.transport.aioquic import ServerCertificate
+
+    monkeypatch.setattr(listening, "BACKLOG", 2)
+
+    async def main():
+        made = certificate()
+        tls = ServerCertificate(made.cert_pem, made.key_pem)
+        verify = Verify.authority(made.ca_pem)
+        reasons = []
+
+        async def one(address):
+            async with connect(address, verify=verify) as session:
+                async with asyncio.timeout(5):
+                    reasons.append((await session.wait_closed()).reason)
+
+        async with listening.listen("127.0.0.1:0", tls=tls) as server:
+            address = f"moqt://127.0.0.1:{server.addresses[0][1]}"
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(6):
+                    tasks.create_task(one(address))
+                await until(lambda: len(reasons) == 4)
+                await server.close(0, "done")
+        return sorted(reasons)
+
+    assert asyncio.run(main()) == ["done"] * 2 + ["too many sessions wait"] * 4
