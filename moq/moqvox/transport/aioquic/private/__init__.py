@@ -2,6 +2,8 @@
 
 `Engine` is `QuicConnection` with these changes:
 
+- packets of the usual kind, an ACK and bytes of streams, are built without looking for
+  everything else that might be due (`plain`);
 - the cost of a packet does not grow with idle streams, and priorities rule among the
   others (`streams`);
 - flow control is raised by what the application has read, not by what has arrived;

@@ -8,7 +8,6 @@ from aioquic._buffer import Buffer
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import (
     END_STATES,
-    QuicConnection,
     QuicConnectionState,
     QuicReceiveContext,
 )
@@ -25,6 +24,7 @@ from moqvox.transport.aioquic.limits import (
     SLACK_BYTES,
     Limits,
 )
+from moqvox.transport.aioquic.private.plain import PlainConnection
 from moqvox.transport.aioquic.private.receiver import Receiver
 from moqvox.transport.aioquic.private.recovery import Recovery
 from moqvox.transport.aioquic.private.sender import Sender
@@ -35,7 +35,7 @@ from moqvox.transport.aioquic.streams import CREDIT_STEPS, BusyStreams, HeldStre
 __all__ = ["Engine"]
 
 
-class Engine(QuicConnection):
+class Engine(PlainConnection):
     """One QUIC connection without I/O; the folder says what differs from upstream."""
 
     def __init__(
