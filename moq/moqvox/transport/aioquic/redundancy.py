@@ -106,8 +106,8 @@ class Redundancy:
         self._budget = min(SAVINGS_BYTES, self._budget + self._share * new_bytes)
         if now < self._lossy_until:
             self._copy(now, rtt * OVERDUE + TURN, room_bytes - new_bytes)
-        elif self._pieces:
-            self._forget_arrived()
+        else:
+            self._forget_released()
         for stream, start, stop in fresh:
             self._pieces.append(Piece(stream, start, stop, self._turn, now))
 
@@ -130,6 +130,12 @@ class Redundancy:
         """Copy all that is under way as if it were new."""
         for piece in self._pieces:
             piece.turn, piece.at = self._turn, now
+
+    def _forget_released(self) -> None:
+        """Forget the oldest as far as they have arrived; cheap, for clean paths."""
+        pieces, has_released = self._pieces, self._table.has_released
+        while pieces and has_released(pieces[0].stream, pieces[0].stop):
+            pieces.popleft()
 
     def _forget_arrived(self) -> None:
         lacks = self._table.lacks

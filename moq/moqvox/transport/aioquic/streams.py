@@ -194,6 +194,11 @@ class StreamTable(dict[int, HeldStream]):
             return False
         return stream.sender.lacks(start, stop)
 
+    def has_released(self, stream_id: int, stop: int) -> bool:
+        """Whether everything before `stop` has arrived, or the stream is gone."""
+        stream = self.get(stream_id)
+        return stream is None or stop <= stream.sender.released_offset
+
     def repeat(self, stream_id: int, start: int, stop: int) -> int:
         """Send what was sent of a range again, unless it has arrived; how many bytes."""
         stream = self.get(stream_id)

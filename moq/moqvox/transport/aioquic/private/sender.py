@@ -1,7 +1,5 @@
 """The sending half of a stream, which may send bytes again before they are lost."""
 
-from collections import Counter
-
 from aioquic.quic.packet import QuicStreamFrame
 from aioquic.quic.packet_builder import QuicDeliveryState
 from aioquic.quic.rangeset import RangeSet
@@ -25,7 +23,7 @@ class Sender(QuicStreamSender):
 
     def __init__(self, stream_id: int | None, writable: bool) -> None:
         super().__init__(stream_id, writable)
-        self._flying: Counter[tuple[int, int, bool]] = Counter()
+        self._flying: dict[tuple[int, int, bool], int] = {}
         self._copied_stop = 0
 
     @property
@@ -44,6 +42,11 @@ class Sender(QuicStreamSender):
         return self._buffer_stop - self._buffer_start
 
     @property
+    def released_offset(self) -> int:
+        """Everything before it has arrived."""
+        return self._buffer_start
+
+    @property
     def takes_bytes(self) -> bool:
         """Whether neither the end nor a reset was queued."""
         return self._buffer_fin is None and self._reset_error_code is None
@@ -54,7 +57,8 @@ class Sender(QuicStreamSender):
         if not (len(self._pending) or self._pending_eof):
             self.buffer_is_empty = True
         if frame is not None:
-            self._flying[frame.offset, frame.offset + len(frame.data), frame.fin] += 1
+            key = frame.offset, frame.offset + len(frame.data), frame.fin
+            self._flying[key] = self._flying.get(key, 0) + 1
         return frame
 
     def lacks(self, start: int, stop: int) -> bool:
@@ -82,9 +86,9 @@ class Sender(QuicStreamSender):
         self, delivery: QuicDeliveryState, start: int, stop: int, fin: bool
     ) -> None:
         """Note one frame's fate; a loss, and the last ACK, need the engine's attention."""
-        self._flying[start, stop, fin] -= 1
-        if self._flying[start, stop, fin] <= 0:
-            del self._flying[start, stop, fin]
+        copies = self._flying.pop((start, stop, fin), 1)
+        if copies > 1:
+            self._flying[start, stop, fin] = copies - 1
         if self._reset_error_code is None:
             if delivery == QuicDeliveryState.ACKED:
                 self._arrived(start, stop, fin=fin)
