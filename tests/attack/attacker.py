@@ -106,6 +106,7 @@ class Attacker:
         self.quic.connect(self.address, time.monotonic())
         self.pump(timeout, lambda: self.is_ready or self.closed)
         if not self.is_ready:
+            self.socket.close()
             raise TimeoutError(f"no handshake: {self.closed}")
         self.pump(timeout, lambda: self.quic._handshake_confirmed or self.closed)
         return self
