@@ -205,7 +205,7 @@ class Link:
                 self._carrier.send(self, data, address)
             if self.roaming is not None and engine.recovery.bytes_in_flight:
                 self.roaming.on_asked(now)
-            if engine.is_closing:
+            if engine.is_closing and datagrams:
                 self._last_words = datagrams
             if not datagrams or not self._queue.is_ready:
                 break

@@ -214,3 +214,20 @@ def test_what_is_unusual_still_travels_among_the_usual():
     assert {"PingAcknowledged", "StopSendingReceived"} <= {
         type(event).__name__ for event in wire.events[wire.client]
     }
+
+
+@pytest.mark.parametrize("is_over", [False, True])
+def test_nothing_leaves_after_the_close_however_much_waits(is_over):
+    wire = Wire().handshake()
+    wire.run(0.5)
+    client, server = wire.client, wire.server
+    stream = client.open_stream(bidirectional=True, priority=0)
+    client.table.feed(stream, b"question", fin=True)
+    wire.run(0.1)
+    server.close(6, 8, "final size")
+    assert len(server.datagrams_to_send(wire.now)) == 1
+    if is_over:
+        wire.now = server.get_timer()
+        server.handle_timer(wire.now)
+    server.table.feed(stream, b"answer", fin=True)
+    assert server.datagrams_to_send(wire.now) == []

@@ -10,7 +10,7 @@ from operator import attrgetter
 from typing import Final
 
 from aioquic.buffer import encode_uint_var, size_uint_var
-from aioquic.quic.connection import QuicConnection
+from aioquic.quic.connection import END_STATES, QuicConnection
 from aioquic.quic.crypto import CryptoPair
 from aioquic.quic.packet import QuicFrameType, QuicPacketType
 from aioquic.quic.packet_builder import QuicSentPacket
@@ -141,7 +141,9 @@ class PlainConnection(QuicConnection):
     table: StreamTable
 
     def datagrams_to_send(self, now: float) -> list[tuple[bytes, Address]]:
-        """Build what is due."""
+        """Build what is due; nothing once the close has left, which takes the keys along."""
+        if self._state in END_STATES:
+            return []
         if not self._is_plain(now):
             return super().datagrams_to_send(now)
         # As upstream does: only what pacing holds back now may set the time again.
