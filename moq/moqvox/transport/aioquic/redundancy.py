@@ -58,10 +58,12 @@ class Redundancy:
 
     Attributes:
         copied_bytes: stream bytes that were queued again ahead of any loss.
+        is_active: whether there were losses lately; if not, nothing here costs anything.
     """
 
     def __init__(self, limits: Limits, table: StreamTable) -> None:
         self.copied_bytes = 0
+        self.is_active = False
         self._share = limits.redundancy
         self._table = table
         self._pieces: deque[Piece] = deque(maxlen=MAX_PIECES)
@@ -74,17 +76,19 @@ class Redundancy:
         """Take a sign of loss; after the first, all that is under way goes out again now."""
         if self._share <= 0:
             return
-        was_clean = now >= self._lossy_until
         self._lossy_until = now + CLEAN_AFTER
-        if was_clean:
+        if not self.is_active:
+            self.is_active = self._table.watches_live = True
             self._turn_at = now - TURN
-            self._restart(now)
+            self._budget = float(SAVINGS_BYTES)
+            under_way = self._table.under_way(THIN_BYTES)[-MAX_PIECES:]
+            self._pieces.extend(Piece(*piece, self._turn, now) for piece in under_way)
 
     @property
     def due_at(self) -> float | None:
         """When pieces should go out again although nothing new goes along; None: never."""
         when = self._turn_at + TURN
-        if not self._pieces or when >= self._lossy_until:
+        if not self._pieces:
             return None
         return when if self._pieces[-1].turn + COPIES > self._turn else None
 
@@ -96,6 +100,8 @@ class Redundancy:
             rtt: smoothed round trip.
             room_bytes: what congestion control lets leave now, new bytes included.
         """
+        if now >= self._lossy_until:
+            self._rest()
         fresh = self._table.take_live()
         due_at = self.due_at
         if not fresh and (due_at is None or now < due_at):
@@ -104,10 +110,7 @@ class Redundancy:
         self._turn_at = now
         new_bytes = sum(stop - start for _, start, stop in fresh)
         self._budget = min(SAVINGS_BYTES, self._budget + self._share * new_bytes)
-        if now < self._lossy_until:
-            self._copy(now, rtt * OVERDUE + TURN, room_bytes - new_bytes)
-        else:
-            self._forget_released()
+        self._copy(now, rtt * OVERDUE + TURN, room_bytes - new_bytes)
         for stream, start, stop in fresh:
             self._pieces.append(Piece(stream, start, stop, self._turn, now))
 
@@ -131,11 +134,10 @@ class Redundancy:
         for piece in self._pieces:
             piece.turn, piece.at = self._turn, now
 
-    def _forget_released(self) -> None:
-        """Forget the oldest as far as they have arrived; cheap, for clean paths."""
-        pieces, has_released = self._pieces, self._table.has_released
-        while pieces and has_released(pieces[0].stream, pieces[0].stop):
-            pieces.popleft()
+    def _rest(self) -> None:
+        """The path is clean: watch nothing any more."""
+        self.is_active = self._table.watches_live = False
+        self._pieces.clear()
 
     def _forget_arrived(self) -> None:
         lacks = self._table.lacks

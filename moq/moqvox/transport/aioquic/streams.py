@@ -105,6 +105,7 @@ class StreamTable(dict[int, HeldStream]):
         due: those with a limit to announce; all that upstream sees of `values`.
         discarded: streams that ended in every respect since `take_discarded`.
         fed_bytes: bytes given to the engine, without those that a reset made pointless.
+        watches_live: whether `take_live` is to tell what live streams are fed.
     """
 
     def __init__(
@@ -118,6 +119,7 @@ class StreamTable(dict[int, HeldStream]):
         self.due: dict[int, HeldStream] = {}
         self.discarded: list[int] = []
         self.fed_bytes = 0
+        self.watches_live = False
         self._live: list[tuple[int, int, int]] = []
         self._adopt = adopt
         self._raise_max_data = raise_max_data
@@ -171,14 +173,14 @@ class StreamTable(dict[int, HeldStream]):
         """Give bytes to the engine; dropped when the sending side has ended."""
         stream = self.get(stream_id)
         if stream is not None and stream.sender.takes_bytes:
-            start = stream.sender.end_offset
             stream.sender.write(data, end_stream=fin)
             self.fed_bytes += len(data)
-            self.wake(stream_id)
-            if data and stream.priority < self._limits.redundant_below:
+            self.busy.append(stream)
+            if self.watches_live and data and stream.priority < self._limits.redundant_below:
                 if len(self._live) >= MAX_LIVE:
                     del self._live[0]
-                self._live.append((stream_id, start, start + len(data)))
+                stop = stream.sender.end_offset
+                self._live.append((stream_id, stop - len(data), stop))
 
     def take_live(self) -> list[tuple[int, int, int]]:
         """Take stream, start and stop of what live streams were fed since the last call."""
@@ -194,10 +196,16 @@ class StreamTable(dict[int, HeldStream]):
             return False
         return stream.sender.lacks(start, stop)
 
-    def has_released(self, stream_id: int, stop: int) -> bool:
-        """Whether everything before `stop` has arrived, or the stream is gone."""
-        stream = self.get(stream_id)
-        return stream is None or stop <= stream.sender.released_offset
+    def under_way(self, thin_bytes: int) -> list[tuple[int, int, int]]:
+        """Find stream, start and stop of what live, thin streams have on the way."""
+        found: list[tuple[int, int, int]] = []
+        for stream_id, stream in self.items():
+            sender = stream.sender
+            start, stop = sender.released_offset, sender.highest_offset
+            is_live = stream.priority < self._limits.redundant_below
+            if is_live and start < stop <= start + thin_bytes:
+                found.append((stream_id, start, stop))
+        return found
 
     def repeat(self, stream_id: int, start: int, stop: int) -> int:
         """Send what was sent of a range again, unless it has arrived; how many bytes."""

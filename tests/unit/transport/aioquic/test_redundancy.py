@@ -21,6 +21,19 @@ def test_a_clean_path_carries_no_copies():
     assert len(talk.heard_at) == 60
 
 
+def test_a_clean_path_is_not_even_watched():
+    talk = Talk()
+    talk.speak(20)
+    assert not talk.client.redundancy.is_active
+    assert talk.client.table.take_live() == []
+    lose_once(talk)
+    talk.speak(20)
+    assert talk.client.redundancy.is_active
+    talk.speak(260)
+    assert not talk.client.redundancy.is_active
+    assert talk.client.table.take_live() == []
+
+
 def test_the_first_loss_starts_copies_and_a_clean_while_ends_them():
     talk = Talk()
     talk.speak(10)

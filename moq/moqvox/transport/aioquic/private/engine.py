@@ -254,12 +254,15 @@ class Engine(PlainConnection):
         """Take what leaves now, and with it copies of what may be lost."""
         recovery = self.recovery
         self._known_losses = recovery.lost_packets
-        room = recovery.congestion_window - recovery.bytes_in_flight
-        self.redundancy.advance(now, recovery.rtt, room)
+        if self.redundancy.is_active:
+            room = recovery.congestion_window - recovery.bytes_in_flight
+            self.redundancy.advance(now, recovery.rtt, room)
         return super().datagrams_to_send(now)
 
     def get_timer(self) -> float | None:
         """Return when to call `handle_timer`; None: never."""
+        if not self.redundancy.is_active:
+            return super().get_timer()
         timer, due_at = super().get_timer(), self.redundancy.due_at
         if due_at is None or self.is_closing:
             return timer

@@ -89,7 +89,9 @@ class Sender(QuicStreamSender):
         copies = self._flying.pop((start, stop, fin), 1)
         if copies > 1:
             self._flying[start, stop, fin] = copies - 1
-        if self._reset_error_code is None:
+        if not self._copied_stop:
+            super().on_data_delivery(delivery, start, stop, fin)
+        elif self._reset_error_code is None:
             if delivery == QuicDeliveryState.ACKED:
                 self._arrived(start, stop, fin=fin)
             else:
