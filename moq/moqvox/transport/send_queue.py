@@ -105,6 +105,11 @@ class SendQueue:
         """Whether a stream has something that nothing but the engine's room holds back."""
         return bool(self._order)
 
+    def is_next(self, stream: int) -> bool:
+        """Whether bytes of this stream would leave at once: nothing at all waits before them."""
+        entry = self._streams.get(stream)
+        return not self._order and entry is not None and not (entry.waiting or entry.fin)
+
     @property
     def is_choked(self) -> bool:
         """Whether a writer waits for `relieved`."""

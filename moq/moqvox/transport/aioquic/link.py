@@ -80,8 +80,13 @@ class Link:
 
     def write(self, stream: int, data: bytes, *, fin: bool) -> None:
         """Queue bytes; see the contract."""
-        if self._queue.push(stream, data, fin=fin):
-            self._touch()
+        if self._queue.is_next(stream) and self.engine.takes(stream, len(data)):
+            if fin:
+                self._queue.drop(stream)
+            self.table.feed(stream, data, fin=fin)
+        elif not self._queue.push(stream, data, fin=fin):
+            return
+        self._touch()
 
     def writable(self, stream: int) -> bool:
         """Whether the stream takes more; see the contract."""
@@ -180,8 +185,8 @@ class Link:
         self._conclude()
         if self.engine.is_terminated or self._is_gone:
             self._carrier.forget(self)
-            return
-        self._carrier.schedule(self, self._next_timer())
+        elif self.scheduled_at is None or not self.engine.is_calm_until(self.scheduled_at, now):
+            self._carrier.schedule(self, self._next_timer())
 
     def _touch(self) -> None:
         """Send at the end of this turn: there is something new to say."""
@@ -192,8 +197,8 @@ class Link:
         self._is_eager = False
         engine = self.engine
         for _ in range(MAX_ROUNDS):
-            fed = self._feed()
-            if fed or self.table.busy:
+            self._feed()
+            if self.table.busy:
                 engine.hasten_ack(now)
             try:
                 datagrams = engine.datagrams_to_send(now)
@@ -214,14 +219,10 @@ class Link:
         if self._queue.is_choked:
             self._relieve()
 
-    def _feed(self) -> bool:
-        room = self.engine.room() if self._queue.is_ready else 0
-        if room <= 0:
-            return False
-        chunks = self._queue.take(room, self.table.allowance)
-        for chunk in chunks:
-            self.table.feed(chunk.stream, chunk.data, fin=chunk.fin)
-        return bool(chunks)
+    def _feed(self) -> None:
+        if self._queue.is_ready:
+            for chunk in self._queue.take(self.engine.room(), self.table.allowance):
+                self.table.feed(chunk.stream, chunk.data, fin=chunk.fin)
 
     def _relieve(self) -> None:
         relieved = self._queue.relieved()

@@ -31,6 +31,7 @@ from moqvox.transport.aioquic.private.sender import Sender
 from moqvox.transport.aioquic.quiet import QuietLog
 from moqvox.transport.aioquic.redundancy import Redundancy
 from moqvox.transport.aioquic.streams import CREDIT_STEPS, BusyStreams, HeldStream, StreamTable
+from moqvox.transport.send_queue import QUANTUM_BYTES
 
 __all__ = ["Engine"]
 
@@ -175,6 +176,10 @@ class Engine(PlainConnection):
         credit = self._remote_max_data - self._remote_max_data_used
         return min(window, BURST_BYTES, credit) - self.unsent_bytes
 
+    def takes(self, stream_id: int, size: int) -> bool:
+        """Whether so few bytes of a stream may leave with the next packet."""
+        return size <= min(QUANTUM_BYTES, self.room(), self.table.allowance(stream_id))
+
     def open_stream(self, *, bidirectional: bool, priority: int) -> int:
         """Make a stream of ours known to the engine, in the order of its ID."""
         stream_id = self.get_next_available_stream_id(is_unidirectional=not bidirectional)
@@ -267,6 +272,22 @@ class Engine(PlainConnection):
         if due_at is None or self.is_closing:
             return timer
         return due_at if timer is None else min(timer, due_at)
+
+    def is_calm_until(self, when: float, now: float) -> bool:
+        """Whether surely nothing is due before that time; False may be wrong.
+
+        What was sent is looked after a probe time-out later, and that is never less than what
+        the peer may take for its ACK.
+        """
+        if not self._handshake_confirmed or when > now + self.recovery.max_ack_delay:
+            return False
+        space = self._spaces[tls.Epoch.ONE_RTT]
+        return (
+            space.ack_at is None
+            and space.loss_time is None
+            and self._pacing_at is None
+            and not self.redundancy.is_active
+        )
 
     def take_unblocked(self) -> set[int]:
         """Take our streams whose limits the peer raised since the last call."""

@@ -214,8 +214,8 @@ class PlainConnection(QuicConnection):
             and uni.sent - uni.used >= uni.value - uni.sent
             and (space.ack_at is None or space.ack_at > now or len(space.ack_queue) == 1)
             and self._crypto_streams[Epoch.ONE_RTT].sender.buffer_is_empty
-            and all(connection_id.was_sent for connection_id in self._host_cids)
-            and not any(_needs_more_than_sending(stream) for stream in self.table.busy)
+            and False not in [connection_id.was_sent for connection_id in self._host_cids]
+            and True not in [_needs_more_than_sending(stream) for stream in self.table.busy]
         )
 
 
