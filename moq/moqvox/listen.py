@@ -19,7 +19,7 @@ from moqvox.driver.scope import scope
 from moqvox.errors import LocalError, SessionClosed, SessionCode
 from moqvox.model import broadcast, cache, origin
 from moqvox.session.lite.session import LiteSession
-from moqvox.transport.aioquic import Limits, ServerCertificate
+from moqvox.transport.aioquic import Keys, Limits, ServerCertificate
 from moqvox.transport.aioquic import listen as listen_quic
 from moqvox.transport.interface import Closed, Connection, Kind, Listener
 from moqvox.transport.websocket import Http, listen_websocket
@@ -230,6 +230,7 @@ async def listen(
     cache_limits: cache.Limits | None = None,
     budget: cache.Budget | None = None,
     limits: Limits | None = None,
+    keys: Keys | None = None,
     linger: float = 2.0,
     websocket: bool = False,
     http: Http | None = None,
@@ -244,6 +245,7 @@ async def listen(
         cache_limits: what is kept of each track that clients publish.
         budget: what is kept of all of them together; None gives this listener one of its own.
         limits: bounds of the QUIC endpoint.
+        keys: secrets shared with other servers, or with this one's next run; None: made up.
         linger: seconds an unread subscription to a client is kept.
         websocket: listen on the TCP port of the same number too, for clients whose network
             lets no UDP through and browsers without WebTransport.
@@ -257,7 +259,7 @@ async def listen(
         raise LocalError(f"unknown version {', '.join(unknown)!r}; known are {', '.join(ALPNS)}")
     host, port = parse_bind(bind)
     listener = await listen_quic(
-        host, port, protocols=list(versions), certificate=tls, limits=limits or Limits()
+        host, port, protocols=list(versions), certificate=tls, limits=limits or Limits(), keys=keys
     )
     server = Server(listener)
     if websocket:

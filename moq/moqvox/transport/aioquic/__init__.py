@@ -11,6 +11,7 @@ from moqvox.transport.aioquic.failures import (
     PortRefused,
     RequestRefused,
 )
+from moqvox.transport.aioquic.keys import Keys
 from moqvox.transport.aioquic.limits import Limits
 from moqvox.transport.aioquic.serve import Listener, listen
 
@@ -18,6 +19,7 @@ __all__ = [
     "CertificateRefused",
     "ConnectFailed",
     "HostUnknown",
+    "Keys",
     "Limits",
     "Listener",
     "NoAnswer",

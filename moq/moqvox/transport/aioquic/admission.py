@@ -21,6 +21,7 @@ from moqvox.transport.aioquic.ending import Ending
 from moqvox.transport.aioquic.endpoint import CONNECTION_ID_BYTES, Endpoint
 from moqvox.transport.aioquic.failures import ConnectFailed
 from moqvox.transport.aioquic.headers import MIN_INITIAL_BYTES, LongHeader, parse_long_header
+from moqvox.transport.aioquic.keys import Keys
 from moqvox.transport.aioquic.limits import Limits
 from moqvox.transport.aioquic.link import Link
 from moqvox.transport.aioquic.private import Engine
@@ -46,7 +47,9 @@ class Admission:
         limits: Limits,
         *,
         webtransport: bool,
+        keys: Keys,
     ) -> None:
+        self.keys = keys
         self.protocols = tuple(protocols)
         self.webtransport = webtransport
         self._limits = limits

@@ -12,6 +12,7 @@ from moqvox.errors import LocalError
 from moqvox.transport.aioquic.admission import H3, Admission
 from moqvox.transport.aioquic.credentials import ServerCertificate
 from moqvox.transport.aioquic.endpoint import CONNECTION_ID_BYTES, Endpoint
+from moqvox.transport.aioquic.keys import Keys
 from moqvox.transport.aioquic.limits import Limits
 from moqvox.transport.aioquic.raw import RawConnection
 from moqvox.transport.aioquic.resolve import Target, resolve
@@ -67,6 +68,7 @@ async def listen(
     webtransport: bool = True,
     idle_timeout: float = 30.0,
     limits: Limits | None = None,
+    keys: Keys | None = None,
 ) -> Listener:
     """Listen on a UDP port, for raw QUIC by ALPN and for WebTransport.
 
@@ -78,6 +80,7 @@ async def listen(
         webtransport: whether `h3` is offered besides.
         idle_timeout: seconds of silence after which a connection is lost.
         limits: bounds; None: the defaults.
+        keys: secrets shared with other workers, machines or runs; None: made up.
 
     Raises:
         LocalError: no protocol, a certificate that can't be used, or an address that can't
@@ -97,7 +100,9 @@ async def listen(
         max_datagram_frame_size=MAX_DATAGRAM_FRAME_BYTES,
     )
     certificate.apply(configuration)
-    admission = Admission(configuration, protocols, limits, webtransport=webtransport)
+    admission = Admission(
+        configuration, protocols, limits, webtransport=webtransport, keys=keys or Keys.generate()
+    )
     sockets = await _bind_all(host, port, limits)
     return Listener(admission, [Endpoint(sock, admission) for sock in sockets])
 
