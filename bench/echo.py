@@ -12,7 +12,7 @@ import signal
 from pathlib import Path
 
 from moqvox import voice
-from moqvox.transport.aioquic import ServerCertificate
+from moqvox.transport.credentials import ServerCertificate
 
 
 async def _echo(session: voice.Session, tasks: asyncio.TaskGroup) -> None:

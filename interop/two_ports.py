@@ -14,8 +14,8 @@ import sys
 from moqvox.listen import Server, make_driver
 from moqvox.model.cache import Budget
 from moqvox.model.origin import Origin
-from moqvox.transport.aioquic import ServerCertificate
 from moqvox.transport.aioquic import listen as listen_quic
+from moqvox.transport.credentials import ServerCertificate
 from moqvox.transport.websocket import listen_websocket
 from moqvox_certs import generate
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from moqvox.driver import Driver
 from moqvox.errors import SessionClosed
-from moqvox.transport.aioquic import Verify
+from moqvox.transport.credentials import Verify
 from moqvox.wire.version import LITE_ALPNS as ALPNS
 from moqvox_client import trust
 from moqvox_client.flags import TlsFingerprint, TlsInsecure, TlsRoot, Token

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import moqvox_certs
-from moqvox.transport.aioquic import ServerCertificate, Verify
+from moqvox.transport.credentials import ServerCertificate, Verify
 from moqvox_client.errors import UsageError
 
 __all__ = ["identity", "verify"]

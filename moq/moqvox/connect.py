@@ -17,8 +17,8 @@ from moqvox.driver.scope import scope
 from moqvox.errors import LocalError
 from moqvox.model import cache, origin
 from moqvox.session.lite.session import LiteSession
-from moqvox.transport.aioquic import Verify
 from moqvox.transport.aioquic import connect as connect_quic
+from moqvox.transport.credentials import Verify
 from moqvox.transport.interface import Connection, Kind
 from moqvox.transport.websocket import connect_websocket, race
 from moqvox.url import Address, parse_url

@@ -19,8 +19,9 @@ from moqvox.driver.scope import scope
 from moqvox.errors import LocalError, SessionClosed, SessionCode
 from moqvox.model import broadcast, cache, origin
 from moqvox.session.lite.session import LiteSession
-from moqvox.transport.aioquic import Keys, Limits, ServerCertificate
+from moqvox.transport.aioquic import Keys, Limits
 from moqvox.transport.aioquic import listen as listen_quic
+from moqvox.transport.credentials import ServerCertificate
 from moqvox.transport.interface import Closed, Connection, Kind, Listener
 from moqvox.transport.websocket import Http, listen_websocket
 from moqvox.url import parse_bind, split_path

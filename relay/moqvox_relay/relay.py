@@ -12,7 +12,7 @@ from moqvox.errors import SessionCode
 from moqvox.listen import Incoming, Server, listen
 from moqvox.model import cache
 from moqvox.model.origin import Limits, Origin
-from moqvox.transport.aioquic import ServerCertificate
+from moqvox.transport.credentials import ServerCertificate
 from moqvox_certs import generate, load
 from moqvox_relay.auth import Authority
 from moqvox_relay.config import Config

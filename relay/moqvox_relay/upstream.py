@@ -9,7 +9,7 @@ from moqvox.connect import connect
 from moqvox.errors import LocalError, MoqError
 from moqvox.model import cache
 from moqvox.model.origin import Origin
-from moqvox.transport.aioquic import Verify
+from moqvox.transport.credentials import Verify
 from moqvox_relay.config import Upstream
 
 __all__ = ["Line"]

@@ -23,7 +23,9 @@ from aioquic.quic.events import ProtocolNegotiated, StreamDataReceived
 from aioquic.quic.events import StreamReset as Abandoned
 
 from moqvox.errors import MoqError
-from moqvox.transport.aioquic import Limits, ServerCertificate, listen
+from moqvox.transport.aioquic import Limits, listen
+from moqvox.transport.aioquic.identity import identify
+from moqvox.transport.credentials import ServerCertificate
 from moqvox.transport.interface import Connection, StreamData, StreamOpened, StreamReset
 from moqvox_certs import generate
 
@@ -106,7 +108,7 @@ async def naive(port: int, identity: ServerCertificate) -> None:
     configuration = QuicConfiguration(
         is_client=False, alpn_protocols=[RAW, "h3"], max_datagram_frame_size=65536
     )
-    identity.apply(configuration)
+    identify(configuration, identity)
     server = await serve("127.0.0.1", port, configuration=configuration, create_protocol=NaivePeer)
     report(server._transport.get_extra_info("sockname"))
     await asyncio.Event().wait()

@@ -13,7 +13,7 @@ from tests.browser.test_call import ANSWER, PROMPT, Answering, say
 
 from moqvox import voice
 from moqvox.driver.scope import scope
-from moqvox.transport.aioquic import ServerCertificate, Verify
+from moqvox.transport.credentials import ServerCertificate, Verify
 from moqvox_certs import generate
 from moqvox_client.link import Link
 from moqvox_relay.config import Config

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from moqvox.transport import memory, websocket
-from moqvox.transport.aioquic import Limits, Listener, ServerCertificate, Verify, connect, listen
+from moqvox.transport.aioquic import Limits, Listener, connect, listen
+from moqvox.transport.credentials import ServerCertificate, Verify
 from moqvox.transport.interface import (
     Closed,
     Connection,

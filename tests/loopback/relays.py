@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from moqvox.driver.scope import scope
-from moqvox.transport.aioquic import Verify
+from moqvox.transport.credentials import Verify
 from moqvox_relay.config import Config
 from moqvox_relay.relay import Relay
 

@@ -21,18 +21,15 @@ from tests.loopback.pairs import (
 )
 
 from moqvox.errors import LocalError, SessionClosed
-from moqvox.transport.aioquic import (
+from moqvox.transport.aioquic import Limits, connect, listen
+from moqvox.transport.credentials import ServerCertificate, Verify
+from moqvox.transport.failures import (
     CertificateRefused,
     ConnectFailed,
     HostUnknown,
-    Limits,
     NoAnswer,
     NoCommonProtocol,
     PortRefused,
-    ServerCertificate,
-    Verify,
-    connect,
-    listen,
 )
 from moqvox_certs import generate
 

@@ -8,7 +8,8 @@ import pytest
 from tests.loopback.pairs import PATIENCE, PROTOCOL, Reader, certificate, dial, open_listener, pair
 
 from moqvox.errors import LocalError, SessionClosed
-from moqvox.transport.aioquic import Verify, connect
+from moqvox.transport.aioquic import connect
+from moqvox.transport.credentials import Verify
 from moqvox.transport.interface import Connection, PathChanged
 
 pytestmark = [

@@ -9,7 +9,7 @@ from tests.unit.voice.calls import packets, tone
 from moqvox import voice
 from moqvox.connect import connect
 from moqvox.errors import LocalError, MoqError, SessionClosed
-from moqvox.transport.aioquic import Verify
+from moqvox.transport.credentials import Verify
 from moqvox.wire.version import LITE_ALPNS
 
 pytestmark = pytest.mark.net
@@ -199,7 +199,7 @@ def test_burst_of_connections_past_the_backlog_is_refused_not_crashed(monkeypatc
     from tests.loopback.pairs import certificate
 
     from moqvox import listen as listening
-    from moqvox.transport.aioquic import ServerCertificate
+    from moqvox.transport.credentials import ServerCertificate
 
     monkeypatch.setattr(listening, "BACKLOG", 2)
 

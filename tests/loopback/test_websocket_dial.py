@@ -18,7 +18,8 @@ from tests.loopback.pairs import (
 from websockets.asyncio.server import serve
 
 from moqvox.errors import LocalError, MoqError
-from moqvox.transport.aioquic import (
+from moqvox.transport.credentials import Verify
+from moqvox.transport.failures import (
     CertificateRefused,
     ConnectFailed,
     HostUnknown,
@@ -26,7 +27,6 @@ from moqvox.transport.aioquic import (
     NoCommonProtocol,
     PortRefused,
     RequestRefused,
-    Verify,
 )
 from moqvox.transport.websocket import connect_websocket, race
 from moqvox_certs import generate

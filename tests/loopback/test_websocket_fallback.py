@@ -15,7 +15,8 @@ from moqvox.connect import connect
 from moqvox.errors import LocalError, SessionCode
 from moqvox.listen import listen
 from moqvox.model.origin import Origin
-from moqvox.transport.aioquic import CertificateRefused, NoAnswer, Verify
+from moqvox.transport.credentials import Verify
+from moqvox.transport.failures import CertificateRefused, NoAnswer
 from moqvox.transport.interface import Kind
 from moqvox.transport.websocket import HttpAnswer
 from moqvox.wire.version import LITE_ALPNS

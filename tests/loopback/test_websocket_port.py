@@ -12,7 +12,8 @@ from tests.loopback.websocket_peer import request, strange
 from websockets.exceptions import InvalidStatus
 
 from moqvox.errors import LocalError
-from moqvox.transport.aioquic import HostUnknown, ServerCertificate
+from moqvox.transport.credentials import ServerCertificate
+from moqvox.transport.failures import HostUnknown
 from moqvox.transport.websocket import HttpAnswer, HttpRequest, Limits, listen_websocket
 from moqvox.transport.websocket.greeting import Greeting
 

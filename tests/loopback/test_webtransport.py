@@ -22,12 +22,8 @@ from tests.loopback.http3_peer import (
 )
 from tests.loopback.pairs import HASTY, PROTOCOL, Reader, dial, open_listener, pair
 
-from moqvox.transport.aioquic import (
-    ConnectFailed,
-    NoCommonProtocol,
-    RequestRefused,
-)
 from moqvox.transport.aioquic.varint import encode_varint, pull_varint
+from moqvox.transport.failures import ConnectFailed, NoCommonProtocol, RequestRefused
 from moqvox.transport.interface import Closed
 
 pytestmark = pytest.mark.net

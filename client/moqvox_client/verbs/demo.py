@@ -15,7 +15,7 @@ import msgspec
 
 from moqvox import voice
 from moqvox.driver.scope import scope
-from moqvox.transport.aioquic import Verify
+from moqvox.transport.credentials import Verify
 from moqvox_client import source
 from moqvox_client.conversation import Conversation, Turn
 from moqvox_client.errors import Failed

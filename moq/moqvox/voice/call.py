@@ -14,7 +14,7 @@ from moqvox.driver import Driver
 from moqvox.driver.scope import scope
 from moqvox.errors import LocalError, Refused, SessionClosed
 from moqvox.model import broadcast, origin
-from moqvox.transport.aioquic import Verify
+from moqvox.transport.credentials import Verify
 from moqvox.transport.interface import Closed
 from moqvox.voice.inbox import Inbox, Remark
 from moqvox.voice.lobby import AGENT, CALLER

@@ -13,7 +13,7 @@ from moqvox.errors import MoqError, SessionClosed, SessionCode
 from moqvox.listen import Incoming, Server, listen
 from moqvox.model import cache
 from moqvox.model.origin import Origin
-from moqvox.transport.aioquic import ServerCertificate, Verify
+from moqvox.transport.credentials import ServerCertificate, Verify
 from moqvox.voice.lobby import Lobby
 from moqvox.voice.session import MAX_LEAD, Session
 from moqvox.wire.version import LITE_ALPNS as ALPNS

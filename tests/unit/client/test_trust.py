@@ -4,7 +4,7 @@ import logging
 import pytest
 
 import moqvox_certs
-from moqvox.transport.aioquic import Verify
+from moqvox.transport.credentials import Verify
 from moqvox_client.errors import UsageError
 from moqvox_client.trust import identity, verify
 

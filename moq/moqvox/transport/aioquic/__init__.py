@@ -1,8 +1,11 @@
 """QUIC and WebTransport on UDP, over aioquic's core: our own endpoint, send path and windows."""
 
-from moqvox.transport.aioquic.credentials import ServerCertificate, Verify
 from moqvox.transport.aioquic.dial import connect
-from moqvox.transport.aioquic.failures import (
+from moqvox.transport.aioquic.keys import Keys
+from moqvox.transport.aioquic.limits import Limits
+from moqvox.transport.aioquic.serve import Listener, listen
+from moqvox.transport.credentials import ServerCertificate, Verify
+from moqvox.transport.failures import (
     CertificateRefused,
     ConnectFailed,
     HostUnknown,
@@ -11,9 +14,6 @@ from moqvox.transport.aioquic.failures import (
     PortRefused,
     RequestRefused,
 )
-from moqvox.transport.aioquic.keys import Keys
-from moqvox.transport.aioquic.limits import Limits
-from moqvox.transport.aioquic.serve import Listener, listen
 
 __all__ = [
     "CertificateRefused",

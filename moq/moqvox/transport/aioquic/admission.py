@@ -16,10 +16,9 @@ from aioquic.quic.packet import (
 from aioquic.quic.retry import QuicRetryTokenHandler
 
 from moqvox.errors import SessionClosed
-from moqvox.transport.aioquic.address import Address, show
+from moqvox.transport.address import Address, show
 from moqvox.transport.aioquic.ending import Ending
 from moqvox.transport.aioquic.endpoint import CONNECTION_ID_BYTES, Endpoint
-from moqvox.transport.aioquic.failures import ConnectFailed
 from moqvox.transport.aioquic.headers import MIN_INITIAL_BYTES, LongHeader, parse_long_header
 from moqvox.transport.aioquic.keys import Keys
 from moqvox.transport.aioquic.limits import Limits
@@ -27,6 +26,7 @@ from moqvox.transport.aioquic.link import Link
 from moqvox.transport.aioquic.private import Engine
 from moqvox.transport.aioquic.raw import RawConnection
 from moqvox.transport.aioquic.webtransport import WebTransportConnection
+from moqvox.transport.failures import ConnectFailed
 from moqvox.transport.interface import Closed
 
 __all__ = ["H3", "Admission"]

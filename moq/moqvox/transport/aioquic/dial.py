@@ -14,29 +14,30 @@ from aioquic.quic.events import HandshakeCompleted, QuicEvent
 from aioquic.quic.packet import QuicErrorCode
 
 from moqvox.errors import LocalError
-from moqvox.transport.aioquic.address import Address, show
+from moqvox.transport.address import Address, show
 from moqvox.transport.aioquic.admission import H3
-from moqvox.transport.aioquic.credentials import Verify
+from moqvox.transport.aioquic.alerts import explain_alert
 from moqvox.transport.aioquic.ending import Ending
 from moqvox.transport.aioquic.endpoint import CONNECTION_ID_BYTES, Endpoint
 from moqvox.transport.aioquic.exchange import Request
-from moqvox.transport.aioquic.failures import (
-    ConnectFailed,
-    NoAnswer,
-    NoCommonProtocol,
-    PortRefused,
-    explain_alert,
-)
+from moqvox.transport.aioquic.identity import trust
 from moqvox.transport.aioquic.limits import Limits
 from moqvox.transport.aioquic.link import Link
 from moqvox.transport.aioquic.private import Engine
 from moqvox.transport.aioquic.raw import RawConnection
-from moqvox.transport.aioquic.resolve import Target, resolve
 from moqvox.transport.aioquic.roaming import Roaming
 from moqvox.transport.aioquic.sockets import bind, report_errors
 from moqvox.transport.aioquic.webtransport import WebTransportConnection
+from moqvox.transport.credentials import Verify
+from moqvox.transport.failures import (
+    ConnectFailed,
+    NoAnswer,
+    NoCommonProtocol,
+    PortRefused,
+)
 from moqvox.transport.inbox import printable
 from moqvox.transport.interface import Closed
+from moqvox.transport.resolve import Target, resolve
 
 __all__ = ["connect"]
 
@@ -81,7 +82,7 @@ class Order(msgspec.Struct, frozen=True):
             max_datagram_frame_size=MAX_DATAGRAM_FRAME_BYTES,
             server_name=self.server_name,
         )
-        self.verify.apply(configuration)
+        trust(configuration, self.verify)
         return configuration
 
 

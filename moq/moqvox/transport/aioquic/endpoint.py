@@ -13,7 +13,7 @@ import socket
 from collections import deque
 from typing import Final, Protocol
 
-from moqvox.transport.aioquic.address import Address, show
+from moqvox.transport.address import Address, show
 from moqvox.transport.aioquic.link import Link
 from moqvox.transport.interface import Closed
 

@@ -8,9 +8,9 @@ from typing import Final
 
 import msgspec
 
-from moqvox.transport.aioquic.failures import ConnectFailed, NoCommonProtocol, RequestRefused
 from moqvox.transport.aioquic.http3 import Fields
 from moqvox.transport.aioquic.sfv import parse_string, parse_strings, write_strings
+from moqvox.transport.failures import ConnectFailed, NoCommonProtocol, RequestRefused
 
 __all__ = ["Request", "accept_fields", "agree", "choose", "parse_request", "request_fields"]
 

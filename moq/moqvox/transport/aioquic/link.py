@@ -12,7 +12,7 @@ from aioquic.quic.events import ConnectionIdIssued, ConnectionIdRetired
 from aioquic.quic.packet import QuicErrorCode, QuicFrameType
 
 from moqvox.errors import LocalError
-from moqvox.transport.aioquic.address import Address
+from moqvox.transport.address import Address
 from moqvox.transport.aioquic.counters import Counters
 from moqvox.transport.aioquic.ending import Ending
 from moqvox.transport.aioquic.limits import Limits

@@ -4,13 +4,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from aioquic.quic.events import QuicEvent
 
-from moqvox.transport.aioquic.address import Address
+from moqvox.transport.address import Address
 from moqvox.transport.interface import Closed
 
 if TYPE_CHECKING:
-    from moqvox.transport.aioquic.failures import ConnectFailed
     from moqvox.transport.aioquic.link import Link
     from moqvox.transport.aioquic.webtransport import WebTransportConnection
+    from moqvox.transport.failures import ConnectFailed
 
 __all__ = ["Carrier", "Observer", "Sponsor"]
 

@@ -14,7 +14,7 @@ from aioquic.quic.events import StreamReset as EngineStreamReset
 from aioquic.quic.packet import QuicErrorCode
 
 from moqvox.errors import LocalError
-from moqvox.transport.aioquic.address import Address, show
+from moqvox.transport.address import Address, show
 from moqvox.transport.aioquic.ending import Ending
 from moqvox.transport.aioquic.link import Link
 from moqvox.transport.inbox import Inbox

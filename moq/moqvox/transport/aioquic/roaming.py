@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from moqvox.errors import LocalError
-from moqvox.transport.aioquic.address import Address, show
+from moqvox.transport.address import Address, show
 from moqvox.transport.aioquic.sockets import bind
 
 if TYPE_CHECKING:

@@ -10,13 +10,14 @@ from aioquic.quic.configuration import QuicConfiguration
 
 from moqvox.errors import LocalError
 from moqvox.transport.aioquic.admission import H3, Admission
-from moqvox.transport.aioquic.credentials import ServerCertificate
 from moqvox.transport.aioquic.endpoint import CONNECTION_ID_BYTES, Endpoint
+from moqvox.transport.aioquic.identity import identify
 from moqvox.transport.aioquic.keys import Keys
 from moqvox.transport.aioquic.limits import Limits
 from moqvox.transport.aioquic.raw import RawConnection
-from moqvox.transport.aioquic.resolve import Target, resolve
 from moqvox.transport.aioquic.sockets import bind
+from moqvox.transport.credentials import ServerCertificate
+from moqvox.transport.resolve import Target, resolve
 
 __all__ = ["Listener", "listen"]
 
@@ -99,7 +100,7 @@ async def listen(
         max_stream_data=limits.stream_window_bytes,
         max_datagram_frame_size=MAX_DATAGRAM_FRAME_BYTES,
     )
-    certificate.apply(configuration)
+    identify(configuration, certificate)
     admission = Admission(
         configuration, protocols, limits, webtransport=webtransport, keys=keys or Keys.generate()
     )

@@ -5,7 +5,7 @@ import socket
 import sys
 from typing import Final
 
-from moqvox.transport.aioquic.address import Address
+from moqvox.transport.address import Address
 
 __all__ = ["bind", "report_errors"]
 

@@ -35,7 +35,6 @@ from moqvox.transport.aioquic.exchange import (
     parse_request,
     request_fields,
 )
-from moqvox.transport.aioquic.failures import ConnectFailed
 from moqvox.transport.aioquic.http3 import (
     H3Code,
     H3Error,
@@ -61,6 +60,7 @@ from moqvox.transport.aioquic.wtcodes import (
     from_http,
     to_http,
 )
+from moqvox.transport.failures import ConnectFailed
 from moqvox.transport.inbox import printable
 from moqvox.transport.interface import Closed, Kind
 

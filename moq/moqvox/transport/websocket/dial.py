@@ -17,9 +17,9 @@ from websockets.typing import Subprotocol
 from websockets.uri import WebSocketURI, parse_uri
 
 from moqvox.errors import LocalError
-from moqvox.transport.aioquic.address import show
-from moqvox.transport.aioquic.credentials import Verify
-from moqvox.transport.aioquic.failures import (
+from moqvox.transport.address import show
+from moqvox.transport.credentials import Verify
+from moqvox.transport.failures import (
     CertificateRefused,
     ConnectFailed,
     NoAnswer,
@@ -27,9 +27,9 @@ from moqvox.transport.aioquic.failures import (
     PortRefused,
     RequestRefused,
 )
-from moqvox.transport.aioquic.resolve import Target, resolve
 from moqvox.transport.inbox import printable
 from moqvox.transport.interface import Closed
+from moqvox.transport.resolve import Target, resolve
 from moqvox.transport.websocket.connection import WebSocketConnection
 from moqvox.transport.websocket.limits import MAX_MESSAGE_BYTES, Limits
 from moqvox.transport.websocket.pipe import Pipe

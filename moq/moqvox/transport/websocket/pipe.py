@@ -6,7 +6,7 @@ import socket
 import ssl
 from typing import Final, Protocol, cast
 
-from moqvox.transport.aioquic.address import Address, show
+from moqvox.transport.address import Address, show
 from moqvox.transport.websocket.tls import Tls
 
 __all__ = ["Pipe", "Upper"]

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from moqvox.errors import MoqError
-from moqvox.transport.aioquic.failures import NoAnswer, PortRefused
+from moqvox.transport.failures import NoAnswer, PortRefused
 
 __all__ = ["race"]
 

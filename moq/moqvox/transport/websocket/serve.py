@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final, cast
 
 from moqvox.errors import LocalError, SessionClosed, SessionCode
-from moqvox.transport.aioquic.credentials import ServerCertificate
+from moqvox.transport.credentials import ServerCertificate
 from moqvox.transport.websocket.connection import WebSocketConnection
 from moqvox.transport.websocket.greeting import Greeting, Terms
 from moqvox.transport.websocket.http import Http

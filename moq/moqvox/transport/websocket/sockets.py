@@ -7,8 +7,8 @@ import socket
 from typing import Final, cast
 
 from moqvox.errors import LocalError
-from moqvox.transport.aioquic.address import Address
-from moqvox.transport.aioquic.resolve import Target, resolve
+from moqvox.transport.address import Address
+from moqvox.transport.resolve import Target, resolve
 
 __all__ = ["bind_all"]
 

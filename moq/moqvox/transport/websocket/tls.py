@@ -14,7 +14,7 @@ from pathlib import Path
 from cryptography import x509
 
 from moqvox.errors import LocalError
-from moqvox.transport.aioquic.credentials import ServerCertificate, Verify
+from moqvox.transport.credentials import ServerCertificate, Verify
 
 __all__ = ["Tls", "check_pin", "client_context", "server_context"]
 

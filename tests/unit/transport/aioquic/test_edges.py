@@ -6,14 +6,15 @@ import socket
 import pytest
 
 from moqvox.errors import LocalError
-from moqvox.transport.aioquic import Verify, sockets
-from moqvox.transport.aioquic.address import show
+from moqvox.transport.address import show
+from moqvox.transport.aioquic import sockets
+from moqvox.transport.aioquic.alerts import explain_alert
 from moqvox.transport.aioquic.ending import Ending
-from moqvox.transport.aioquic.failures import (
+from moqvox.transport.credentials import Verify
+from moqvox.transport.failures import (
     CertificateRefused,
     ConnectFailed,
     NoCommonProtocol,
-    explain_alert,
 )
 from moqvox.transport.interface import Closed
 

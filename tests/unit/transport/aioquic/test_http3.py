@@ -22,11 +22,11 @@ from moqvox.transport.aioquic.exchange import (
     parse_request,
     request_fields,
 )
-from moqvox.transport.aioquic.failures import NoCommonProtocol, RequestRefused
 from moqvox.transport.aioquic.http3 import FrameReader, H3Error, SectionCodec
 from moqvox.transport.aioquic.sfv import MAX_STRINGS, parse_string, parse_strings, write_strings
 from moqvox.transport.aioquic.varint import encode_varint, pull_varint
 from moqvox.transport.aioquic.wtcodes import FIRST, LAST, from_http, to_http
+from moqvox.transport.failures import NoCommonProtocol, RequestRefused
 
 PRINTABLE = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=20)
 

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.events import QuicEvent
 
-from moqvox.transport.aioquic import Limits, ServerCertificate, Verify
+from moqvox.transport.aioquic import Limits
+from moqvox.transport.aioquic.identity import identify, trust
 from moqvox.transport.aioquic.private import Engine
+from moqvox.transport.credentials import ServerCertificate, Verify
 from moqvox_certs import Certificate, generate
 
 CLIENT, SERVER = ("192.0.2.1", 1000), ("192.0.2.2", 443)
@@ -31,9 +33,9 @@ def configuration(*, is_client: bool, limits: Limits, **options: object) -> Quic
         **options,
     )
     if is_client:
-        Verify.authority(certificate().ca_pem).apply(made)
+        trust(made, Verify.authority(certificate().ca_pem))
     else:
-        ServerCertificate(certificate().cert_pem, certificate().key_pem).apply(made)
+        identify(made, ServerCertificate(certificate().cert_pem, certificate().key_pem))
     return made
 
 

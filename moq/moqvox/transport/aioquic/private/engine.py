@@ -15,9 +15,9 @@ from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilder
 from aioquic.quic.recovery import QuicPacketSpace
 from aioquic.quic.stream import QuicStream
 
-from moqvox.transport.aioquic.address import Address, host_of
-from moqvox.transport.aioquic.credentials import check_pin
+from moqvox.transport.address import Address, host_of
 from moqvox.transport.aioquic.ending import Ending
+from moqvox.transport.aioquic.identity import check_pin
 from moqvox.transport.aioquic.limits import (
     BURST_BYTES,
     PACKET_OVERHEAD_BYTES,

@@ -17,7 +17,7 @@ from aioquic.quic.packet_builder import QuicSentPacket
 from aioquic.quic.recovery import QuicPacketPacer, QuicPacketSpace
 from aioquic.tls import Epoch
 
-from moqvox.transport.aioquic.address import Address
+from moqvox.transport.address import Address
 from moqvox.transport.aioquic.streams import HeldStream, StreamTable
 
 __all__ = ["PlainBuilder", "PlainConnection"]

@@ -7,8 +7,8 @@ from typing import cast
 
 import msgspec
 
-from moqvox.transport.aioquic.address import Address
-from moqvox.transport.aioquic.failures import HostUnknown
+from moqvox.transport.address import Address
+from moqvox.transport.failures import HostUnknown
 
 __all__ = ["Target", "resolve"]
 
@@ -25,7 +25,7 @@ async def resolve(host: str, port: int, *, passive: bool = False) -> list[Target
 
     Args:
         host: a name or an address, IPv6 with or without brackets; "" is every address.
-        port: UDP.
+        port: UDP's or TCP's.
         passive: for binding.
 
     Raises:

@@ -10,7 +10,6 @@ __all__ = [
     "NoCommonProtocol",
     "PortRefused",
     "RequestRefused",
-    "explain_alert",
 ]
 
 
@@ -23,7 +22,7 @@ class HostUnknown(ConnectFailed):
 
 
 class PortRefused(ConnectFailed):
-    """The machine answers, but nothing listens on that UDP port."""
+    """The machine answers, but nothing listens on that port."""
 
 
 class NoAnswer(ConnectFailed):
@@ -35,7 +34,7 @@ class CertificateRefused(ConnectFailed):
 
 
 class NoCommonProtocol(ConnectFailed):
-    """Both sides speak QUIC, but no common application protocol."""
+    """Both sides speak the transport, but no common application protocol."""
 
 
 class RequestRefused(ConnectFailed):
@@ -48,19 +47,3 @@ class RequestRefused(ConnectFailed):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
-
-
-NO_APPLICATION_PROTOCOL = 120
-CERTIFICATE_ALERTS = frozenset((42, 43, 44, 45, 46, 48))
-CRYPTO_ERROR = 0x100
-
-
-def explain_alert(where: str, code: int, reason: str) -> ConnectFailed:
-    """Build the failure that a transport error means (RFC 9001, section 4.8)."""
-    alert = code - CRYPTO_ERROR
-    if alert == NO_APPLICATION_PROTOCOL:
-        return NoCommonProtocol(f"{where} speaks none of the protocols offered")
-    if alert in CERTIFICATE_ALERTS:
-        words = reason or "it refuses the certificate"
-        return CertificateRefused(f"the certificate of {where} is not trusted: {words}")
-    return ConnectFailed(f"{where} ended the handshake with {code:#x}: {reason or 'no reason'}")

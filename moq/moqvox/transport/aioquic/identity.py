@@ -1,0 +1,60 @@
+"""Certificates and trust, put into the engine's terms."""
+
+import datetime
+import ssl
+from pathlib import Path
+
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.tls import AlertBadCertificate, AlertCertificateExpired
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+
+from moqvox.errors import LocalError
+from moqvox.transport.credentials import ServerCertificate, Verify
+
+__all__ = ["check_pin", "identify", "trust"]
+
+
+def identify(configuration: QuicConfiguration, certificate: ServerCertificate) -> None:
+    """Set a server's certificate in an engine's configuration.
+
+    Raises:
+        LocalError: the PEM can't be read.
+    """
+    try:
+        chain = x509.load_pem_x509_certificates(certificate.chain_pem)
+        key = serialization.load_pem_private_key(certificate.key_pem, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as exc:
+        raise LocalError(f"the server's certificate or key can't be used: {exc}") from exc
+    configuration.certificate = chain[0]
+    configuration.certificate_chain = chain[1:]
+    configuration.private_key = key
+
+
+def trust(configuration: QuicConfiguration, verify: Verify) -> None:
+    """Set in an engine's configuration whom a client trusts; pins are checked apart."""
+    if verify.insecure or verify.fingerprints:
+        configuration.verify_mode = ssl.CERT_NONE
+        return
+    configuration.verify_mode = ssl.CERT_REQUIRED
+    if verify.ca_pem is not None:
+        configuration.load_verify_locations(cadata=verify.ca_pem)
+        return
+    paths = ssl.get_default_verify_paths()
+    if paths.cafile is not None and Path(paths.cafile).is_file():
+        configuration.load_verify_locations(cafile=paths.cafile)
+
+
+def check_pin(leaf: x509.Certificate | None, pins: frozenset[bytes]) -> None:
+    """Compare a certificate, whose key has just signed the handshake, with the pinned ones.
+
+    Raises:
+        AlertBadCertificate: it is another one.
+        AlertCertificateExpired: it is pinned, but not valid now.
+    """
+    if leaf is None or leaf.fingerprint(hashes.SHA256()) not in pins:
+        raise AlertBadCertificate("the certificate's fingerprint is not a pinned one")
+    now = datetime.datetime.now(datetime.UTC)
+    if not leaf.not_valid_before_utc <= now <= leaf.not_valid_after_utc:
+        raise AlertCertificateExpired("the pinned certificate has expired, or is not valid yet")
