@@ -167,11 +167,9 @@ class SendQueue:
 
     def relieved(self) -> list[int]:
         """Take the streams whose writers may go on, those that were choked until now."""
-        if not self._choked:
-            return []
         if self._full and self._waiting <= self._marks.connection_low:
             self._full = False
-        if self._full:
+        if self._full or not self._choked:
             return []
         low = self._marks.stream_low
         found = [s for s in self._choked if s in self._streams and self._streams[s].waiting <= low]

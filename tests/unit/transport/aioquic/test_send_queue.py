@@ -134,6 +134,18 @@ def test_a_priority_changes_while_bytes_wait_and_while_none_do():
     assert [chunk.stream for chunk in queue.take(PLENTY, plenty)] == [1, 2]
 
 
+def test_room_is_there_again_when_the_streams_that_filled_it_have_ended():
+    queue = queue_of(
+        (1, 0),
+        (2, 0),
+        marks=Marks(stream_high=50, stream_low=20, connection_high=200, connection_low=80),
+    )
+    queue.push(1, bytes(201), fin=True)
+    queue.take(PLENTY, plenty)
+    assert queue.relieved() == []
+    assert queue.writable(2)
+
+
 @given(st.data())
 def test_every_byte_comes_out_once_and_in_order(data):
     queue = SendQueue(Marks(stream_high=50, stream_low=20, connection_high=200, connection_low=80))
