@@ -17,11 +17,17 @@ __all__ = [
     "TlsRoot",
     "Token",
     "TraceFile",
+    "WebSocket",
 ]
 
 DEFAULT_BIND: Final = HostPort("::", 4443)
 
-Bind = Annotated[HostPort, Flag("UDP address to listen on; :4443 means every address")]
+Bind = Annotated[
+    HostPort, Flag("address to listen on, UDP and TCP; :4443 means every address of the machine")
+]
+WebSocket = Annotated[
+    bool, Flag("take callers over WebSocket too, on the same port over TCP, where UDP is blocked")
+]
 TlsCert = Annotated[Path | None, Flag("PEM chain of this server, the leaf first")]
 TlsKey = Annotated[Path | None, Flag("PEM private key of that leaf")]
 TlsGenerate = Annotated[

@@ -31,7 +31,7 @@ MAX_SECONDS: Final = 10 * 366 * 86400
 
 MAX_BYTES: Final = 1 << 50
 
-SCHEMES: Final = ("https", "moqt", "moql")
+SCHEMES: Final = ("https", "moqt", "moql", "wss")
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -201,7 +201,7 @@ def _host_port(text: str) -> HostPort:
 
 def _url(text: str) -> str:
     text = text.strip()
-    wanted = "https://host:port/ (WebTransport), moqt:// or moql:// (raw QUIC)"
+    wanted = "https://host:port/ (WebTransport), moqt:// or moql:// (raw QUIC), wss:// (WebSocket)"
     scheme, separator, _ = text.partition("://")
     if not separator:
         raise ValueError(f"{text!r} is not a URL; expected {wanted}")
@@ -261,4 +261,4 @@ Percent = Annotated[float, Kind("PERCENT", _percent, _show_percent)]
 """0 to 100, with or without the sign."""
 
 Url = Annotated[str, Kind("URL", _url)]
-"""https://, moqt:// or moql://, with a host."""
+"""https://, moqt://, moql:// or wss://, with a host."""

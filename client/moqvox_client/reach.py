@@ -28,6 +28,9 @@ class Reaching(Shared, frozen=True, kw_only=True):
     token: Token = None
     versions: Versions = tuple(ALPNS)
     timeout: Annotated[Duration, Flag("how long to wait for an answer")] = 10.0
+    websocket: Annotated[
+        bool, Flag("go over WebSocket (TCP) to an https:// server that UDP does not reach")
+    ] = True
 
 
 def verify(options: Reaching) -> Verify:

@@ -6,7 +6,9 @@ async with connect("https://localhost:4443/room", consume=origin) as session:
 ```
 """
 
+import asyncio
 import functools
+import logging
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -21,18 +23,23 @@ from moqvox.transport.aioquic import connect as connect_quic
 from moqvox.transport.credentials import Verify
 from moqvox.transport.interface import Connection, Kind
 from moqvox.transport.websocket import connect_websocket, race
-from moqvox.url import Address, parse_url
+from moqvox.url import Address, Scheme, parse_url
 from moqvox.wire.version import LITE_ALPNS as ALPNS
 
 __all__ = ["connect", "dial", "open_session"]
+
+log = logging.getLogger("moqvox.connect")
 
 HEAD_START: Final = 0.5
 """Seconds that WebTransport has before WebSocket is tried besides."""
 
 MAX_REMEMBERED: Final = 256
 
-_without_udp: dict[tuple[str, int], None] = {}
-"""Servers that answered over WebSocket first; there it has the head start next time."""
+REMEMBERED_S: Final = 600.0
+"""How long: people carry their machines from network to network."""
+
+_without_udp: dict[tuple[str, int], float] = {}
+"""Servers that answered over WebSocket first, and until when it has the head start there."""
 
 
 async def dial(
@@ -41,7 +48,7 @@ async def dial(
     verify: Verify,
     versions: Sequence[str] = ALPNS,
     timeout: float = 10.0,
-    websocket: bool = False,
+    websocket: bool = True,
 ) -> Connection:
     """Open the connection that a URL asks for, without a session on it.
 
@@ -50,7 +57,8 @@ async def dial(
         verify: whom to trust.
         versions: ALPN names offered, most wanted first.
         timeout: seconds until it must be established.
-        websocket: for `https://`, try WebSocket too when WebTransport takes long or fails.
+        websocket: for `https://`, try WebSocket too when WebTransport takes long or fails;
+            `wss://` is WebSocket in any case.
 
     Raises:
         MoqError: unreachable, refused, not trusted, or no common version; the message
@@ -69,7 +77,7 @@ async def dial(
         verify=verify,
         timeout=timeout,
     )
-    if not (websocket and address.is_webtransport):
+    if address.scheme is not Scheme.WEBSOCKET and not (websocket and address.is_webtransport):
         return await quic()
     tcp = functools.partial(
         connect_websocket,
@@ -80,10 +88,13 @@ async def dial(
         verify=verify,
         timeout=timeout,
     )
+    if address.scheme is Scheme.WEBSOCKET:
+        return await tcp()
     where = (address.host, address.port)
-    attempts = (tcp, quic) if where in _without_udp else (quic, tcp)
+    now = asyncio.get_running_loop().time()
+    attempts = (tcp, quic) if _without_udp.get(where, now) > now else (quic, tcp)
     connection: Connection = await race(attempts, delay=HEAD_START, discard=_close)
-    _remember(where, connection.kind)
+    _remember(where, connection.kind, now)
     return connection
 
 
@@ -91,13 +102,17 @@ def _close(connection: Connection) -> None:
     connection.close()
 
 
-def _remember(where: tuple[str, int], kind: Kind) -> None:
+def _remember(where: tuple[str, int], kind: Kind, now: float) -> None:
     """Note which way was the faster one to a server."""
-    _without_udp.pop(where, None)
-    if kind is Kind.WEBSOCKET:
-        _without_udp[where] = None
-        if len(_without_udp) > MAX_REMEMBERED:
-            del _without_udp[next(iter(_without_udp))]
+    until = _without_udp.pop(where, now)
+    if kind is not Kind.WEBSOCKET:
+        return
+    if until <= now:
+        log.warning("%s port %d was slow over UDP or silent: going on over WebSocket", *where)
+        until = now + REMEMBERED_S
+    _without_udp[where] = until
+    if len(_without_udp) > MAX_REMEMBERED:
+        del _without_udp[next(iter(_without_udp))]
 
 
 def open_session(
@@ -150,12 +165,13 @@ async def connect(
     budget: cache.Budget | None = None,
     timeout: float = 10.0,
     linger: float = 2.0,
-    websocket: bool = False,
+    websocket: bool = True,
 ) -> AsyncIterator[Driver]:
     """Hold a session open for as long as the block runs; it is closed on leaving.
 
     Args:
-        url: `https://` for WebTransport, `moqt://` or `moql://` for raw QUIC.
+        url: `https://` for WebTransport, `moqt://` or `moql://` for raw QUIC, `wss://` for
+            WebSocket.
         publish: what to serve to the server; None for nothing.
         consume: where the server's broadcasts go; None to ask for none.
         verify: whom to trust; None trusts the system's roots.

@@ -36,6 +36,9 @@ BACKLOG: Final = 128
 
 SETUP_TIMEOUT: Final = 10.0
 
+PORT_ATTEMPTS: Final = 16
+"""Port 0 asks for a number that is free over UDP; over TCP somebody may have it."""
+
 
 class Incoming:
     """One session that a client opened; the application accepts or rejects it."""
@@ -118,6 +121,11 @@ class Server:
     def addresses(self) -> Sequence[tuple[str, int]]:
         """Bound host and port pairs."""
         return self._listeners[0].addresses
+
+    @property
+    def tcp_addresses(self) -> Sequence[tuple[str, int]]:
+        """Those bound over TCP; none when it was not asked for, or the port is taken."""
+        return self._listeners[1].addresses if len(self._listeners) > 1 else ()
 
     @property
     def sessions(self) -> int:
@@ -221,6 +229,47 @@ async def serve_connection(driver: Driver, waiting: "asyncio.Queue[Incoming]") -
         driver.connection.close(SessionCode.INTERNAL, "internal error")
 
 
+async def _listeners(
+    bind: str,
+    *,
+    protocols: list[str],
+    tls: ServerCertificate,
+    limits: Limits,
+    keys: Keys | None,
+    websocket: bool,
+    http: Http | None,
+) -> list[Listener]:
+    """Bind UDP, and TCP if it is asked for, to one port number."""
+    host, port = parse_bind(bind)
+    last = port != 0
+    for attempt in range(PORT_ATTEMPTS):
+        last = last or attempt == PORT_ATTEMPTS - 1
+        udp = await listen_quic(
+            host, port, protocols=protocols, certificate=tls, limits=limits, keys=keys
+        )
+        if not websocket and http is None:
+            return [udp]
+        try:
+            tcp = await listen_websocket(
+                host,
+                udp.addresses[0][1],
+                protocols=protocols if websocket else (),
+                tls=tls,
+                http=http,
+            )
+        except LocalError as exc:
+            if last:
+                log.warning("no WebSocket, no HTTP: %s", exc)
+                return [udp]
+            await udp.close()
+        except BaseException:
+            await udp.close()
+            raise
+        else:
+            return [udp, tcp]
+    raise AssertionError
+
+
 @asynccontextmanager
 async def listen(
     bind: str = "[::]:4443",
@@ -249,7 +298,8 @@ async def listen(
         keys: secrets shared with other servers, or with this one's next run; None: made up.
         linger: seconds an unread subscription to a client is kept.
         websocket: listen on the TCP port of the same number too, for clients whose network
-            lets no UDP through and browsers without WebTransport.
+            lets no UDP through and browsers without WebTransport. A TCP port that somebody
+            else has is a warning only: see `Server.tcp_addresses`.
         http: answers plain requests on that TCP port; None: they get 404.
 
     Raises:
@@ -258,21 +308,17 @@ async def listen(
     unknown = [version for version in versions if version not in ALPNS]
     if unknown or not versions:
         raise LocalError(f"unknown version {', '.join(unknown)!r}; known are {', '.join(ALPNS)}")
-    host, port = parse_bind(bind)
-    listener = await listen_quic(
-        host, port, protocols=list(versions), certificate=tls, limits=limits or Limits(), keys=keys
+    server = Server(
+        *await _listeners(
+            bind,
+            protocols=list(versions),
+            tls=tls,
+            limits=limits or Limits(),
+            keys=keys,
+            websocket=websocket,
+            http=http,
+        )
     )
-    server = Server(listener)
-    if websocket:
-        port = listener.addresses[0][1]
-        try:
-            server = Server(
-                listener,
-                await listen_websocket(host, port, protocols=list(versions), tls=tls, http=http),
-            )
-        except BaseException:
-            await listener.close()
-            raise
     make = functools.partial(
         make_driver,
         origin_id=origin_id,

@@ -1,7 +1,7 @@
 """Addresses of MoQ servers as people write them.
 
-`https://host[:port]/path` is WebTransport, `moqt://` and `moql://` are raw QUIC; a token
-travels as `?jwt=`, which every shipping voice and browser peer uses.
+`https://host[:port]/path` is WebTransport, `moqt://` and `moql://` are raw QUIC, `wss://` is
+WebSocket; a token travels as `?jwt=`, which every shipping voice and browser peer uses.
 """
 
 from enum import Enum
@@ -24,6 +24,7 @@ class Scheme(Enum):
     WEBTRANSPORT = "https"
     QUIC = "moqt"
     QUIC_LITE = "moql"
+    WEBSOCKET = "wss"
 
 
 class Address(msgspec.Struct, frozen=True):

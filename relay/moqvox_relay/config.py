@@ -33,7 +33,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A relay's settings.
 
     Attributes:
-        bind: `host:port` of the UDP socket; the same port over TCP answers plain HTTP.
+        bind: `host:port`, over UDP, and over TCP for `websocket` and `http`.
         tls_cert, tls_key: PEM files; without them `tls_generate` names a certificate to make.
         tls_generate: host names of a self-made certificate of 13 days.
         versions: ALPN names served, most wanted first.
@@ -41,6 +41,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         auth_key: JWK or JWK set file that verifies tokens.
         public: path prefixes open to everybody, "" for all of them. Without a key and
             without this, nobody gets in.
+        websocket: take clients over TCP too, where UDP is blocked.
         http: answer `/certificate.sha256`, `/health` and `/metrics` over TCP.
         max_sessions: open at once; further clients are refused.
         cache_bytes, cache_age: what is kept of each track for late and returning readers.
@@ -57,6 +58,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     upstream: Upstream | None = None
     auth_key: Path | None = None
     public: tuple[str, ...] | None = None
+    websocket: bool = True
     http: bool = True
     max_sessions: int = 4096
     cache_bytes: int = 32 * 1024 * 1024

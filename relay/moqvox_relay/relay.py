@@ -31,10 +31,12 @@ class Started(msgspec.Struct, frozen=True):
     Attributes:
         addresses: bound host and port pairs.
         fingerprint: SHA-256 of the certificate, hex.
+        tcp: the port is bound over TCP as well.
     """
 
     addresses: tuple[tuple[str, int], ...]
     fingerprint: str
+    tcp: bool = False
 
 
 class Relay:
@@ -56,6 +58,7 @@ class Relay:
         self._authority = Authority.load(config.auth_key, config.public)
         self.served = 0
         self._peers = 0
+        self._server: Server | None = None
 
     async def run(self) -> None:
         """Serve until cancelled; then clients are asked to move, and after `drain` closed.
@@ -74,13 +77,13 @@ class Relay:
                 cache_limits=self._limits,
                 budget=self.origin.budget,
                 linger=config.linger,
+                websocket=config.websocket,
+                http=Ops(fingerprint, self._metrics) if config.http else None,
             ) as server,
             scope() as tasks,
         ):
+            self._server = server
             addresses = tuple((host, port) for host, port in server.addresses)
-            if config.http:
-                ops = Ops(addresses, fingerprint, lambda: self._metrics(server))
-                await ops.start(tasks)
             if config.upstream is not None:
                 self.line = Line(
                     config.upstream,
@@ -90,7 +93,7 @@ class Relay:
                     linger=config.linger,
                 )
                 tasks.create_task(self.line.run(), name="upstream")
-            self.where = Started(addresses, fingerprint)
+            self.where = Started(addresses, fingerprint, bool(server.tcp_addresses))
             self.started.set()
             log.info("relay on %s", ", ".join(f"{host} port {port}" for host, port in addresses))
             try:
@@ -131,9 +134,9 @@ class Relay:
             made = generate(_hosts(config.tls_generate), now)
         return ServerCertificate(made.cert_pem, made.key_pem), made.fingerprint_hex
 
-    def _metrics(self, server: Server) -> dict[str, float]:
+    def _metrics(self) -> dict[str, float]:
         return {
-            "moqvox_relay_sessions": server.sessions,
+            "moqvox_relay_sessions": self._server.sessions if self._server is not None else 0,
             "moqvox_relay_sessions_total": self.served,
             "moqvox_relay_cache_bytes": self.origin.budget.size_bytes,
             "moqvox_relay_upstream_up": float(self.line is not None and self.line.up.is_set()),

@@ -18,6 +18,7 @@ def settings(**options: object) -> Config:
         "tls_generate": ("localhost",),
         "public": ("",),
         "http": False,
+        "websocket": False,
         **options,
     }
     return Config(**options)

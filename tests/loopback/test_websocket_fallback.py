@@ -11,12 +11,13 @@ from tests.loopback.websocket_peer import request
 from tests.unit.driver.sides import Got, published, read_group, subscribe, write
 
 from moqvox import connect as connecting
+from moqvox import listen as listening
 from moqvox.connect import connect
-from moqvox.errors import LocalError, SessionCode
+from moqvox.errors import SessionCode
 from moqvox.listen import listen
 from moqvox.model.origin import Origin
 from moqvox.transport.credentials import Verify
-from moqvox.transport.failures import CertificateRefused, NoAnswer
+from moqvox.transport.failures import CertificateRefused, NoAnswer, RequestRefused
 from moqvox.transport.interface import Kind
 from moqvox.transport.websocket import HttpAnswer
 from moqvox.wire.version import LITE_ALPNS
@@ -131,13 +132,46 @@ def test_what_won_is_tried_first_next_time(monkeypatch):
     play(body)
 
 
+def test_what_is_remembered_ages(monkeypatch):
+    async def body(server, url):
+        with monkeypatch.context() as patches, blocked(patches):
+            async with connect(url, **trust()):
+                pass
+        monkeypatch.setattr(connecting, "HEAD_START", 5.0)
+        connecting._without_udp[server.addresses[0]] -= connecting.REMEMBERED_S
+        async with connect(url, **trust()) as driver:
+            assert driver.connection.kind is Kind.WEBTRANSPORT
+        assert connecting._without_udp == {}
+
+    play(body)
+
+
+def test_the_way_over_tcp_is_told_once(monkeypatch, caplog):
+    async def body(_, url):
+        with blocked(monkeypatch):
+            for _ in range(2):
+                async with connect(url, **trust()):
+                    pass
+
+    play(body)
+    assert caplog.text.count("going on over WebSocket") == 1
+
+
+def test_wss_is_websocket_although_udp_gets_through():
+    async def body(_, url):
+        async with connect(url.replace("https", "wss"), **trust()) as driver:
+            assert driver.connection.kind is Kind.WEBSOCKET
+
+    assert play(body) == [("room", "t")]
+
+
 def test_what_is_remembered_is_bounded():
     for number in range(2 * connecting.MAX_REMEMBERED):
-        connecting._remember(("host", number), Kind.WEBSOCKET)
+        connecting._remember(("host", number), Kind.WEBSOCKET, 1.0)
     assert len(connecting._without_udp) == connecting.MAX_REMEMBERED
     newest = ("host", 2 * connecting.MAX_REMEMBERED - 1)
     assert newest in connecting._without_udp
-    connecting._remember(newest, Kind.WEBTRANSPORT)
+    connecting._remember(newest, Kind.WEBTRANSPORT, 1.0)
     assert newest not in connecting._without_udp
 
 
@@ -200,14 +234,49 @@ def test_a_session_that_is_rejected_hears_why(monkeypatch):
     aio.run(main(), virtual=False)
 
 
-def test_a_tcp_port_that_is_taken_is_the_callers_error_and_frees_the_udp_port():
-    async def main() -> None:
+def test_a_tcp_port_that_is_taken_is_told_and_udp_serves_on(caplog):
+    async def main() -> int:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
-            with pytest.raises(LocalError, match=f"TCP 127.0.0.1 port {port}"):
-                async with listen(f"127.0.0.1:{port}", tls=identity(), websocket=True):
-                    pass
-        async with listen(f"127.0.0.1:{port}", tls=identity(), websocket=True) as server:
-            assert server.addresses == [("127.0.0.1", port)]
+            bind = f"127.0.0.1:{port}"
+            async with listen(bind, tls=identity(), websocket=True) as server:
+                assert server.addresses == [("127.0.0.1", port)]
+                assert not server.tcp_addresses
+        async with listen(bind, tls=identity(), websocket=True) as server:
+            assert server.tcp_addresses == server.addresses == [("127.0.0.1", port)]
+        return port
+
+    port = aio.run(main(), virtual=False)
+    assert f"cannot listen on TCP 127.0.0.1 port {port}" in caplog.text
+
+
+def test_a_port_of_its_choice_is_free_over_tcp_as_well(monkeypatch):
+    """Over UDP it is told one number after the other, the first two of which are taken."""
+
+    async def main() -> None:
+        with contextlib.ExitStack() as held:
+            taken = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(2)]
+            ports = [sock.getsockname()[1] for sock in taken]
+            original = listening.listen_quic
+
+            async def unlucky(host, port, **options):
+                return await original(host, ports.pop(0) if ports else port, **options)
+
+            monkeypatch.setattr(listening, "listen_quic", unlucky)
+            async with listen("127.0.0.1:0", tls=identity(), websocket=True) as server:
+                assert server.tcp_addresses == server.addresses
+                assert not ports
 
     aio.run(main(), virtual=False)
+
+
+def test_a_port_for_plain_requests_alone_takes_no_websocket():
+    async def body(server, url):
+        listener = type("Where", (), {"addresses": server.tcp_addresses})
+        text = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+        assert (await request(listener, text))[::2] == (200, b"ok\n")
+        with pytest.raises(RequestRefused, match="no WebSockets here"):
+            async with connect(url.replace("https", "wss"), **trust()):
+                pass
+
+    play(body, websocket=False, http=lambda _: HttpAnswer(b"ok\n"))

@@ -169,6 +169,7 @@ async def _connected(options: Options, reading: Reading, output: Output) -> None
         versions=options.versions,
         origin_id=origin.id,
         timeout=options.timeout,
+        websocket=options.websocket,
     ) as driver:
         output.event(
             "connected",

@@ -95,6 +95,7 @@ async def run(options: Options, output: Output) -> int:
             versions=options.versions,
             origin_id=origin.id,
             timeout=options.timeout,
+            websocket=options.websocket,
         ) as driver:
             output.event(
                 "connected",

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 from moqvox.driver.scope import scope
 from moqvox.wire.version import LITE_ALPNS as ALPNS
-from moqvox_client.flags import DEFAULT_BIND, Bind, TlsCert, TlsGenerate, TlsKey
+from moqvox_client.flags import DEFAULT_BIND, Bind, TlsCert, TlsGenerate, TlsKey, WebSocket
 from moqvox_client.kinds import ByteSize, Duration, Url
 from moqvox_client.options import Flag, Shared
 from moqvox_client.output import Output
@@ -43,6 +43,7 @@ class Options(Shared, frozen=True, kw_only=True):
     ] = ()
     upstream_root: Annotated[Path | None, Flag("PEM file of roots to trust upstream")] = None
     upstream_insecure: Annotated[bool, Flag("trust any upstream; for tests only")] = False
+    websocket: WebSocket = True
     http: Annotated[bool, Flag("answer /certificate.sha256, /health, /metrics over TCP")] = True
     max_sessions: Annotated[int, Flag("sessions open at once", at_least=1)] = 4096
     cache_bytes: Annotated[ByteSize, Flag("kept of each track for late readers")] = 32 * 1024 * 1024
@@ -71,8 +72,10 @@ def announce(output: Output, relay: Relay) -> None:
     """Say where the relay is."""
     host, port = relay.where.addresses[0]
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    output.event("ready", address=address, port=port, fingerprint=relay.where.fingerprint)
-    output.text(f"relay on {address} (UDP), certificate sha256 {relay.where.fingerprint}")
+    where = relay.where
+    output.event("ready", address=address, port=port, tcp=where.tcp, fingerprint=where.fingerprint)
+    carriers = "UDP and TCP" if where.tcp else "UDP"
+    output.text(f"relay on {address} ({carriers}), certificate sha256 {where.fingerprint}")
 
 
 def configuration(options: Options) -> Config:
@@ -95,6 +98,7 @@ def configuration(options: Options) -> Config:
         upstream=upstream,
         auth_key=options.auth_key,
         public=options.public,
+        websocket=options.websocket,
         http=options.http,
         max_sessions=options.max_sessions,
         cache_bytes=options.cache_bytes,

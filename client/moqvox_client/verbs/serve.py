@@ -14,7 +14,7 @@ from moqvox import voice
 from moqvox.driver.scope import scope
 from moqvox_client import trust
 from moqvox_client.errors import UsageError
-from moqvox_client.flags import DEFAULT_BIND, Bind, TlsCert, TlsGenerate, TlsKey
+from moqvox_client.flags import DEFAULT_BIND, Bind, TlsCert, TlsGenerate, TlsKey, WebSocket
 from moqvox_client.kinds import Duration, Url
 from moqvox_client.options import Flag
 from moqvox_client.output import Output
@@ -46,6 +46,7 @@ class Options(Reaching, frozen=True, kw_only=True):
     tls_cert: TlsCert = None
     tls_key: TlsKey = None
     tls_generate: TlsGenerate = ()
+    websocket: WebSocket = True
     barge_in: Annotated[bool, Flag("cut a response short when the caller speaks again")] = True
     max_lead: Annotated[Duration, Flag("how far a response may be ahead of what was heard")] = 20.0
 
@@ -64,6 +65,7 @@ async def run(options: Options, output: Output) -> int:
                 barge_in=options.barge_in,
                 max_lead=options.max_lead,
                 timeout=options.timeout,
+                websocket=options.websocket,
             ) as desk:
                 output.event("ready", url=options.url)
                 output.text(f"agent behind {options.url}")
@@ -82,11 +84,14 @@ async def run(options: Options, output: Output) -> int:
             versions=options.versions,
             barge_in=options.barge_in,
             max_lead=options.max_lead,
+            websocket=options.websocket,
         ) as desk:
             host, port = desk.addresses[0]
             address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-            output.event("ready", address=address, port=port, fingerprint=found.fingerprint_hex)
-            output.text(f"agent on {address} (UDP), certificate sha256 {found.fingerprint_hex}")
+            pin = found.fingerprint_hex
+            output.event("ready", address=address, port=port, tcp=desk.tcp, fingerprint=pin)
+            carriers = "UDP and TCP" if desk.tcp else "UDP"
+            output.text(f"agent on {address} ({carriers}), certificate sha256 {pin}")
             await take_calls(desk, agent, output, calls)
     except asyncio.CancelledError:
         output.done(calls=calls[0])

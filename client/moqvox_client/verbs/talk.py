@@ -68,6 +68,7 @@ async def run(options: Options, output: Output) -> int:
                     token=options.token or "",
                     versions=options.versions,
                     timeout=options.timeout,
+                    websocket=options.websocket,
                 ) as call,
                 scope() as tasks,
             ):

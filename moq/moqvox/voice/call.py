@@ -223,6 +223,7 @@ async def call(
     token: str = "",
     versions: Sequence[str] = ALPNS,
     timeout: float = 10.0,
+    websocket: bool = True,
 ) -> AsyncIterator[Call]:
     """Call an agent, directly or through a relay; hang up when the block is left.
 
@@ -235,6 +236,7 @@ async def call(
         token: added to the URL as `?jwt=`.
         versions: ALPN names offered, most wanted first.
         timeout: seconds for the handshake.
+        websocket: for `https://`, go over TCP where UDP is blocked.
 
     Raises:
         MoqError: the server can't be reached. One that ends the call later ends the iterations
@@ -243,7 +245,15 @@ async def call(
     made = Call()
     async with scope() as tasks:
         line = tasks.create_task(
-            _hold(made, url, verify=verify, token=token, versions=versions, timeout=timeout),
+            _hold(
+                made,
+                url,
+                verify=verify,
+                token=token,
+                versions=versions,
+                timeout=timeout,
+                websocket=websocket,
+            ),
             name="call",
         )
         try:
@@ -263,6 +273,7 @@ async def _hold(
     token: str,
     versions: Sequence[str],
     timeout: float,
+    websocket: bool,
 ) -> None:
     async with connect(
         url,
@@ -273,6 +284,7 @@ async def _hold(
         versions=versions,
         origin_id=made.local.id,
         timeout=timeout,
+        websocket=websocket,
     ) as driver:
         await made.hold(driver)
 

@@ -14,6 +14,7 @@ from moqvox.listen import Incoming, Server, listen
 from moqvox.model import cache
 from moqvox.model.origin import Origin
 from moqvox.transport.credentials import ServerCertificate, Verify
+from moqvox.transport.websocket import Http
 from moqvox.voice.lobby import Lobby
 from moqvox.voice.session import MAX_LEAD, Session
 from moqvox.wire.version import LITE_ALPNS as ALPNS
@@ -30,14 +31,21 @@ class Desk:
     Attributes:
         addresses: bound host and port pairs; empty behind a relay.
         fingerprint: SHA-256 of the certificate, hex, for clients to pin; "" behind a relay.
+        tcp: the port is bound over TCP as well.
         ended: why no more calls come, once the relay is gone.
     """
 
     def __init__(
-        self, lobby: Lobby, addresses: Sequence[tuple[str, int]] = (), fingerprint: str = ""
+        self,
+        lobby: Lobby,
+        addresses: Sequence[tuple[str, int]] = (),
+        fingerprint: str = "",
+        *,
+        tcp: bool = False,
     ) -> None:
         self.addresses = addresses
         self.fingerprint = fingerprint
+        self.tcp = tcp
         self.ended: SessionClosed | None = None
         self._lobby = lobby
 
@@ -54,8 +62,10 @@ async def serve(
     versions: Sequence[str] = ALPNS,
     barge_in: bool = True,
     max_lead: float = MAX_LEAD,
+    websocket: bool = True,
+    http: Http | None = None,
 ) -> AsyncIterator[Desk]:
-    """Listen for callers on one UDP port, raw QUIC and WebTransport alike.
+    """Listen for callers on one port: raw QUIC and WebTransport on UDP, WebSocket on TCP.
 
     Args:
         bind: `host:port`; port 0 picks one (see `Desk.addresses`).
@@ -65,6 +75,8 @@ async def serve(
         versions: ALPN names served, most wanted first.
         barge_in: a new utterance cuts responses that still play.
         max_lead: seconds of audio a response may be ahead of what was heard.
+        websocket: take callers over TCP too, on the same port number, where UDP is blocked.
+        http: answers plain requests on that TCP port, as for a page; None: they get 404.
 
     Raises:
         LocalError: the address can't be bound.
@@ -77,10 +89,12 @@ async def serve(
     lobby = Lobby(barge_in=barge_in, max_lead=max_lead)
     budget = cache.Budget()
     async with (
-        listen(bind, tls=tls, versions=versions, budget=budget) as server,
+        listen(
+            bind, tls=tls, versions=versions, budget=budget, websocket=websocket, http=http
+        ) as server,
         scope() as tasks,
     ):
-        desk = Desk(lobby, server.addresses, fingerprint)
+        desk = Desk(lobby, server.addresses, fingerprint, tcp=bool(server.tcp_addresses))
         accepting = tasks.create_task(_accept(server, lobby), name="accept")
         try:
             yield desk
@@ -99,6 +113,7 @@ async def attend(
     barge_in: bool = True,
     max_lead: float = MAX_LEAD,
     timeout: float = 10.0,
+    websocket: bool = True,
 ) -> AsyncIterator[Desk]:
     """Be the agent behind a relay: callers of the relay's `url` become sessions here.
 
@@ -110,6 +125,7 @@ async def attend(
         barge_in: a new utterance cuts responses that still play.
         max_lead: seconds of audio a response may be ahead of what was heard.
         timeout: seconds for the handshake.
+        websocket: for `https://`, go over TCP where UDP is blocked.
 
     Raises:
         MoqError: the relay can't be reached. When it goes later, the iteration ends and
@@ -127,6 +143,7 @@ async def attend(
             versions=versions,
             origin_id=local.id,
             timeout=timeout,
+            websocket=websocket,
         ) as driver,
         scope() as tasks,
     ):

@@ -8,6 +8,7 @@ from moqvox.url import Address, Scheme, parse_bind, parse_url, split_path
 GOOD = {
     "https://host": Address(Scheme.WEBTRANSPORT, "host", 443, "/"),
     "HTTPS://Host:1/": Address(Scheme.WEBTRANSPORT, "host", 1, "/"),
+    "wss://host/room": Address(Scheme.WEBSOCKET, "host", 443, "/room"),
     "moqt://host:4443/room": Address(Scheme.QUIC, "host", 4443, "/room"),
     "moql://[::1]:4443": Address(Scheme.QUIC_LITE, "::1", 4443, "/"),
     "https://h/a/b?x=1&jwt=old": Address(Scheme.WEBTRANSPORT, "h", 443, "/a/b?x=1&jwt=old"),

@@ -89,6 +89,9 @@ class Greeting:
         )
 
     def _upgrade(self, request: Request) -> None:
+        if not self._terms.subprotocols:
+            self._respond(refusal(HTTPStatus.NOT_FOUND, "no WebSockets here"))
+            return
         if self._terms.tls is not None and not self.pipe.is_secure and not self._is_neighbour():
             self._respond(refusal(HTTPStatus.FORBIDDEN, "WebSockets need TLS here: use wss://"))
             return

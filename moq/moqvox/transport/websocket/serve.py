@@ -145,18 +145,19 @@ async def listen_websocket(
     Args:
         host: a name or address; "" and "::" are every address, IPv4 and IPv6.
         port: 0 picks a free one.
-        protocols: names of application protocols, the preferred first.
+        protocols: names of application protocols, the preferred first; none: no WebSockets,
+            only plain requests.
         tls: the server's identity; None: no TLS, for instance because a proxy has it.
         http: who answers plain requests; None: they get 404.
         idle_timeout: seconds of silence after which a connection is lost.
         limits: bounds; None: the defaults.
 
     Raises:
-        LocalError: no protocol, a certificate that can't be used, or an address that can't
-            be bound.
+        LocalError: neither protocol nor `http`, a certificate that can't be used, or an
+            address that can't be bound.
         HostUnknown: the name has no address.
     """
-    if not protocols:
+    if not protocols and http is None:
         raise LocalError("no protocol to offer")
     terms = Terms(
         subprotocols=tuple(names(protocols)),
