@@ -136,7 +136,6 @@ def test_after_a_move_nobody_can_tell_that_it_is_the_same_caller(ours):
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="issue 3: stateless resets are not sent yet (T21)")
 def test_a_restarted_server_tells_its_old_callers_at_once(identity):
     with Victim("ours", 0, "--identity", identity) as victim:
         caller = Attacker(victim.address).connect()

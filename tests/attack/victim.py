@@ -23,7 +23,7 @@ from aioquic.quic.events import ProtocolNegotiated, StreamDataReceived
 from aioquic.quic.events import StreamReset as Abandoned
 
 from moqvox.errors import MoqError
-from moqvox.transport.aioquic import Limits, listen
+from moqvox.transport.aioquic import Keys, Limits, listen
 from moqvox.transport.aioquic.identity import identify
 from moqvox.transport.credentials import ServerCertificate
 from moqvox.transport.interface import Connection, StreamData, StreamOpened, StreamReset
@@ -61,8 +61,10 @@ async def echo(connection: Connection) -> None:
         return
 
 
-async def ours(port: int, identity: ServerCertificate, limits: Limits) -> None:
-    listener = await listen("127.0.0.1", port, protocols=[RAW], certificate=identity, limits=limits)
+async def ours(port: int, identity: ServerCertificate, limits: Limits, keys: Keys | None) -> None:
+    listener = await listen(
+        "127.0.0.1", port, protocols=[RAW], certificate=identity, limits=limits, keys=keys
+    )
     report(listener.addresses[0])
     async with asyncio.TaskGroup() as tasks:
         while True:
@@ -132,7 +134,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=("ours", "naive"))
     parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--identity", type=Path, help="a file with certificate and key")
+    parser.add_argument(
+        "--identity", type=Path, help="certificate and key, which secrets follow from"
+    )
     parser.add_argument("--retry", action="store_true", help="everyone must prove the address")
     args = parser.parse_args()
     logging.basicConfig(level=logging.CRITICAL if args.what == "naive" else logging.WARNING)
@@ -141,7 +145,8 @@ def main() -> None:
     if args.what == "naive":
         asyncio.run(naive(args.port, identity))
     limits = Limits(retry_above_half_open=0) if args.retry else Limits()
-    asyncio.run(ours(args.port, identity, limits))
+    keys = Keys(identity.key_pem) if args.identity else None
+    asyncio.run(ours(args.port, identity, limits, keys))
 
 
 if __name__ == "__main__":

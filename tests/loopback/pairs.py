@@ -47,7 +47,7 @@ def identity() -> ServerCertificate:
 
 async def open_listener(**options: object) -> Listener:
     options = {"protocols": [PROTOCOL], "certificate": identity(), **options}
-    return await listen("127.0.0.1", 0, **options)
+    return await listen("127.0.0.1", options.pop("port", 0), **options)
 
 
 async def dial(listener: Listener, **options: object) -> Connection:

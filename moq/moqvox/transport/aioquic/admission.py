@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 from collections.abc import Sequence
 from typing import Final
 
@@ -17,14 +16,15 @@ from aioquic.quic.retry import QuicRetryTokenHandler
 
 from moqvox.errors import SessionClosed
 from moqvox.transport.address import Address, show
+from moqvox.transport.aioquic.connection_ids import Issuer
 from moqvox.transport.aioquic.ending import Ending
-from moqvox.transport.aioquic.endpoint import CONNECTION_ID_BYTES, Endpoint
+from moqvox.transport.aioquic.endpoint import LONG_HEADER, Endpoint
 from moqvox.transport.aioquic.headers import MIN_INITIAL_BYTES, LongHeader, parse_long_header
-from moqvox.transport.aioquic.keys import Keys
 from moqvox.transport.aioquic.limits import Limits
 from moqvox.transport.aioquic.link import Link
 from moqvox.transport.aioquic.private import Engine
 from moqvox.transport.aioquic.raw import RawConnection
+from moqvox.transport.aioquic.resets import Resets
 from moqvox.transport.aioquic.webtransport import WebTransportConnection
 from moqvox.transport.failures import ConnectFailed
 from moqvox.transport.interface import Closed
@@ -47,9 +47,11 @@ class Admission:
         limits: Limits,
         *,
         webtransport: bool,
-        keys: Keys,
+        issuer: Issuer,
     ) -> None:
-        self.keys = keys
+        self.keys = issuer.keys
+        self.resets = Resets(issuer, per_second=limits.max_resets)
+        self._issuer = issuer
         self.protocols = tuple(protocols)
         self.webtransport = webtransport
         self._limits = limits
@@ -66,6 +68,9 @@ class Admission:
 
     def on_stranger(self, data: bytes, address: Address, endpoint: Endpoint) -> Link | None:
         """Open a connection for a client's first packet, or answer it, or drop it."""
+        if not data[0] & LONG_HEADER:
+            self._reset(data, address, endpoint)
+            return None
         if len(data) < MIN_INITIAL_BYTES or self._closed is not None:
             return None
         header = parse_long_header(data)
@@ -85,6 +90,12 @@ class Admission:
             self._ask_to_retry(header, address, endpoint, now)
             return None
         return self._open(endpoint, address, header.destination, None)
+
+    def _reset(self, data: bytes, address: Address, endpoint: Endpoint) -> None:
+        """Tell whoever goes on with a connection that is gone."""
+        answer = self.resets.answer(data, endpoint.now())
+        if answer is not None:
+            endpoint.send(None, answer, address)
 
     def _has_room(self, endpoint: Endpoint) -> bool:
         limits = self._limits
@@ -106,7 +117,7 @@ class Admission:
         self, header: LongHeader, address: Address, endpoint: Endpoint, now: float
     ) -> None:
         """Make the client prove its address before it costs us anything."""
-        connection_id = os.urandom(CONNECTION_ID_BYTES)
+        connection_id = self._issuer.make()
         token = self._tokens.create_token(
             address=address,
             original_destination_connection_id=header.destination,
@@ -139,6 +150,7 @@ class Admission:
             self._limits,
             original_destination_connection_id=original,
             retry_source_connection_id=retry_id,
+            issuer=self._issuer,
         )
         link = Link(engine, self._limits, endpoint)
         endpoint.add(link, retry_id or original, engine.host_cid)

@@ -261,11 +261,15 @@ class _Cipher:
 
 
 class Issuer:
-    """Gives out connection IDs and the reset tokens that go with them."""
+    """Gives out connection IDs and the reset tokens that go with them.
+
+    Attributes:
+        keys: what the tokens are made with.
+    """
 
     def __init__(self, ids: ConnectionIds, keys: Keys) -> None:
+        self.keys = keys
         self._ids = ids
-        self._keys = keys
 
     @property
     def size(self) -> int:
@@ -282,4 +286,4 @@ class Issuer:
 
     def reset_token(self, connection_id: bytes) -> bytes:
         """Return the token that proves that whoever knows it issued the ID."""
-        return self._keys.reset_token(connection_id)
+        return self.keys.reset_token(connection_id)

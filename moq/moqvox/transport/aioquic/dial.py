@@ -236,7 +236,10 @@ class Dialling:
     # The endpoint's questions.
 
     def on_stranger(self, data: bytes, address: Address, endpoint: Endpoint) -> Link | None:
-        """Drop what belongs to no connection."""
+        """Drop what belongs to no connection, but see whether it says so of ours."""
+        link = self._link
+        if link is not None and link.engine.is_reset(data, address):
+            link.on_reset(endpoint.now())
         return None
 
     def on_refused(self, error: OSError) -> None:

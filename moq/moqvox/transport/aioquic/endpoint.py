@@ -17,12 +17,12 @@ from moqvox.transport.address import Address, show
 from moqvox.transport.aioquic.link import Link
 from moqvox.transport.interface import Closed
 
-__all__ = ["CONNECTION_ID_BYTES", "Endpoint", "Stranger"]
+__all__ = ["CONNECTION_ID_BYTES", "LONG_HEADER", "Endpoint", "Stranger"]
 
 logger = logging.getLogger("moqvox.transport.aioquic")
 
 CONNECTION_ID_BYTES: Final = 8
-"""Length of the connection IDs that we issue."""
+"""Length of the connection IDs that we issue, if nothing else is asked for."""
 
 MAX_DATAGRAMS_PER_TURN: Final = 128
 MAX_UNSENT_DATAGRAMS: Final = 1024
@@ -51,9 +51,15 @@ class Endpoint:
     """One socket; owns it, and closes it."""
 
     def __init__(
-        self, sock: socket.socket, stranger: Stranger, *, closes_with_link: bool = False
+        self,
+        sock: socket.socket,
+        stranger: Stranger,
+        *,
+        closes_with_link: bool = False,
+        connection_id_bytes: int = CONNECTION_ID_BYTES,
     ) -> None:
         self._socket = sock
+        self._stop_of_id = 1 + connection_id_bytes
         self._closes_with_link = closes_with_link
         self._stranger = stranger
         self._loop = asyncio.get_running_loop()
@@ -248,7 +254,7 @@ class Endpoint:
             length = data[5] if len(data) > 5 else 0  # RFC 8999, section 5.1
             connection_id = data[6 : 6 + length]
         else:
-            connection_id = data[1 : 1 + CONNECTION_ID_BYTES]
+            connection_id = data[1 : self._stop_of_id]
         link = self._links.get(connection_id)
         if link is None:
             link = self._stranger.on_stranger(data, address, self)

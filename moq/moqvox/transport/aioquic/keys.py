@@ -20,11 +20,13 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 
 from moqvox.errors import LocalError
 
-__all__ = ["MIN_SECRET_BYTES", "RESET_TOKEN_BYTES", "Keys", "Purpose"]
+__all__ = ["MIN_RESET_BYTES", "MIN_SECRET_BYTES", "RESET_TOKEN_BYTES", "Keys", "Purpose"]
 
 MIN_SECRET_BYTES: Final = 16
 MAX_SECRET_FILE_BYTES: Final = 4096
 RESET_TOKEN_BYTES: Final = 16
+MIN_RESET_BYTES: Final = 5 + RESET_TOKEN_BYTES
+"""A stateless reset of fewer is none (RFC 9000, section 10.3)."""
 
 NONCE_BYTES: Final = 12
 SKEW: Final = 60.0

@@ -42,6 +42,7 @@ class Limits(msgspec.Struct, frozen=True):
         max_connections: of one listener, all states.
         max_half_open: unfinished incoming handshakes; more are dropped unanswered.
         retry_above_half_open: from here on a new client must prove its address (Retry).
+        max_resets: packets of unknown connections that are answered in a second.
         max_unaccepted: finished handshakes that wait for `accept`; more are refused.
         max_path_changes: address changes of one connection that `events` reports before
             they are read; more are only counted.
@@ -64,6 +65,7 @@ class Limits(msgspec.Struct, frozen=True):
     max_connections: int = 10_000
     max_half_open: int = 1000
     retry_above_half_open: int = 100
+    max_resets: int = 1000
     max_unaccepted: int = 1000
     max_path_changes: int = 16
     redundancy: float = 2.0

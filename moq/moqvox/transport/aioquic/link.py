@@ -154,6 +154,12 @@ class Link:
         else:
             self._react()
 
+    def on_reset(self, now: float) -> None:
+        """Take the peer's stateless reset: it does not know the connection any more."""
+        if not self.engine.is_closing:
+            self.engine.on_reset(now)
+            self._react()
+
     def on_timer(self, now: float) -> None:
         """Do what is due; most timers find that theirs has moved on meanwhile."""
         engine = self.engine

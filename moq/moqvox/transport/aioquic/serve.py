@@ -10,7 +10,8 @@ from aioquic.quic.configuration import QuicConfiguration
 
 from moqvox.errors import LocalError
 from moqvox.transport.aioquic.admission import H3, Admission
-from moqvox.transport.aioquic.endpoint import CONNECTION_ID_BYTES, Endpoint
+from moqvox.transport.aioquic.connection_ids import ConnectionIds, Issuer, RandomIds
+from moqvox.transport.aioquic.endpoint import Endpoint
 from moqvox.transport.aioquic.identity import identify
 from moqvox.transport.aioquic.keys import Keys
 from moqvox.transport.aioquic.limits import Limits
@@ -70,6 +71,7 @@ async def listen(
     idle_timeout: float = 30.0,
     limits: Limits | None = None,
     keys: Keys | None = None,
+    ids: ConnectionIds | None = None,
 ) -> Listener:
     """Listen on a UDP port, for raw QUIC by ALPN and for WebTransport.
 
@@ -82,6 +84,7 @@ async def listen(
         idle_timeout: seconds of silence after which a connection is lost.
         limits: bounds; None: the defaults.
         keys: secrets shared with other workers, machines or runs; None: made up.
+        ids: makes the connection IDs; None: random ones.
 
     Raises:
         LocalError: no protocol, a certificate that can't be used, or an address that can't
@@ -91,10 +94,11 @@ async def listen(
     limits = limits or Limits()
     if not protocols:
         raise LocalError("no protocol to offer")
+    ids, keys = ids or RandomIds(), keys or Keys.generate()
     configuration = QuicConfiguration(
         is_client=False,
         alpn_protocols=[*protocols, H3] if webtransport else list(protocols),
-        connection_id_length=CONNECTION_ID_BYTES,
+        connection_id_length=ids.size,
         idle_timeout=idle_timeout,
         max_data=limits.connection_window_bytes,
         max_stream_data=limits.stream_window_bytes,
@@ -102,10 +106,12 @@ async def listen(
     )
     identify(configuration, certificate)
     admission = Admission(
-        configuration, protocols, limits, webtransport=webtransport, keys=keys or Keys.generate()
+        configuration, protocols, limits, webtransport=webtransport, issuer=Issuer(ids, keys)
     )
     sockets = await _bind_all(host, port, limits)
-    return Listener(admission, [Endpoint(sock, admission) for sock in sockets])
+    return Listener(
+        admission, [Endpoint(sock, admission, connection_id_bytes=ids.size) for sock in sockets]
+    )
 
 
 async def _bind_all(host: str, port: int, limits: Limits) -> list[socket.socket]:

@@ -8,6 +8,7 @@ from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.events import QuicEvent
 
 from moqvox.transport.aioquic import Limits
+from moqvox.transport.aioquic.connection_ids import Issuer
 from moqvox.transport.aioquic.identity import identify, trust
 from moqvox.transport.aioquic.private import Engine
 from moqvox.transport.credentials import ServerCertificate, Verify
@@ -49,16 +50,19 @@ class Wire:
         delay: float = 0.01,
         pins: frozenset[bytes] = frozenset(),
         lose: Callable[[], bool] = lambda: False,
+        issuer: Issuer | None = None,
     ) -> None:
         limits = limits or Limits()
         self.now = 0.0
         self.delay = delay
         self.lose = lose
         self.client = Engine(configuration(is_client=True, limits=limits), limits, pins=pins)
+        ids = {"connection_id_length": issuer.size} if issuer is not None else {}
         self.server = Engine(
-            configuration(is_client=False, limits=limits),
+            configuration(is_client=False, limits=limits, **ids),
             limits,
             original_destination_connection_id=self.client.original_destination_connection_id,
+            issuer=issuer,
         )
         self.flying: list[tuple[float, Engine, bytes, tuple[str, int]]] = []
         self.events: dict[Engine, list[QuicEvent]] = {self.client: [], self.server: []}
@@ -87,7 +91,7 @@ class Wire:
                 if timer is not None and timer <= self.now:
                     engine.handle_timer(self.now)
             self._send()
-        self.now = end
+        self.now = max(self.now, end)
 
     def _receive(self) -> None:
         due = [flight for flight in self.flying if flight[0] <= self.now]

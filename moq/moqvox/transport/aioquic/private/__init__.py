@@ -10,6 +10,7 @@
 - a finished stream stays until its end was read, so its successor is allowed only then;
 - RTT variance as in RFC 9002, section 5.3, and a fresh estimate after a path change;
 - ACKs of packets never sent close the connection (RFC 9000, section 13.1);
+- connection IDs and reset tokens come from an issuer, and a reset is understood (`identified`);
 - a server certificate may be pinned, checked before any application key is installed.
 """
 

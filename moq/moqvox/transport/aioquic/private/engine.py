@@ -16,6 +16,7 @@ from aioquic.quic.recovery import QuicPacketSpace
 from aioquic.quic.stream import QuicStream
 
 from moqvox.transport.address import Address, host_of
+from moqvox.transport.aioquic.connection_ids import Issuer
 from moqvox.transport.aioquic.ending import Ending
 from moqvox.transport.aioquic.identity import check_pin
 from moqvox.transport.aioquic.limits import (
@@ -24,6 +25,7 @@ from moqvox.transport.aioquic.limits import (
     SLACK_BYTES,
     Limits,
 )
+from moqvox.transport.aioquic.private.identified import IdentifiedConnection
 from moqvox.transport.aioquic.private.plain import PlainConnection
 from moqvox.transport.aioquic.private.receiver import Receiver
 from moqvox.transport.aioquic.private.recovery import Recovery
@@ -39,7 +41,7 @@ FIRST_DOUBLING: Final = 63
 """Packet numbers up to here count as one range when single ones are missing."""
 
 
-class Engine(PlainConnection):
+class Engine(PlainConnection, IdentifiedConnection):
     """One QUIC connection without I/O; the folder says what differs from upstream."""
 
     def __init__(
@@ -50,6 +52,7 @@ class Engine(PlainConnection):
         original_destination_connection_id: bytes | None = None,
         retry_source_connection_id: bytes | None = None,
         pins: frozenset[bytes] = frozenset(),
+        issuer: Issuer | None = None,
     ) -> None:
         self.table = StreamTable(self._adopt, self._raise_max_data, limits)
         super().__init__(
@@ -57,6 +60,8 @@ class Engine(PlainConnection):
             original_destination_connection_id=original_destination_connection_id,
             retry_source_connection_id=retry_source_connection_id,
         )
+        if issuer is not None:
+            self._take_issuer(issuer)
         self._pins = pins
         self._challenges = False
         self._missed_in = 0
@@ -134,8 +139,8 @@ class Engine(PlainConnection):
             event.error_code,
             is_transport=event.frame_type is not None,
             reason=event.reason_phrase,
-            remote=self._is_initiator is False,
-            lost=self.is_terminated and self._is_initiator is None,
+            remote=self._is_initiator is False and not self.was_reset,
+            lost=self.was_reset or (self.is_terminated and self._is_initiator is None),
         )
 
     @property
