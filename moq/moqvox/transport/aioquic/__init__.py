@@ -1,5 +1,13 @@
 """QUIC and WebTransport on UDP, over aioquic's core: our own endpoint, send path and windows."""
 
+from moqvox.transport.aioquic.binding import bind_workers
+from moqvox.transport.aioquic.connection_ids import (
+    ConnectionIds,
+    RandomIds,
+    RoutableIds,
+    Routing,
+    Steering,
+)
 from moqvox.transport.aioquic.dial import connect
 from moqvox.transport.aioquic.keys import Keys
 from moqvox.transport.aioquic.limits import Limits
@@ -18,6 +26,7 @@ from moqvox.transport.failures import (
 __all__ = [
     "CertificateRefused",
     "ConnectFailed",
+    "ConnectionIds",
     "HostUnknown",
     "Keys",
     "Limits",
@@ -25,9 +34,14 @@ __all__ = [
     "NoAnswer",
     "NoCommonProtocol",
     "PortRefused",
+    "RandomIds",
     "RequestRefused",
+    "RoutableIds",
+    "Routing",
     "ServerCertificate",
+    "Steering",
     "Verify",
+    "bind_workers",
     "connect",
     "listen",
 ]

@@ -35,12 +35,13 @@ class Resets:
         misdirected: packets whose connection ID another server or worker must have made. The
             token for it is not ours to tell: whoever can make us would end others' connections
             (RFC 9000, section 21.11).
-        unanswered: packets that got no reset because too many had one lately.
+        unknown: other packets of connections that are not there.
+        unanswered: those of them that got no reset because too many had one lately.
     """
 
     def __init__(self, issuer: Issuer, *, per_second: float) -> None:
         self.misdirected = 0
-        self.unanswered = 0
+        self.unknown = self.unanswered = 0
         self._issuer = issuer
         self._per_second = per_second
         self._left = per_second * BURST_SECONDS
@@ -54,6 +55,7 @@ class Resets:
         if not self._issuer.owns(connection_id):
             self.misdirected += 1
             return None
+        self.unknown += 1
         if not self._may_answer(now):
             self.unanswered += 1
             return None

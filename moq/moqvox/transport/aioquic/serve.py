@@ -1,31 +1,24 @@
 """Listening: one UDP port for raw QUIC and WebTransport."""
 
-import contextlib
-import logging
 import socket
 from collections.abc import Sequence
-from typing import cast
 
 from aioquic.quic.configuration import QuicConfiguration
 
 from moqvox.errors import LocalError
 from moqvox.transport.aioquic.admission import H3, Admission
+from moqvox.transport.aioquic.binding import bind_all
 from moqvox.transport.aioquic.connection_ids import ConnectionIds, Issuer, RandomIds
 from moqvox.transport.aioquic.endpoint import Endpoint
 from moqvox.transport.aioquic.identity import identify
 from moqvox.transport.aioquic.keys import Keys
 from moqvox.transport.aioquic.limits import Limits
 from moqvox.transport.aioquic.raw import RawConnection
-from moqvox.transport.aioquic.sockets import bind
 from moqvox.transport.credentials import ServerCertificate
-from moqvox.transport.resolve import Target, resolve
 
 __all__ = ["Listener", "listen"]
 
-logger = logging.getLogger("moqvox.transport.aioquic")
-
 MAX_DATAGRAM_FRAME_BYTES = 65536
-WILDCARDS = ("", "::", "[::]")
 
 
 class Listener:
@@ -72,6 +65,7 @@ async def listen(
     limits: Limits | None = None,
     keys: Keys | None = None,
     ids: ConnectionIds | None = None,
+    sockets: Sequence[socket.socket] = (),
 ) -> Listener:
     """Listen on a UDP port, for raw QUIC by ALPN and for WebTransport.
 
@@ -85,6 +79,7 @@ async def listen(
         limits: bounds; None: the defaults.
         keys: secrets shared with other workers, machines or runs; None: made up.
         ids: makes the connection IDs; None: random ones.
+        sockets: UDP sockets to use instead of binding `host` and `port`; taken over.
 
     Raises:
         LocalError: no protocol, a certificate that can't be used, or an address that can't
@@ -108,41 +103,8 @@ async def listen(
     admission = Admission(
         configuration, protocols, limits, webtransport=webtransport, issuer=Issuer(ids, keys)
     )
-    sockets = await _bind_all(host, port, limits)
+    if not sockets:
+        sockets = await bind_all(host, port, limits)
     return Listener(
         admission, [Endpoint(sock, admission, connection_id_bytes=ids.size) for sock in sockets]
     )
-
-
-async def _bind_all(host: str, port: int, limits: Limits) -> list[socket.socket]:
-    """Bind every address of a name, to one port."""
-    if host in WILDCARDS:
-        return [_bind_wildcard(port, limits)]
-    targets = await resolve(host, port, passive=True)
-    bound: list[socket.socket] = []
-    with contextlib.ExitStack() as undo:
-        for target in targets:
-            if bound and port == 0:
-                port = bound[0].getsockname()[1]
-            address = cast("tuple[str, int]", (target.address[0], port, *target.address[2:]))
-            bound.append(undo.enter_context(_bind(Target(target.family, address), limits)))
-        undo.pop_all()
-    return bound
-
-
-def _bind_wildcard(port: int, limits: Limits) -> socket.socket:
-    """Bind every address of the machine; without IPv6, every IPv4 address."""
-    try:
-        return bind(socket.AF_INET6, ("::", port, 0, 0), limits.socket_buffer_bytes)
-    except OSError as exc:
-        logger.debug("no dual-stack socket: %s", exc)
-    return _bind(Target(socket.AF_INET, ("0.0.0.0", port)), limits)  # noqa: S104  # as asked
-
-
-def _bind(target: Target, limits: Limits) -> socket.socket:
-    try:
-        return bind(target.family, target.address, limits.socket_buffer_bytes)
-    except OSError as exc:
-        host, port = target.address[:2]
-        reason = (exc.strerror or str(exc)).lower()
-        raise LocalError(f"cannot listen on UDP {host} port {port}: {reason}") from exc

@@ -18,8 +18,16 @@ IPV6_RECVERR: Final = 25
 _warned: set[str] = set()
 
 
-def bind(family: int, address: Address, buffer_bytes: int) -> socket.socket:
+def bind(
+    family: int, address: Address, buffer_bytes: int, *, shared: bool = False
+) -> socket.socket:
     """Bind a UDP socket; an IPv6 one on the wildcard address takes IPv4 too.
+
+    Args:
+        family: of the address.
+        address: and port; port 0 picks a free one.
+        buffer_bytes: asked of the kernel, each direction.
+        shared: others of this user may bind the port as well.
 
     Raises:
         OSError: the address is in use, not ours, or of a family that the machine lacks.
@@ -29,6 +37,8 @@ def bind(family: int, address: Address, buffer_bytes: int) -> socket.socket:
         if family == socket.AF_INET6:
             dual = address[0] == "::"
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if dual else 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         _enlarge(sock, socket.SO_RCVBUF, "receive", "rmem_max", buffer_bytes)
         _enlarge(sock, socket.SO_SNDBUF, "send", "wmem_max", buffer_bytes)
         sock.bind(address)

@@ -1,0 +1,207 @@
+"""Workers on one port: the kernel brings every datagram to the one that its connection ID names."""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator
+
+import pytest
+from tests.loopback.pairs import HASTY, PATIENCE, PROTOCOL, Reader, dial, identity
+
+from moqvox.errors import LocalError
+from moqvox.transport.aioquic import (
+    Keys,
+    Limits,
+    Listener,
+    RandomIds,
+    RoutableIds,
+    Routing,
+    Steering,
+    bind_workers,
+    listen,
+    steering,
+)
+
+pytestmark = [
+    pytest.mark.net,
+    pytest.mark.skipif(not steering.can_steer(), reason="this system can't steer"),
+]
+
+ROUTING = Routing(b"\x17\x2a", 3, 14, bytes(16))
+KINDS = {
+    "random": RandomIds,
+    "encrypted": lambda steered=None: RoutableIds(ROUTING, steered),
+    "plain": lambda steered=None: RoutableIds(Routing(b"\x17\x2a", 1, 8), steered),
+}
+
+
+async def echo(listener: Listener, seen: list[object]) -> None:
+    """Send back what comes on each stream, as the worker that this is."""
+    async with asyncio.TaskGroup() as tasks:
+        while True:
+            connection = await listener.accept()
+            seen.append(connection)
+            tasks.create_task(answer(Reader(connection)))
+
+
+async def answer(reader: Reader) -> None:
+    answered: set[int] = set()
+    while reader.closed is None:
+        for event in await reader.connection.events():
+            reader.note(event)
+        for stream in reader.ended - answered:
+            answered.add(stream)
+            reader.connection.write(stream, bytes(reader.data[stream]), fin=True)
+
+
+async def ask(client: Reader, words: bytes) -> None:
+    stream = client.connection.open_stream(bidirectional=True)
+    client.connection.write(stream, words, fin=True)
+    await client.until(lambda reader: stream in reader.ended)
+    assert client.data[stream] == words
+
+
+@contextlib.asynccontextmanager
+async def workers(count: int, kind: str = "random", limits: Limits = HASTY) -> AsyncIterator:
+    """Run that many workers, all in this process; give their listeners and what each accepted."""
+    keys = Keys.generate()
+    rows = await bind_workers("127.0.0.1", 0, count, ids=KINDS[kind]())
+    listeners = [
+        await listen(
+            "",
+            0,
+            protocols=[PROTOCOL],
+            certificate=identity(),
+            keys=keys,
+            ids=KINDS[kind](Steering(number, count)),
+            sockets=row,
+            limits=limits,
+        )
+        for number, row in enumerate(rows)
+    ]
+    seen: list[list[object]] = [[] for _ in listeners]
+    async with asyncio.TaskGroup() as tasks:
+        running = [
+            tasks.create_task(echo(listener, heard))
+            for listener, heard in zip(listeners, seen, strict=True)
+        ]
+        yield listeners, seen
+        for task in running:
+            task.cancel()
+        for listener in listeners:
+            await listener.close()
+
+
+def somewhere(rng: random.Random) -> tuple[str, int]:
+    numbers = (rng.randrange(256), rng.randrange(256), rng.randrange(1, 255))
+    return "127.{}.{}.{}".format(*numbers), 0
+
+
+async def wander(listener: Listener, rng: random.Random, moves: int) -> None:
+    client = Reader(await dial(listener, limits=HASTY))
+    await ask(client, b"here")
+    for move in range(moves):
+        client.connection.migrate(somewhere(rng))
+        await ask(client, b"%d" % move)
+    assert client.connection.stats().path_changes == moves
+    client.connection.close()
+    await client.until_closed()
+
+
+def roam(kind: str, connections: int, moves: int) -> None:
+    async def main() -> None:
+        rng = random.Random(7)
+        async with asyncio.timeout(6 * PATIENCE), workers(3, kind) as (listeners, seen):
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(connections):
+                    tasks.create_task(wander(listeners[0], rng, moves))
+            for listener in listeners:
+                resets = listener._admission.resets
+                assert (resets.misdirected, resets.unknown) == (0, 0)
+            assert sum(map(len, seen)) == connections
+            assert all(seen), "every worker has some"
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_few_callers_move_about_and_stay_with_their_workers(kind):
+    roam(kind, connections=12, moves=2)
+
+
+@pytest.mark.slow
+def test_three_workers_fifty_callers_three_hundred_moves_and_no_datagram_astray():
+    roam("random", connections=50, moves=6)
+
+
+def test_a_retry_leads_back_to_the_worker_that_asked():
+    async def main() -> None:
+        limits = Limits(linger=0.05, retry_above_half_open=0)
+        async with asyncio.timeout(PATIENCE), workers(3, limits=limits) as (listeners, seen):
+            for _ in range(6):
+                client = Reader(await dial(listeners[0], limits=HASTY))
+                await ask(client, b"proved")
+                client.connection.close()
+                await client.until_closed()
+            assert sum(map(len, seen)) == 6
+            assert [listener._admission.resets.misdirected for listener in listeners] == [0] * 3
+
+    asyncio.run(main())
+
+
+@pytest.mark.slow
+def test_without_the_program_callers_are_lost_on_the_way(monkeypatch):
+    """The kernel's own hash of the addresses brings movers to strangers."""
+
+    async def main() -> None:
+        rng = random.Random(7)
+        monkeypatch.setattr(steering, "_attach", lambda sock, instructions: None)
+        async with workers(3) as (listeners, _):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1.0):
+                    await wander(listeners[0], rng, 20)
+            assert sum(listener._admission.resets.misdirected for listener in listeners) > 0
+
+    asyncio.run(main())
+
+
+def test_a_port_that_another_server_has_is_not_joined():
+    async def main() -> None:
+        ids = RandomIds()
+        rows = await bind_workers("127.0.0.1", 0, 2, ids=ids)
+        port = rows[0][0].getsockname()[1]
+        with pytest.raises(LocalError, match=f"cannot listen on UDP 127.0.0.1 port {port}"):
+            await bind_workers("127.0.0.1", port, 2, ids=ids)
+        with pytest.raises(LocalError, match="in use"):
+            await listen("127.0.0.1", port, protocols=["x"], certificate=identity())
+        for row in rows:
+            for sock in row:
+                sock.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("host", ["::", "localhost"])
+def test_every_address_of_a_name_has_a_socket_of_each_worker(host):
+    async def main() -> None:
+        rows = await bind_workers(host, 0, 3, ids=RandomIds())
+        assert len(rows) == 3
+        assert len({tuple(sock.getsockname() for sock in row) for row in rows}) == 1
+        assert len({sock.getsockname()[1] for row in rows for sock in row}) == 1
+        for row in rows:
+            for sock in row:
+                sock.close()
+
+    asyncio.run(main())
+
+
+def test_a_system_that_cannot_steer_says_so(monkeypatch):
+    monkeypatch.setattr(steering.sys, "platform", "plan9")
+    with pytest.raises(LocalError, match="workers need Linux; plan9 can't steer"):
+        asyncio.run(bind_workers("127.0.0.1", 0, 2, ids=RandomIds()))
+
+
+@pytest.mark.parametrize(("workers", "offset"), [(0, 1), (65, 1), (2, 8), (2, -1)])
+def test_a_program_that_would_read_beyond_a_first_packets_id_is_not_written(workers, offset):
+    with pytest.raises(LocalError, match="cannot steer"):
+        steering.program(workers, offset)
