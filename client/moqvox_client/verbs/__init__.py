@@ -24,6 +24,7 @@ VERBS: Final[dict[str, str]] = {
     "talk": "say a text, a file or the microphone to an agent and hear the reply",
     "push": "publish audio from a file, stdin or the microphone",
     "pull": "subscribe to a broadcast and save or play it",
+    "lab": "measure a call on a bad network, ours and what others use, side by side",
     "certs": "make development certificates and print their fingerprint",
     "token": "make or inspect a token that grants access",
     "doctor": "check this machine, a certificate or a server, with remedies",

@@ -1,0 +1,108 @@
+"""Ourselves: `moqvox.voice` on raw QUIC or WebTransport, as an application uses it."""
+
+import asyncio
+import contextlib
+from pathlib import Path
+
+from moqvox import voice
+from moqvox.driver.scope import scope
+from moqvox.errors import MoqError
+from moqvox.transport.credentials import ServerCertificate, Verify
+from moqvox_client.lab.sides import FRAME_NS, CallerSide, ServerSide, main
+
+FRAME_US = FRAME_NS // 1000
+
+
+class Ear:
+    """Keeps every sample that was played, silence too, from the first frame's arrival on."""
+
+    def __init__(self, side: CallerSide) -> None:
+        self._side = side
+        self._first_us: dict[int, int] = {}
+        self.played = bytearray()
+
+    def take(self, response: voice.Utterance, packet: voice.Packet) -> None:
+        """Note a packet as it arrives; frames are numbered by their timestamps."""
+        first_us = self._first_us.setdefault(response.number, packet.timestamp_us)
+        index = (packet.timestamp_us - first_us) // FRAME_US
+        self._side.ear.take(index, packet.opus, int(1e9 * packet.arrived))
+
+    def play(self, pcm: bytes) -> None:
+        """Stand in for the loudspeaker."""
+        if self._side.ear.arrived:
+            self.played += pcm
+
+
+async def call(side: CallerSide) -> None:
+    """Call, speak, hear the answer."""
+    job = side.job
+    scheme = "https" if job.options.get("webtransport") else "moqt"
+    url = f"{scheme}://{job.host}:{job.caller_port or job.port}/"
+    ear = Ear(side)
+    side.begin()
+    try:
+        verify = Verify.authority(Path(job.root).read_bytes())
+        async with voice.call(url, verify=verify) as made, scope() as tasks:
+            playback = voice.Playback(made, ear.play, on_packet=ear.take)
+            playing = tasks.create_task(playback.run(), name="playback")
+            speaking = tasks.create_task(_speak(side, made), name="prompt")
+            await _listen(side, playback)
+            side.marks.update({name: int(1e9 * at) for name, at in made.marks.items()})
+            if made.ended is not None:
+                side.extra["error"] = str(made.ended)
+            speaking.cancel()
+            playing.cancel()
+    except* MoqError as exc:
+        side.extra["error"] = "; ".join(map(str, exc.exceptions))
+    Path(job.folder, "played.pcm").write_bytes(ear.played)
+
+
+async def _speak(side: CallerSide, made: voice.Call) -> None:
+    speech = made.speak()
+    async for _index, frame in side.speech():
+        speech.write_packet(frame)
+    speech.finish()
+    receipt = await speech.receipt()
+    side.mark("receipt")
+    side.extra["intact"] = speech.intact(receipt)
+
+
+async def _listen(side: CallerSide, playback: voice.Playback) -> None:
+    """Wait until the answer was heard to its end, or the job's limit."""
+    if not side.job.answered:
+        await side.listen_to_the_end()
+        return
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(side.job.limit_s):
+            account = await playback.wait_account(0)
+            await account.over.wait()
+            side.extra["counted_silence_ms"] = account.totals.silence_samples / 48
+
+
+async def take(side: ServerSide) -> None:
+    """Take calls until told to stop; the first whole prompt is answered."""
+    job = side.job
+    tls = ServerCertificate(Path(job.cert).read_bytes(), Path(job.key).read_bytes())
+    async with voice.serve(f"{job.host}:{job.port}", tls=tls) as desk, scope() as tasks:
+        side.ready()
+        async for session in desk:
+            tasks.create_task(_converse(side, session), name=f"call-{session.id}")
+
+
+async def _converse(side: ServerSide, session: voice.Session) -> None:
+    async for utterance in session.utterances():
+        first_us: int | None = None
+        async for packet in utterance.opus():
+            first_us = packet.timestamp_us if first_us is None else first_us
+            index = (packet.timestamp_us - first_us) // FRAME_US
+            side.take(index, packet.opus, int(1e9 * packet.arrived))
+        if side.answered_ns is None and side.job.answered:
+            response = session.respond()
+            async for _index, frame in side.reply():
+                if not await response.write_packet(frame):
+                    break
+            response.finish()
+
+
+if __name__ == "__main__":
+    main(call, take)

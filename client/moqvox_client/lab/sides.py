@@ -1,0 +1,329 @@
+"""What the two programs of every system share: a job, a speech, a clock, a record.
+
+Runs in environments without moqvox, so it imports the standard library only. All times are
+nanoseconds of CLOCK_MONOTONIC, which is one clock in all processes and network namespaces
+of a machine.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import signal
+import socket
+import ssl
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+__all__ = [
+    "FRAME_NS",
+    "CallerSide",
+    "Job",
+    "ServerSide",
+    "address_towards",
+    "main",
+    "pack",
+    "read_frames",
+    "unpack",
+    "write_frames",
+]
+
+FRAME_NS: Final = 20_000_000
+"""One Opus frame."""
+
+MAX_FRAME_BYTES: Final = 65_535
+
+SETTLE_S: Final = 1.5
+"""Seconds a server waits for the rest of a prompt whose end should have come by now."""
+
+NOTICE_S: Final = 0.01
+"""Seconds between two looks at our own address, where an application is told of changes."""
+
+READY: Final = "ready"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a program is told, as JSON.
+
+    Attributes:
+        host, port: where the server listens, and where the caller finds it.
+        cert, key: the server's PEM files.
+        root: what callers trust.
+        prompt, answer: files of frames, see `write_frames`.
+        folder: where the records go.
+        control: where the caller tells that it begins: a UNIX socket's path, or `host:port`.
+        limit_s: seconds after the caller began at which it stops waiting.
+        pace: the answer's multiple of real time; 0 hands all of it over at once.
+        answered: whether there is an answer at all.
+        options: what only one system understands.
+    """
+
+    host: str
+    port: int
+    cert: str
+    key: str
+    root: str
+    prompt: str
+    answer: str
+    folder: str
+    control: str
+    limit_s: float
+    pace: float = 0.0
+    answered: bool = True
+    caller_port: int = 0
+    options: dict[str, str] = field(default_factory=dict)
+
+
+def write_frames(path: Path, frames: Sequence[bytes]) -> None:
+    """Write frames, each after its length in two bytes, big-endian."""
+    path.write_bytes(b"".join(len(one).to_bytes(2, "big") + one for one in frames))
+
+
+def read_frames(path: str) -> list[bytes]:
+    """Read what `write_frames` wrote."""
+    data = Path(path).read_bytes()
+    frames, at = [], 0
+    while at < len(data):
+        size = int.from_bytes(data[at : at + 2], "big")
+        frames.append(data[at + 2 : at + 2 + size])
+        at += 2 + size
+    return frames
+
+
+def pack(index: int, frame: bytes) -> bytes:
+    """Put a frame's number before it, for protocols that have no timestamps."""
+    return index.to_bytes(4, "big") + frame
+
+
+def unpack(message: bytes) -> tuple[int, bytes]:
+    """Take apart what `pack` made."""
+    return int.from_bytes(message[:4], "big"), message[4:]
+
+
+class _Heard:
+    """Frames that arrived, checked against those that were sent."""
+
+    def __init__(self, expected: list[bytes]) -> None:
+        self.expected = expected
+        self.arrived: list[tuple[int, int]] = []
+        self.wrong = 0
+        self.twice = 0
+        self.whole = asyncio.Event()
+        self._seen: set[int] = set()
+
+    def take(self, index: int, frame: bytes, at_ns: int | None = None) -> None:
+        """Note a frame; one that is not what was sent counts as wrong, not as arrived."""
+        if not 0 <= index < len(self.expected) or frame != self.expected[index]:
+            self.wrong += 1
+            return
+        if index in self._seen:
+            self.twice += 1
+            return
+        self._seen.add(index)
+        self.arrived.append((index, time.monotonic_ns() if at_ns is None else at_ns))
+        if len(self._seen) == len(self.expected):
+            self.whole.set()
+
+    def record(self) -> dict[str, object]:
+        return {"arrived": self.arrived, "wrong": self.wrong, "twice": self.twice}
+
+
+class CallerSide:
+    """The caller's record: speaks in real time from the moment it begins, and listens.
+
+    Attributes:
+        marks: nanoseconds after the beginning at which something first happened.
+        ear: what is heard of the answer.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.prompt = read_frames(job.prompt)
+        self.ear = _Heard(read_frames(job.answer))
+        self.marks: dict[str, int] = {}
+        self.extra: dict[str, object] = {}
+        self.began_ns = 0
+
+    def begin(self) -> None:
+        """Note that the user speaks from now on, and let the network's story begin."""
+        self.began_ns = time.monotonic_ns()
+        _tell(self.job.control, b"t0")
+
+    def mark(self, name: str) -> None:
+        """Note that something happened for the first time."""
+        self.marks.setdefault(name, time.monotonic_ns() - self.began_ns)
+
+    async def speech(self) -> AsyncIterator[tuple[int, bytes]]:
+        """Give out each frame when its last sample was spoken, whatever the network does."""
+        for index, frame in enumerate(self.prompt):
+            await _until(self.began_ns + (index + 1) * FRAME_NS)
+            yield index, frame
+
+    async def listen_to_the_end(self) -> None:
+        """Wait until all of the answer arrived, or the job's limit."""
+        left = self.began_ns / 1e9 + self.job.limit_s - time.monotonic()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, left)):
+                await self.ear.whole.wait()
+
+    def save(self) -> None:
+        """Write the record."""
+        record = {
+            "began_ns": self.began_ns,
+            "cpu_ms": 1000 * time.process_time(),
+            "ended_ns": time.monotonic_ns(),
+            "marks": self.marks,
+            "down": self.ear.record(),
+            **self.extra,
+        }
+        Path(self.job.folder, "caller.json").write_text(json.dumps(record))
+
+
+class ServerSide:
+    """The server's record: takes the prompt, and says when to answer.
+
+    Attributes:
+        ear: what is heard of the prompt.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.ear = _Heard(read_frames(job.prompt))
+        self.answer = read_frames(job.answer)
+        self.answered_ns: int | None = None
+        self.over = asyncio.Event()
+        self.extra: dict[str, object] = {}
+
+    def ready(self) -> None:
+        """Tell that callers may come."""
+        Path(self.job.folder, READY).touch()
+
+    def take(self, index: int, frame: bytes, at_ns: int | None = None) -> None:
+        """Note a frame of the prompt."""
+        self.ear.take(index, frame, at_ns)
+
+    async def prompt_over(self) -> None:
+        """Wait for the prompt's end: told, complete, or overdue."""
+        while not self.ear.arrived:
+            await asyncio.sleep(0.005)
+        spoken_s = len(self.ear.expected) * FRAME_NS / 1e9
+        overdue_s = self.ear.arrived[0][1] / 1e9 + spoken_s + SETTLE_S
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, overdue_s - time.monotonic())):
+                while not self.over.is_set() and not self.ear.whole.is_set():
+                    await asyncio.sleep(0.001)
+
+    async def reply(self, *, pace: float | None = None) -> AsyncIterator[tuple[int, bytes]]:
+        """Give out the answer's frames at the job's pace or another; nothing if there is none."""
+        pace = self.job.pace if pace is None else pace
+        if not self.job.answered:
+            return
+        self.answered_ns = time.monotonic_ns()
+        for index, frame in enumerate(self.answer):
+            if pace:
+                await _until(self.answered_ns + int(index * FRAME_NS / pace))
+            yield index, frame
+
+    def save(self) -> None:
+        """Write the record."""
+        cpu_ms = 1000 * time.process_time()
+        record = {
+            "answered_ns": self.answered_ns,
+            "cpu_ms": cpu_ms,
+            "up": self.ear.record(),
+            **self.extra,
+        }
+        Path(self.job.folder, "server.json").write_text(json.dumps(record))
+
+
+def address_towards(host: str, port: int) -> str:
+    """Tell from which of our addresses the system would reach a host; "" for none."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((host, port))
+        except OSError:
+            return ""
+        return str(probe.getsockname()[0])
+
+
+async def another_address(job: Job, since: str) -> str:
+    """Wait until the system reaches the server from another address, as netlink would tell."""
+    while (now := address_towards(job.host, job.port)) in ("", since):
+        await asyncio.sleep(NOTICE_S)
+    return now
+
+
+def server_tls(job: Job) -> ssl.SSLContext:
+    """Prepare TLS for a server over TCP."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(job.cert, job.key)
+    return context
+
+
+def client_tls(job: Job) -> ssl.SSLContext:
+    """Prepare TLS for a client over TCP that trusts the job's root."""
+    return ssl.create_default_context(cafile=job.root)
+
+
+def main(
+    call: Callable[[CallerSide], Awaitable[None]], serve: Callable[[ServerSide], Awaitable[None]]
+) -> None:
+    """Run one side to its end; the record is written whatever ends it."""
+    parser = argparse.ArgumentParser(description="one side of a system under test")
+    parser.add_argument("role", choices=("caller", "server"))
+    parser.add_argument("job", type=Path)
+    arguments = parser.parse_args()
+    job = Job(**json.loads(arguments.job.read_text()))
+    if arguments.role == "caller":
+        asyncio.run(_run_caller(CallerSide(job), call))
+    else:
+        asyncio.run(_run_server(ServerSide(job), serve))
+
+
+async def _run_caller(side: CallerSide, call: Callable[[CallerSide], Awaitable[None]]) -> None:
+    try:
+        async with asyncio.timeout(side.job.limit_s + 5):
+            await call(side)
+    except (OSError, TimeoutError, ExceptionGroup) as exc:
+        side.extra["error"] = _explain(exc)
+        print(_explain(exc), file=sys.stderr)
+    finally:
+        side.save()
+
+
+async def _run_server(side: ServerSide, serve: Callable[[ServerSide], Awaitable[None]]) -> None:
+    task = asyncio.current_task()
+    if task is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    try:
+        await serve(side)
+    except asyncio.CancelledError:
+        return  # SIGTERM: the caller is done
+    finally:
+        side.save()
+
+
+def _explain(exc: BaseException) -> str:
+    if isinstance(exc, BaseExceptionGroup):
+        return "; ".join(_explain(inner) for inner in exc.exceptions)
+    return f"{type(exc).__name__}: {exc}"
+
+
+async def _until(at_ns: int) -> None:
+    await asyncio.sleep(max(0.0, (at_ns - time.monotonic_ns()) / 1e9))
+
+
+def _tell(control: str, message: bytes) -> None:
+    host, colon, port = control.rpartition(":")
+    if colon and port.isdigit():
+        family, where = socket.AF_INET, (host, int(port))
+        with socket.socket(family, socket.SOCK_DGRAM) as teller:
+            teller.sendto(message, where)
+    elif control:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as teller:
+            teller.sendto(message, control)

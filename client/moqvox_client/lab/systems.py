@@ -1,0 +1,93 @@
+"""The systems that can be compared, by the names that `--against` takes."""
+
+import sys
+from typing import Final
+
+import msgspec
+
+from moqvox_client.lab.environments import Requirement, environment_of
+from moqvox_client.lab.network import own_environment
+
+__all__ = ["OURS", "SYSTEMS", "System"]
+
+
+class System(msgspec.Struct, frozen=True):
+    """Something that carries voice.
+
+    Attributes:
+        module: of `moqvox_client.lab.peers`.
+        what: one line for people.
+        tcp: whether any of it goes over TCP.
+        needs: packages beyond our own; None for none.
+        options: what its programs are told.
+    """
+
+    name: str
+    module: str
+    what: str
+    tcp: bool = False
+    needs: Requirement | None = None
+    options: dict[str, str] = {}
+
+    def interpreter(self) -> tuple[str, dict[str, str]]:
+        """Find (or make) the Python it runs on, and its variables.
+
+        Raises:
+            Failed: its environment can't be made.
+        """
+        if self.needs is None:
+            return sys.executable, own_environment()
+        return environment_of(self.module, self.needs)
+
+
+GRPC: Final = Requirement(("grpcio==1.85.3",), "grpc")
+AIORTC: Final = Requirement(("aiortc==1.16.0",), "aiortc")
+MOQ_RS: Final = Requirement(("moq-rs==0.5.1", "moq-ffi==0.4.18"), "moq")
+NOTIFIED: Final = {"notified": "yes"}
+
+_ALL: Final = (
+    System("moqvox", "moqvox", "moqvox.voice on raw QUIC"),
+    System(
+        "moqvox-webtransport",
+        "moqvox",
+        "moqvox.voice on WebTransport",
+        options={"webtransport": "yes"},
+    ),
+    System("websocket", "websocket", "websockets over TLS", tcp=True),
+    System(
+        "websocket-notified",
+        "websocket",
+        "websockets over TLS, dialling again when told of a new address",
+        tcp=True,
+        options=NOTIFIED,
+    ),
+    System("grpc", "grpc", "grpcio bidirectional stream over TLS", tcp=True, needs=GRPC),
+    System(
+        "grpc-notified",
+        "grpc",
+        "the same, dialling again when told of a new address",
+        tcp=True,
+        needs=GRPC,
+        options=NOTIFIED,
+    ),
+    System(
+        "aiortc",
+        "aiortc",
+        "aiortc's WebRTC, its defaults, TLS signalling over the same network",
+        tcp=True,
+        needs=AIORTC,
+    ),
+    System(
+        "aiortc-notified",
+        "aiortc",
+        "the same, connecting anew when told of a new address",
+        tcp=True,
+        needs=AIORTC,
+        options=NOTIFIED,
+    ),
+    System("moq-rs", "moqrs", "moq-rs, subscriber with 500 ms maximum age", needs=MOQ_RS),
+    System("aioquic", "aioquic", "plain aioquic, one stream for the prompt"),
+)
+
+SYSTEMS: Final = {system.name: system for system in _ALL}
+OURS: Final = "moqvox"

@@ -1,0 +1,103 @@
+"""Many runs in few lines: medians and spreads over the seeds, as text and as Markdown."""
+
+import statistics
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import msgspec
+
+from moqvox_client.lab.trial import Run
+
+__all__ = ["COLUMNS", "Cell", "Column", "cells", "markdown", "rows"]
+
+
+class Column(msgspec.Struct, frozen=True):
+    """One figure: its name in JSON, its heading, how it is taken from a run, its digits."""
+
+    name: str
+    heading: str
+    take: Callable[[Run], float | None]
+    digits: int = 0
+
+
+class Cell(msgspec.Struct, frozen=True):
+    """One system in one scenario: each figure as (median, least, most), over `runs` runs."""
+
+    system: str
+    scenario: str
+    runs: int
+    doubtful: int
+    figures: dict[str, tuple[float, float, float]]
+    errors: list[str]
+
+
+COLUMNS: Final = (
+    Column("complete_pct", "prompt %", lambda run: run.up.complete_pct, 1),
+    Column("ttfa_ms", "first audio", lambda run: run.up.ttfa_ms),
+    Column("late_p50_ms", "late p50", lambda run: run.up.late_p50_ms),
+    Column("late_p99_ms", "late p99", lambda run: run.up.late_p99_ms),
+    Column("stall_ms", "stalls", lambda run: run.up.stall_ms),
+    Column("gap_ms", "gap up", lambda run: run.up.gap_ms),
+    Column("answer_pct", "answer %", lambda run: run.down.complete_pct if run.down else None, 1),
+    Column("answer_gap_ms", "gap down", lambda run: run.down.gap_ms if run.down else None),
+    Column("silence_ms", "silence", lambda run: run.down.silence_ms if run.down else None),
+    Column("ear_silence_ms", "at the ear", lambda run: run.heard.silence_ms if run.heard else None),
+    Column("ear_missing_ms", "not heard", lambda run: run.heard.missing_ms if run.heard else None),
+)
+"""Times in ms. `docs/continuity.md` explains each figure."""
+
+
+def cells(runs: Sequence[Run]) -> list[Cell]:
+    """Sum runs up, one cell for each system in each scenario, in the order they were run."""
+    grouped: dict[tuple[str, str], list[Run]] = {}
+    scenarios = list(dict.fromkeys(run.scenario for run in runs))
+    for scenario in scenarios:
+        for run in runs:
+            if run.scenario == scenario:
+                grouped.setdefault((scenario, run.system), []).append(run)
+    return [_cell(scenario, system, group) for (scenario, system), group in grouped.items()]
+
+
+def _cell(scenario: str, system: str, group: list[Run]) -> Cell:
+    sound = [run for run in group if not run.doubts] or group
+    figures = {}
+    for column in COLUMNS:
+        values = [value for run in sound if (value := column.take(run)) is not None]
+        if values:
+            figures[column.name] = (statistics.median(values), min(values), max(values))
+    return Cell(
+        system=system,
+        scenario=scenario,
+        runs=len(sound),
+        doubtful=sum(bool(run.doubts) for run in group),
+        figures=figures,
+        errors=sorted({run.error for run in group if run.error}),
+    )
+
+
+def rows(summed: Sequence[Cell]) -> tuple[list[str], list[list[str]]]:
+    """Lay cells out as a heading and lines, leaving out what no cell has."""
+    used = [column for column in COLUMNS if any(column.name in cell.figures for cell in summed)]
+    header = ["scenario", "system", *(column.heading for column in used), "runs"]
+    lines = []
+    for cell in summed:
+        line = [cell.scenario, cell.system]
+        line += [show(cell.figures.get(column.name), column.digits) for column in used]
+        line.append(str(cell.runs) + (f" (+{cell.doubtful} void)" if cell.doubtful else ""))
+        lines.append(line)
+    return header, lines
+
+
+def show(figure: tuple[float, float, float] | None, digits: int) -> str:
+    """Write `median [least-most]`, or the one number when all are the same."""
+    if figure is None:
+        return "-"
+    middle, least, most = (f"{value:.{digits}f}" for value in figure)
+    return middle if least == most else f"{middle} [{least}-{most}]"
+
+
+def markdown(summed: Sequence[Cell]) -> str:
+    """Write the same table as Markdown."""
+    header, lines = rows(summed)
+    rule = ["---"] * len(header)
+    return "".join(f"| {' | '.join(line)} |\n" for line in (header, rule, *lines))

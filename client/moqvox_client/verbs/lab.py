@@ -1,0 +1,303 @@
+"""`moqvox lab`: a caller and a server on a bad network, ours and others', side by side."""
+
+import asyncio
+import datetime
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Final
+
+import msgspec
+
+import moqvox_certs
+from moqvox_client.errors import Failed, UsageError, did_you_mean
+from moqvox_client.kinds import Kind, Percent
+from moqvox_client.lab import plot, table
+from moqvox_client.lab.network import Netlab, Network, Userspace, load_netlab
+from moqvox_client.lab.scenario import Path as NetworkPath
+from moqvox_client.lab.scenario import (
+    Scenario,
+    named,
+    parse_burst,
+    parse_event,
+    parse_path,
+)
+from moqvox_client.lab.systems import OURS, SYSTEMS, System
+from moqvox_client.lab.trial import Identity, Run, Speech, run_trial
+from moqvox_client.options import Argument, Flag, Shared
+from moqvox_client.output import Color, Output
+from moqvox_client.speech.recordings import TRANSCRIPTS, recording
+
+__all__ = ["EXAMPLES", "Options", "run"]
+
+EXAMPLES: Final = """
+moqvox lab --rtt 100 --loss 5                        # ours, on the built-in link
+moqvox lab --rtt 30 --event 3:outage=1500            # 1.5 s of nothing in mid-prompt
+moqvox lab matrix --seeds 5 --against websocket,grpc --netlab netlab.py --plot matrix.svg
+"""
+
+MAX_JOBS: Final = 16
+MAX_SEEDS: Final = 100
+
+
+def _ms(text: str) -> float:
+    try:
+        value = float(text.strip().removesuffix("ms"))
+    except ValueError:
+        raise ValueError(f"{text!r} is not a number of milliseconds") from None
+    if not 0 <= value <= 60_000:
+        raise ValueError(f"{text!r} is not between 0 and 60000 ms")
+    return value
+
+
+Milliseconds = Annotated[float, Kind("MS", _ms, lambda value: f"{float(str(value)):g}")]
+
+
+class Options(Shared, frozen=True, kw_only=True):
+    """Which scenario, which systems, how often, and what to keep."""
+
+    scenario: Annotated[
+        tuple[str, ...],
+        Argument(
+            "matrix, switch, changes, outage, setup or one of their members, instead of "
+            "--rtt and what follows"
+        ),
+    ] = ()
+    rtt: Annotated[Milliseconds, Flag("round trip in milliseconds, half in each direction")] = 50.0
+    loss: Annotated[Percent, Flag("packets lost, each way")] = 0.0
+    burst: Annotated[
+        str | None,
+        Flag(
+            "lose in spells: mean ms good, mean ms bad, share lost when bad",
+            metavar="GOOD,BAD[,LOSS]",
+        ),
+    ] = None
+    event: Annotated[
+        tuple[str, ...],
+        Flag(
+            "T seconds into the prompt: switch[=GAP_MS[,keep]], outage=MS or nat[=ADDR]",
+            metavar="T:WHAT",
+        ),
+    ] = ()
+    cell: Annotated[str, Flag("the network that a switch goes to", metavar="'K=V ...'")] = "rtt=80"
+    frames: Annotated[int, Flag("frames of 20 ms spoken", at_least=1, at_most=15_000)] = 400
+    answer_frames: Annotated[int, Flag("frames answered", at_least=0, at_most=15_000)] = 400
+    pace: Annotated[
+        float, Flag("the answer's multiple of real time; 0: all at once", at_least=0, at_most=100)
+    ] = 0.0
+    system: Annotated[tuple[str, ...], Flag("of ours: moqvox, moqvox-webtransport", split=True)] = (
+        OURS,
+    )
+    against: Annotated[
+        tuple[str, ...], Flag("others in the same run, such as websocket,grpc,aiortc", split=True)
+    ] = ()
+    seeds: Annotated[int, Flag("runs of each", at_least=1, at_most=MAX_SEEDS)] = 1
+    seed: Annotated[int, Flag("the first one's seed", at_least=0)] = 1
+    jobs: Annotated[int, Flag("runs at a time", at_least=1, at_most=MAX_JOBS)] = 1
+    netlab: Annotated[
+        Path | None, Flag("use the network namespaces of this netlab.py (root); else loopback")
+    ] = None
+    out: Annotated[Path | None, Flag("add each run to this file, a JSON line each")] = None
+    runs: Annotated[
+        tuple[Path, ...], Flag("show the runs that such files hold, and make none")
+    ] = ()
+    plot: Annotated[Path | None, Flag("draw the runs into this SVG file")] = None
+    markdown: Annotated[bool, Flag("print the table as Markdown")] = False
+
+
+async def run(options: Options, output: Output) -> int:
+    """Run everything and print the table."""
+    if options.runs:
+        found = [one for file in options.runs for one in _read(file)]
+    else:
+        found = await _measure(options, output)
+    if not found:
+        raise Failed("no run came to an end")
+    _show(options, output, found)
+    if options.plot is not None:
+        _write(options.plot, plot.draw(found))
+        output.note(f"drawn into {options.plot}")
+    return 0 if all(_is_whole(one) for one in found if one.system.startswith(OURS)) else 1
+
+
+def _is_whole(one: Run) -> bool:
+    return one.up.arrived == one.up.frames and not one.error
+
+
+async def _measure(options: Options, output: Output) -> list[Run]:
+    scenarios = _scenarios(options)
+    systems = _systems(options)
+    network: Network = Userspace()
+    if options.netlab is not None:
+        network = Netlab(load_netlab(options.netlab))
+    systems = _carried(systems, network, output)
+    for system in systems:
+        if system.needs is not None:
+            output.note(f"looking for {system.name}'s environment")
+            await asyncio.to_thread(system.interpreter)
+    plan = [
+        (system, scenario, options.seed + n)
+        for scenario in scenarios
+        for n in range(options.seeds)
+        for system in systems
+    ]
+    seconds = sum(scenario.seconds for _, scenario, _ in plan) / options.jobs
+    output.note(
+        f"{len(plan)} runs on {network.name}, {options.jobs} at a time, "
+        f"at most {seconds / 60:.0f} min"
+    )
+    return await _run_all(options, output, plan, network)
+
+
+async def _run_all(
+    options: Options,
+    output: Output,
+    plan: list[tuple[System, Scenario, int]],
+    network: Network,
+) -> list[Run]:
+    speech, identity = _speech(), _identity()
+    found: dict[int, Run] = {}
+    left = list(enumerate(plan))
+
+    async def work() -> None:
+        while left:
+            number, (system, scenario, seed) = left.pop(0)
+            one = await run_trial(system, scenario, seed, network, speech, identity)
+            found[number] = one
+            if options.out is not None:
+                _append(options.out, one)
+            output.event("run", **_flat(one))
+            output.progress(f"{len(found)} of {len(plan)} runs; {_line(one)}")
+
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(min(options.jobs, len(plan))):
+            tasks.create_task(work())
+    return [found[number] for number in sorted(found)]
+
+
+def _scenarios(options: Options) -> list[Scenario]:
+    try:
+        if options.scenario:
+            return named(options.scenario)
+        path = NetworkPath(
+            rtt_ms=options.rtt,
+            loss=options.loss,
+            burst=None if options.burst is None else parse_burst(options.burst),
+        )
+        events = tuple(parse_event(text) for text in options.event)
+        cell = parse_path(options.cell)
+    except ValueError as exc:
+        raise UsageError(str(exc)) from None
+    words = [f"rtt{options.rtt:g}", f"loss{options.loss:g}" if options.loss else ""]
+    words += ["bursts" if options.burst else "", *map(str, events)]
+    return [
+        Scenario(
+            name="-".join(filter(None, words)),
+            path=path,
+            cell=cell,
+            events=events,
+            frames=options.frames,
+            answer_frames=options.answer_frames,
+            pace=options.pace,
+        )
+    ]
+
+
+def _systems(options: Options) -> list[System]:
+    names = dict.fromkeys((*options.system, *options.against))
+    for name in names:
+        if name not in SYSTEMS:
+            known = ", ".join(SYSTEMS)
+            raise UsageError(f"no system {name!r}, of {known}{did_you_mean(name, SYSTEMS)}")
+    return [SYSTEMS[name] for name in names]
+
+
+def _carried(systems: list[System], network: Network, output: Output) -> list[System]:
+    """Leave out, and say so, what the network can't carry."""
+    if network.carries_tcp:
+        return systems
+    for system in systems:
+        if system.tcp:
+            output.note(
+                f"left out: {system.name} goes over TCP, which the built-in link can't impair; "
+                "it needs --netlab",
+                Color.WARNING,
+            )
+    carried = [system for system in systems if not system.tcp]
+    if not carried:
+        raise UsageError("nothing is left to run; --netlab carries TCP too")
+    return carried
+
+
+def _speech() -> Speech:
+    """Take the recordings that come with the package, in two orders."""
+    names = list(TRANSCRIPTS)
+    clips = [recording(name).opus for name in names]
+    forth = tuple(packet for clip in clips for packet in clip)
+    back = tuple(packet for clip in reversed(clips) for packet in clip)
+    return Speech(prompt=forth, answer=back)
+
+
+def _identity() -> Identity:
+    hosts = ["localhost", "127.0.0.1", "10.77.0.1"]
+    now = datetime.datetime.now(datetime.UTC)
+    authority = moqvox_certs.create_authority(now)
+    leaf = moqvox_certs.issue(authority, hosts, now)
+    return Identity(leaf.cert_pem, leaf.key_pem, authority.cert_pem)
+
+
+def _show(options: Options, output: Output, found: Sequence[Run]) -> None:
+    summed = table.cells(found)
+    if options.markdown:
+        for line in table.markdown(summed).splitlines():
+            output.text(line)
+    else:
+        header, lines = table.rows(summed)
+        output.table(lines, header=header)
+        output.text("times in ms, median [least-most] over the runs; docs/continuity.md explains")
+    for cell in summed:
+        output.event("cell", **msgspec.to_builtins(cell))
+        for error in cell.errors:
+            output.note(f"{cell.scenario}, {cell.system}: {error}", Color.WARNING)
+    ours = [one for one in found if one.system.startswith(OURS)]
+    output.done(
+        ok=all(map(_is_whole, ours)),
+        runs=len(found),
+        whole=sum(map(_is_whole, ours)),
+        ours=len(ours),
+        void=sum(bool(one.doubts) for one in found),
+    )
+
+
+def _line(one: Run) -> str:
+    return f"{one.scenario} {one.system} seed {one.seed}: {one.up.complete_pct:.1f} %"
+
+
+def _flat(one: Run) -> dict[str, object]:
+    fields: dict[str, object] = msgspec.to_builtins(one)
+    return fields
+
+
+def _append(file: Path, one: Run) -> None:
+    with file.open("ab") as stream:
+        stream.write(msgspec.json.encode(one) + b"\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _read(file: Path) -> list[Run]:
+    try:
+        lines = file.read_bytes().splitlines()
+    except OSError as exc:
+        raise Failed(f"{file}: {(exc.strerror or str(exc)).lower()}") from exc
+    try:
+        return [msgspec.json.decode(line, type=Run) for line in lines if line.strip()]
+    except msgspec.DecodeError as exc:
+        raise Failed(f"{file}: not what --out writes: {exc}") from exc
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as exc:
+        raise Failed(f"{file}: {(exc.strerror or str(exc)).lower()}") from exc

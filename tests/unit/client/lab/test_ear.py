@@ -1,0 +1,62 @@
+"""The audio oracle, asked about sounds whose story is known."""
+
+import numpy as np
+import pytest
+
+from moqvox.media.codec import Decoder
+from moqvox_client.lab.ear import BLOCK, RATE, compare, listen
+from moqvox_client.speech.recordings import recording
+
+
+@pytest.fixture(scope="module")
+def packets():
+    return recording("ill-disposed").opus
+
+
+@pytest.fixture(scope="module")
+def source(packets):
+    decoder = Decoder(RATE, 1)
+    pcm = b"".join(decoder.decode(packet) for packet in packets)
+    return np.frombuffer(pcm, dtype="<i2")
+
+
+def silence(ms):
+    return np.zeros(RATE * ms // 1000, dtype="<i2")
+
+
+def test_what_was_played_as_it_is_has_no_silence_and_misses_nothing(packets, source):
+    heard = listen(np.concatenate((silence(137), source, silence(300))).tobytes(), packets)
+    assert (heard.silence_ms, heard.missing_ms, heard.removed_ms) == (0, 0, 0)
+    assert heard.found_ms > heard.source_ms / 2
+
+
+@pytest.mark.parametrize("ms", [40, 400, 2900])
+def test_inserted_silence_is_measured(source, ms):
+    cut = 60 * BLOCK
+    played = np.concatenate((source[:cut], silence(ms), source[cut:]))
+    heard = compare(played.astype(float), source.astype(float))
+    assert heard.silence_ms == pytest.approx(ms, abs=1)
+    assert heard.longest_ms == heard.silence_ms
+    assert heard.missing_ms == 0
+
+
+def test_audio_that_was_left_out_is_missing(source):
+    played = np.concatenate((source[: 40 * BLOCK], source[60 * BLOCK :]))
+    heard = compare(played.astype(float), source.astype(float))
+    assert heard.missing_ms + heard.removed_ms >= 400
+    assert heard.missing_ms > 0
+    assert heard.silence_ms == 0
+
+
+def test_audio_that_was_replaced_by_silence_is_missing_not_inserted(source):
+    played = source.copy()
+    played[40 * BLOCK : 60 * BLOCK] = 0
+    heard = compare(played.astype(float), source.astype(float))
+    assert heard.missing_ms > 200
+    assert heard.silence_ms == 0
+
+
+def test_nothing_played_is_all_missing(source):
+    heard = compare(np.zeros(0), source.astype(float))
+    assert heard.found_ms == 0
+    assert heard.missing_ms > 1000

@@ -1,0 +1,75 @@
+"""`moqvox lab`, without a network of its own but the built-in one."""
+
+import json
+
+import pytest
+
+from moqvox_client.__main__ import main
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["matrx"], "no scenario 'matrx'"),
+        (["--against", "websockets"], "did you mean 'websocket'"),
+        (["--event", "soon"], "write SECONDS:WHAT"),
+        (["--cell", "rtt=often"], "is not a number"),
+        (["--burst", "7"], "is no burst"),
+        (["--rtt", "-3"], "between 0 and 60000"),
+        (["--rtt", "slow"], "not a number of milliseconds"),
+        (["--system", "websocket"], "nothing is left to run"),
+    ],
+)
+def test_a_wrong_command_line_is_one_clear_line(words, hint, capsys):
+    assert main(["lab", *words]) == 2
+    told = capsys.readouterr().err.strip().splitlines()[-1]
+    assert hint in told
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["--netlab", "/nowhere/netlab.py"], "no such file"),
+        (["--runs", "/nowhere/runs.jsonl"], "no such file"),
+    ],
+)
+def test_a_missing_file_is_one_clear_line(words, hint, capsys):
+    assert main(["lab", *words]) == 1
+    assert hint in capsys.readouterr().err
+
+
+def test_a_file_that_is_no_netlab_is_refused(tmp_path, capsys):
+    file = tmp_path / "netlab.py"
+    file.write_text("Laboratory = 1\n")
+    assert main(["lab", "--netlab", str(file)]) == 1
+    assert "netlab" in capsys.readouterr().err
+
+
+def test_runs_that_are_none_are_refused(tmp_path, capsys):
+    file = tmp_path / "runs.jsonl"
+    file.write_text('{"system": 3}\n')
+    assert main(["lab", "--runs", str(file)]) == 1
+    assert "not what --out writes" in capsys.readouterr().err
+
+
+@pytest.mark.net
+@pytest.mark.slow
+def test_a_prompt_and_its_answer_come_whole_over_a_lossy_link(tmp_path, capsys):
+    """Three processes and real time: 0.6 s of prompt, 0.4 s of answer, the oracle's verdict."""
+    kept, drawn = tmp_path / "runs.jsonl", tmp_path / "runs.svg"
+    words = ["--rtt", "20", "--loss", "10", "--frames", "30", "--answer-frames", "20"]
+    assert main(["lab", *words, "--json", "--out", str(kept), "--plot", str(drawn)]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    run = next(line for line in lines if line["event"] == "run")
+    assert (run["up"]["frames"], run["up"]["arrived"]) == (30, 30)
+    assert run["up"]["ttfa_ms"] > 30  # a frame's length and the one-way delay at least
+    assert run["down"]["arrived"] == 20
+    assert run["heard"]["source_ms"] == 400
+    assert run["heard"]["missing_ms"] == 0
+    assert (run["wrong"], run["twice"]) == (0, 0)
+    assert lines[-1]["event"] == "done"
+    assert lines[-1]["whole"] == 1
+    assert drawn.read_text().startswith("<svg")
+
+    assert main(["lab", "--runs", str(kept)]) == 0
+    assert "rtt20-loss10" in capsys.readouterr().out
