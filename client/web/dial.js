@@ -1,11 +1,25 @@
-/** Opens the connection that a session runs on; whoever takes the session starts it. */
+/**
+ * Opens the connection that a session runs on; whoever takes the session starts it.
+ *
+ * WebTransport and WebSocket are raced, WebTransport with a head start: where UDP is blocked it
+ * gets no answer at all. Where WebSocket had to stand in, it has no handicap the next time.
+ */
 
 import { Unavailable } from "./errors.js";
 import { Session } from "./session.js";
 import { ALPNS, versionOf } from "./version.js";
+import { WebSocketTransport } from "./websocket.js";
 
-/** How long a handshake may take; UDP that is blocked answers nothing at all. */
+/** How long a handshake may take. */
 export const DIAL_TIMEOUT_MS = 8_000;
+
+/** WebTransport's lead; its handshake takes about two round trips, so this is a slow path. */
+export const HEAD_START_MS = 600;
+
+/** How long it is remembered that WebSocket had to stand in. */
+const REMEMBERED_MS = 3_600_000;
+
+export const CARRIERS = Object.freeze(["webtransport", "websocket"]);
 
 /** A hash as 64 hex digits or bytes, to bytes. */
 export function hashBytes(hash) {
@@ -25,14 +39,90 @@ export function addressOf(url, token) {
   return address.href;
 }
 
+const LOOPBACK = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/;
+
 /**
- * Dial over WebTransport for a session that publishes `origin`.
+ * The same for a WebSocket, which can't pin certificates. So to this machine, where nobody is
+ * on the way, it goes without TLS if the certificate is self-signed.
+ */
+export function socketAddressOf(url, token, { certificateHashes = [], pageScheme = "" } = {}) {
+  const address = new URL(addressOf(url, token));
+  const isPlain =
+    certificateHashes.length && LOOPBACK.test(address.hostname) && pageScheme !== "https:";
+  address.protocol = isPlain ? "ws:" : "wss:";
+  return address.href;
+}
+
+/**
+ * Dial for a session that publishes `origin`. `carriers` restricts how; the session's `carrier`
+ * tells what it became, `instead` why it is not WebTransport.
  *
- * Throws Unavailable: "webtransport" where the browser has none, "protocols" where it can't
- * agree on a version, "network" when nothing answers.
+ * Throws Unavailable: "webtransport" where the browser has none and nothing else is allowed,
+ * "protocols" where no version is common, "network" when nothing answers.
  */
 export async function dial(url, { origin, originId, certificateHashes = [], token = "",
-  versions = ALPNS, timeoutMs = DIAL_TIMEOUT_MS } = {}) {
+  versions = ALPNS, carriers = CARRIERS, timeoutMs = DIAL_TIMEOUT_MS,
+  headStartMs = HEAD_START_MS } = {}) {
+  const memory = memoryOf(url);
+  const attempts = {
+    webtransport: () => webTransport(url, { certificateHashes, token, versions, timeoutMs }),
+    websocket: () => webSocket(url, { certificateHashes, token, versions, timeoutMs }),
+  };
+  const leadMs = memory.hasWebSocket ? 0 : headStartMs;
+  const { carrier, transport, failures } = await race(
+    CARRIERS.filter((name) => carriers.includes(name)).map((name) => [name, attempts[name]]),
+    leadMs,
+  );
+  const session = new Session(transport, versionOf(transport.protocol), origin, { originId });
+  session.carrier = carrier;
+  if (carriers.length > 1) memory.note(carrier);
+  session.instead = carrier === "webtransport" ? null
+    : (failures.webtransport?.message ?? "WebTransport has not answered in time");
+  return session;
+}
+
+/** The first of several attempts, each `leadMs` after the one before or at once if that fails. */
+async function race(attempts, leadMs) {
+  const failures = {};
+  let won = false;
+  const run = async (at, before) => {
+    const [carrier, attempt] = attempts[at];
+    let timer;
+    const turn = new Promise((go) => (timer = setTimeout(go, leadMs * at)));
+    await Promise.race([turn, before]);
+    clearTimeout(timer);
+    if (won) throw new Error("not tried");
+    try {
+      const transport = await attempt();
+      if (won) transport.close();
+      return { carrier, transport, failures };
+    } catch (error) {
+      failures[carrier] = error;
+      throw error;
+    }
+  };
+  let before = new Promise(() => {});
+  const running = attempts.map((_, at) => {
+    const mine = run(at, before).then((winner) => {
+      won = true;
+      return winner;
+    });
+    before = mine.then(() => new Promise(() => {}), () => {});
+    return mine;
+  });
+  try {
+    return await Promise.any(running);
+  } catch {
+    throw worst(Object.values(failures));
+  }
+}
+
+/** Of several failures the one that tells most: what a server said, then the first silence. */
+const worst = (failures) =>
+  failures.find(({ what }) => what === "protocols" || what === "certificate") ??
+  failures.find(({ what }) => what === "network") ?? failures[0];
+
+async function webTransport(url, { certificateHashes, token, versions, timeoutMs }) {
   if (typeof WebTransport !== "function") {
     throw new Unavailable("webtransport", "this browser has no WebTransport");
   }
@@ -43,14 +133,24 @@ export async function dial(url, { origin, originId, certificateHashes = [], toke
       value: hashBytes(hash),
     }));
   }
-  const transport = new WebTransport(addressOf(url, token), options);
+  return agreed(new WebTransport(addressOf(url, token), options), versions, timeoutMs);
+}
+
+async function webSocket(url, { certificateHashes, token, versions, timeoutMs }) {
+  const pageScheme = globalThis.location?.protocol;
+  const address = socketAddressOf(url, token, { certificateHashes, pageScheme });
+  const transport = new WebSocketTransport(address, { protocols: [...versions] });
+  return agreed(transport, versions, timeoutMs);
+}
+
+/** Wait until a transport stands, and see to it that it speaks one of `versions`. */
+async function agreed(transport, versions, timeoutMs) {
   await shaken(transport, timeoutMs);
-  if (!versions.includes(transport.protocol)) {
-    transport.close();
-    throw new Unavailable("protocols",
-      `no common version: offered ${versions.join(", ")}, agreed on "${transport.protocol ?? ""}"`);
-  }
-  return new Session(transport, versionOf(transport.protocol), origin, { originId });
+  if (versions.includes(transport.protocol)) return transport;
+  transport.close();
+  const found = transport.protocol ?? "";
+  throw new Unavailable("protocols",
+    `no common version: offered ${versions.join(", ")}, agreed on "${found}"`);
 }
 
 async function shaken(transport, timeoutMs) {
@@ -71,4 +171,26 @@ async function shaken(transport, timeoutMs) {
   } finally {
     clearTimeout(timer);
   }
+}
+
+/** What was learned about a server before: `hasWebSocket`, and `note(carrier)`. */
+function memoryOf(url) {
+  const key = `moqvox.carrier.${new URL(url).host}`;
+  return {
+    get hasWebSocket() {
+      try {
+        return Date.now() - Number(localStorage.getItem(key) ?? 0) < REMEMBERED_MS;
+      } catch {
+        return false; // no storage here, or none allowed
+      }
+    },
+    note(carrier) {
+      try {
+        if (carrier === "webtransport") localStorage.removeItem(key);
+        else localStorage.setItem(key, String(Date.now()));
+      } catch {
+        // As above: then every call begins with WebTransport's head start.
+      }
+    },
+  };
 }
