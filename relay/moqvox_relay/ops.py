@@ -24,6 +24,8 @@ class Ops:
 
     def __call__(self, request: HttpRequest) -> HttpAnswer | None:
         """Answer a GET; None when there is nothing of that name."""
+        if not request.is_reading:
+            return None
         match request.path.partition("?")[0]:
             case "/certificate.sha256":
                 body = self._fingerprint + "\n"

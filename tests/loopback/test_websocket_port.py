@@ -28,6 +28,8 @@ def answer(asked: HttpRequest) -> HttpAnswer | None:
     if asked.path.startswith("/page"):
         body = f"{asked.path} {asked.headers['host']} {asked.is_secure}".encode()
         return HttpAnswer(body, "text/html", headers=(("Cache-Control", "no-store"),))
+    if asked.path == "/switch":
+        return HttpAnswer(asked.method.encode())
     if asked.path == "/large":
         return HttpAnswer(bytes(3_000_000))
     if asked.path == "/bug":
@@ -101,6 +103,7 @@ def test_websockets_are_served_besides_on_the_same_port():
         (b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 200 + b"\r\n", 431),
         (b"GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n", 426),
         (b"GET / HTTP/1.1\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n", 400),
+        (b"POST /switch HTTP/1.1\r\nContent-Length: 0\r\n\r\n", 200),
         (b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello", 0),
         (b"nonsense\r\n\r\n", 0),
         (b"\x00\x01\x02", 0),

@@ -12,6 +12,7 @@ from typing import Annotated, Final
 
 from moqvox import voice
 from moqvox.driver.scope import scope
+from moqvox_certs import Certificate, pin_obstacles
 from moqvox_client import trust
 from moqvox_client.errors import UsageError
 from moqvox_client.flags import DEFAULT_BIND, Bind, TlsCert, TlsGenerate, TlsKey, WebSocket
@@ -19,6 +20,7 @@ from moqvox_client.kinds import Duration, Url
 from moqvox_client.options import Flag
 from moqvox_client.output import Output
 from moqvox_client.reach import Reaching, verify
+from moqvox_client.site import Site, page_url
 
 __all__ = ["EXAMPLES", "Agent", "Options", "run", "take_calls"]
 
@@ -47,6 +49,7 @@ class Options(Reaching, frozen=True, kw_only=True):
     tls_key: TlsKey = None
     tls_generate: TlsGenerate = ()
     websocket: WebSocket = True
+    page: Annotated[bool, Flag("serve the page to talk from, over TCP on the same port")] = True
     barge_in: Annotated[bool, Flag("cut a response short when the caller speaks again")] = True
     max_lead: Annotated[Duration, Flag("how far a response may be ahead of what was heard")] = 20.0
 
@@ -57,46 +60,71 @@ async def run(options: Options, output: Output) -> int:
     calls = [0]
     try:
         if options.url is not None:
-            async with voice.attend(
-                options.url,
-                verify=verify(options),
-                token=options.token or "",
-                versions=options.versions,
-                barge_in=options.barge_in,
-                max_lead=options.max_lead,
-                timeout=options.timeout,
-                websocket=options.websocket,
-            ) as desk:
-                output.event("ready", url=options.url)
-                output.text(f"agent behind {options.url}")
-                await take_calls(desk, agent, output, calls)
-                if desk.ended is not None:
-                    raise desk.ended
-            return 0
-        now = datetime.datetime.now(datetime.UTC)
-        generate = options.tls_generate
-        if generate and "localhost" in generate:
-            generate = tuple(dict.fromkeys((*generate, "127.0.0.1", "::1")))
-        identity, found = trust.identity(options.tls_cert, options.tls_key, generate, now=now)
-        async with voice.serve(
-            str(options.bind),
-            tls=identity,
-            versions=options.versions,
-            barge_in=options.barge_in,
-            max_lead=options.max_lead,
-            websocket=options.websocket,
-        ) as desk:
-            host, port = desk.addresses[0]
-            address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-            pin = found.fingerprint_hex
-            output.event("ready", address=address, port=port, tcp=desk.tcp, fingerprint=pin)
-            carriers = "UDP and TCP" if desk.tcp else "UDP"
-            output.text(f"agent on {address} ({carriers}), certificate sha256 {pin}")
-            await take_calls(desk, agent, output, calls)
+            await _attend(options.url, options, agent, output, calls)
+        else:
+            await _listen(options, agent, output, calls)
     except asyncio.CancelledError:
         output.done(calls=calls[0])
         raise
     return 0
+
+
+async def _attend(
+    url: str, options: Options, agent: Agent, output: Output, calls: list[int]
+) -> None:
+    """Take calls behind a relay, until it is gone."""
+    async with voice.attend(
+        url,
+        verify=verify(options),
+        token=options.token or "",
+        versions=options.versions,
+        barge_in=options.barge_in,
+        max_lead=options.max_lead,
+        timeout=options.timeout,
+        websocket=options.websocket,
+    ) as desk:
+        output.event("ready", url=url)
+        output.text(f"agent behind {url}")
+        await take_calls(desk, agent, output, calls)
+        if desk.ended is not None:
+            raise desk.ended
+
+
+async def _listen(options: Options, agent: Agent, output: Output, calls: list[int]) -> None:
+    """Take calls on a port of our own."""
+    now = datetime.datetime.now(datetime.UTC)
+    generate = options.tls_generate
+    if generate and "localhost" in generate:
+        generate = tuple(dict.fromkeys((*generate, "127.0.0.1", "::1")))
+    identity, found = trust.identity(options.tls_cert, options.tls_key, generate, now=now)
+    site = Site(fingerprint=_pin(found)) if options.page and options.websocket else None
+    async with voice.serve(
+        str(options.bind),
+        tls=identity,
+        versions=options.versions,
+        barge_in=options.barge_in,
+        max_lead=options.max_lead,
+        websocket=options.websocket,
+        http=site,
+    ) as desk:
+        host, port = desk.addresses[0]
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        pin = found.fingerprint_hex
+        page = None
+        if site is not None and desk.tcp:
+            site.addresses = desk.addresses
+            page = page_url(desk.addresses, trusted=not site.fingerprint)
+        output.event("ready", address=address, port=port, tcp=desk.tcp, fingerprint=pin, page=page)
+        carriers = "UDP and TCP" if desk.tcp else "UDP"
+        output.text(f"agent on {address} ({carriers}), certificate sha256 {pin}")
+        if page is not None:
+            output.text(f"talk to it at {page}")
+        await take_calls(desk, agent, output, calls)
+
+
+def _pin(certificate: Certificate) -> str:
+    """Choose whether browsers pin the certificate: they take no long-lived one by its hash."""
+    return "" if pin_obstacles(certificate) else certificate.fingerprint_hex
 
 
 def find_agent(name: str) -> Agent:

@@ -15,11 +15,11 @@ __all__ = ["Http", "HttpAnswer", "HttpRequest", "answer", "is_upgrade", "refusal
 
 logger = logging.getLogger("moqvox.transport.websocket")
 
-METHODS: Final = frozenset(("GET", "HEAD"))
+METHODS: Final = frozenset(("GET", "HEAD", "POST"))
 
 
 class HttpRequest(msgspec.Struct, frozen=True):
-    """A GET, or a HEAD, whose answer's body is not sent.
+    """A GET, a HEAD, whose answer's body is not sent, or a POST without a body.
 
     Attributes:
         path: with the query, as it was sent.
@@ -32,6 +32,12 @@ class HttpRequest(msgspec.Struct, frozen=True):
     headers: Mapping[str, str]
     is_secure: bool
     remote_address: str
+    method: str = "GET"
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether it asks to be told something, and to change nothing."""
+        return self.method != "POST"
 
 
 class HttpAnswer(msgspec.Struct, frozen=True):
@@ -62,7 +68,7 @@ def answer(
     headers: dict[str, str] = {}
     for name, value in request.headers.raw_items():
         headers.setdefault(name.lower(), value)
-    asked = HttpRequest(request.path, headers, is_secure, remote_address)
+    asked = HttpRequest(request.path, headers, is_secure, remote_address, request.method)
     try:
         found = http(asked) if http is not None else None
     except Exception:

@@ -1,9 +1,11 @@
 import asyncio
 
+import msgspec
 import numpy as np
 import pytest
 
 from moqvox.media.resample import Resampler
+from moqvox.voice import Message
 from moqvox_client.speech import agent as room
 from moqvox_client.speech import tts
 from moqvox_client.speech.recordings import main_recording
@@ -40,17 +42,28 @@ class Response:
 class Session:
     """A caller who says these utterances and listens for so many bytes."""
 
-    def __init__(self, *utterances, patience=1 << 30):
-        self.messages, self.captions, self.responses = [], [], []
+    id = "0123456789abcdef"
+
+    def __init__(self, *utterances, written=(), patience=1 << 30):
+        self.sent, self.captions, self.responses = [], [], []
+        self.interruptions = 0
         self._utterances = utterances
+        self._written = written
         self._patience = patience
 
     async def utterances(self):
         for utterance in self._utterances:
             yield utterance
 
+    async def messages(self):
+        for name, data in self._written:
+            yield Message(name, msgspec.Raw(data))
+
+    def interrupt(self):
+        self.interruptions += 1
+
     def send(self, name, data):
-        self.messages.append((name, data))
+        self.sent.append((name, data))
 
     def respond(self, *, sample_rate):
         assert sample_rate == 22_050
@@ -81,7 +94,7 @@ def synthetic(text):
 def test_each_utterance_is_transcribed_answered_captioned_and_played(agent):
     session = Session(Utterance(3, synthetic("count to ten")), Utterance(4, bytes(6400)))
     asyncio.run(agent(session))
-    assert session.messages == [
+    assert session.sent == [
         ("transcript", {"utterance": 3, "text": "count to ten"}),
         ("transcript", {"utterance": 4, "text": ""}),
     ]
@@ -103,5 +116,18 @@ def test_an_interrupted_answer_is_made_no_further(agent):
 def test_an_utterance_taken_back_is_not_answered(agent):
     session = Session(Utterance(0, main_recording().pcm[:16_000], cancelled=True))
     asyncio.run(agent(session))
-    assert session.messages == []
+    assert session.sent == []
     assert session.responses == []
+
+
+@pytest.mark.slow
+def test_what_is_written_is_answered_aloud_and_nonsense_is_passed_over(agent, caplog):
+    written = [("text", b"[1]"), ("mood", b'"sunny"'), ("text", b'{"text": "Count to two!"}')]
+    session = Session(written=written)
+    asyncio.run(agent(session))
+    [response] = session.responses
+    assert response.was_played
+    assert " ".join(text for text, _start in session.captions) == "1, 2."
+    assert session.interruptions == 1, "an answer that still plays is to be cut"
+    assert session.sent == []
+    assert "malformed text" in caplog.text

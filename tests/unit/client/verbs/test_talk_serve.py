@@ -4,6 +4,8 @@ import asyncio
 import json
 import sys
 import time
+import urllib.error
+import urllib.request
 
 import pytest
 from tests.unit.client.verbs.sounds import ogg_file, packets_of, pcm, wav_file
@@ -77,6 +79,7 @@ class Serving:
     def __init__(self, running, ready):
         self.running = running
         self.port = ready.get("port")
+        self.page = ready.get("page")
         self.trust = ("--tls-fingerprint", ready.get("fingerprint"))
 
     def url(self, scheme="moqt"):
@@ -145,6 +148,31 @@ def test_talk_reads_like_a_conversation(serve, command, tmp_path):
     assert lines[1:3] == ["        heard as: a tone", "answer  the answer"]
     assert "s heard of" in lines[3]
     assert len(lines) == 8
+
+
+@net
+def test_an_agent_comes_with_the_page_to_talk_to_it_from(serve, backstage):
+    agent = serve("silent")
+    assert agent.page == f"http://localhost:{agent.port}/"
+
+    def fetch(name):
+        with urllib.request.urlopen(f"http://127.0.0.1:{agent.port}/{name}", timeout=10) as found:
+            return found.read()
+
+    assert b"<moqvox-talk" in fetch("")
+    connection = json.loads(fetch("connection.json"))
+    assert connection["url"] == f"https://127.0.0.1:{agent.port}/"
+    assert connection["certificateHashes"] == [agent.trust[1]]
+    assert connection["lab"] is None
+
+
+@net
+def test_a_page_that_is_not_wanted_is_not_served(serve):
+    words = ("--bind", "127.0.0.1:0", "--tls-generate", "localhost", "--no-page")
+    agent = serve("silent", *words)
+    assert agent.page is None
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        urllib.request.urlopen(f"http://127.0.0.1:{agent.port}/", timeout=10)
 
 
 @net
