@@ -12,7 +12,7 @@ const PREROLL_FRAMES = 15;
 /** What this browser lacks for a call: names, empty if nothing. */
 export function missing() {
   const needs = {
-    WebTransport: globalThis.WebTransport,
+    WebSocket: globalThis.WebTransport ?? globalThis.WebSocket,
     AudioEncoder: globalThis.AudioEncoder,
     AudioDecoder: globalThis.AudioDecoder,
     AudioWorklet: globalThis.AudioWorkletNode,

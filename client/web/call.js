@@ -182,6 +182,7 @@ export class Call extends EventTarget {
     this.reconnects = this.#attached - 1;
     // What is to be forgotten is forgotten before the agent can ask for it.
     session.start();
+    void session.setup?.then(() => this.mark("setup"));
     const failed = (error) => {
       if (session.isClosed || error.code === StreamCode.SESSION_CLOSED) return;
       this.#dispatch("state", { state: this.state, error });

@@ -45,9 +45,9 @@ export class VoiceCall extends Call {
   #answers = new Queue(MAX_ANSWERS);
 
   constructor(url, options) {
-    const { certificateHashes, token, versions, timeoutMs } = options;
+    const { certificateHashes, token, versions, carriers, timeoutMs } = options;
     super((origin, originId) =>
-      dial(url, { origin, originId, certificateHashes, token, versions, timeoutMs }));
+      dial(url, { origin, originId, certificateHashes, token, versions, carriers, timeoutMs }));
     this.#options = { bargeIn: true, ...options };
     this.addEventListener("response", ({ detail }) => this.#answers.push(detail));
     if (globalThis.addEventListener) addEventListener("online", () => this.retry());

@@ -10,8 +10,11 @@ const seconds = (us) => (us / 1e6).toFixed(1);
 
 const LADDER = [
   ["connected", "connection stands"],
+  ["setup", "MoQ set-up exchanged"],
   ["agent", "agent found"],
 ];
+
+const CARRIERS = { webtransport: "WebTransport (QUIC)", websocket: "WebSocket (TCP)" };
 
 /** Where to call: the page's own query, or what its server tells. */
 async function connection() {
@@ -56,7 +59,6 @@ function showFlow() {
       : `${seconds(playedUs)} of ${seconds(response.durationUs)} s, ${seconds(inHand)} s in hand`;
     showBar("answer", playedUs, response.durationUs, words);
   }
-  find("interrupt").disabled = !talk.call?.playback?.isPlaying;
 }
 
 /** Rows of name, bar and value; the longest of those with bars has the full width. */
@@ -79,7 +81,10 @@ function showLadder(call) {
     .map(([key, name]) => ({ name, ms: call.marks[key], bar: true }));
   const { session } = call;
   if (session?.rttMs) rows.push({ name: "round trip", ms: session.rttMs, bar: true });
-  if (session) rows.push({ name: "protocol", ms: 0, text: session.version.alpn });
+  if (session) {
+    rows.push({ name: "carried by", ms: 0, text: CARRIERS[session.carrier] });
+    rows.push({ name: "protocol", ms: 0, text: session.version.alpn });
+  }
   if (call.reconnects > 0) rows.push({ name: "reconnected", ms: 0, text: `${call.reconnects} ×` });
   if (rows.length) showRows(find("ladder"), rows);
 }
@@ -122,12 +127,14 @@ function openLab(base) {
   loss.addEventListener("click", () => {
     const on = loss.getAttribute("aria-pressed") !== "true";
     loss.setAttribute("aria-pressed", String(on));
-    void ask(on ? "loss/10" : "loss/0", on ? "Of 100 packets, 10 are lost." : "No more losses.");
+    const where = talk.call?.session?.carrier === "websocket"
+      ? "Of 100 UDP packets, 10 are lost; but this call goes over TCP."
+      : "Of 100 packets, 10 are lost, each way.";
+    void ask(on ? "loss/10" : "loss/0", on ? where : "No more losses.");
   });
 }
 
 async function begin() {
-  find("interrupt").addEventListener("click", () => void talk.interrupt());
   talk.addEventListener("turn", ({ detail }) => showTurn(detail));
   talk.addEventListener("call", ({ detail: call }) => {
     for (const type of ["mark", "state"]) call.addEventListener(type, () => showLadder(call));

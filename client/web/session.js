@@ -125,6 +125,11 @@ export class Session {
     return this.#isClosed;
   }
 
+  /** Resolves when the peer's SETUP came; null in versions without one. */
+  get setup() {
+    return this.version.setup ? this.#peerSetup.promise : null;
+  }
+
   /** Begin to serve and to listen. */
   start() {
     if (this.version.setup) this.#attend(this.#sendSetup());

@@ -20,7 +20,8 @@ const TAP_MS = 300;
 /** Unacknowledged frames of 20 ms from which the user is told. */
 const BEHIND_FRAMES = 50;
 
-const WORKING = "It works in Chrome, Edge and other browsers built on a recent Chromium.";
+const WORKING =
+  "Current Chrome and Edge work; Firefox from 130 and Safari from 26 have what it takes as well.";
 
 export class TalkElement extends HTMLElement {
   call = null;
@@ -261,7 +262,15 @@ export class TalkElement extends HTMLElement {
     if (this.#speech) return [this.#progressOf(this.#speech)];
     if (call.playback?.isPlaying) return ["Answering. Speak, or press Escape, to interrupt."];
     if (error) return [error.message, "bad"];
-    return ["Ready."];
+    return [`Ready.${this.#detour()}`];
+  }
+
+  /** Why the call does not go the usual way, if so. */
+  #detour() {
+    if (this.call.session?.carrier !== "websocket") return "";
+    return globalThis.WebTransport
+      ? " UDP gets no answer on this network, so the call goes over TCP; it may stutter more."
+      : " This browser has no WebTransport, so the call goes over a WebSocket.";
   }
 
   #progressOf(speech) {
@@ -273,8 +282,8 @@ export class TalkElement extends HTMLElement {
 
   #failure(error) {
     if (error?.what === "network") {
-      return ["Nothing answers over UDP. Either the agent is down, or this network blocks UDP; " +
-        "another network, or a firewall rule for the port, helps. Trying on.", "bad"];
+      return ["Nothing answers, neither over UDP nor over TCP: the agent is down, or this network " +
+        "blocks its port. Trying on; what you say meanwhile is kept.", "bad"];
     }
     return [error ? `${error.message}. ${WORKING}` : "The connection failed.", "bad"];
   }

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 from tests.browser.chromium import Page, chromium
-from tests.browser.site import Site, site
 
 from moqvox import voice
 from moqvox.media.codec import Decoder
@@ -16,6 +15,7 @@ from moqvox.media.resample import Resampler
 from moqvox.media.wav import encode_wav
 from moqvox_client.link import Impairment, Link, Settings
 from moqvox_client.speech.recordings import recording
+from moqvox_client.stage import Network, staged
 
 RATE = 48_000
 
@@ -53,38 +53,19 @@ async def stage(
     impairment: Impairment | None = None,
     flags: tuple[str, ...] = (),
     path: str = "",
-) -> AsyncIterator[tuple[Page, Site, Link]]:
-    """Serve `agent`, put a link before it, and open the page at `path` in a browser."""
-    async with (
-        voice.serve("127.0.0.1:0") as desk,
-        Link(desk.addresses[0], Settings.both(impairment or Impairment())) as link,
-        asyncio.TaskGroup() as tasks,
-    ):
-        host, port = link.address
-        connection = {
-            "url": f"https://{host}:{port}/",
-            "certificateHashes": [desk.fingerprint],
-            "lab": "lab/",
-        }
-
-        def lab(verb: str) -> None:
-            if verb == "outage":
-                link.outage(2.0)
-            elif verb.startswith("loss/"):
-                worse = Impairment(loss=float(verb.removeprefix("loss/")))
-                link.change(up=worse, down=worse)
+) -> AsyncIterator[tuple[Page, Network, Link]]:
+    """Open the page of `moqvox demo --page`, with `agent` behind it, at `path` in a browser."""
+    settings = Settings.both(impairment or Impairment())
+    async with staged(settings=settings) as set_up, asyncio.TaskGroup() as tasks:
 
         async def take_calls() -> None:
-            async for session in desk:
+            async for session in set_up.desk:
                 tasks.create_task(agent(session))
 
         taking = tasks.create_task(take_calls())
-        async with (
-            site(connection, lab) as web,
-            chromium(microphone=microphone, flags=flags) as page,
-        ):
-            await page.open(web.url + path)
-            yield page, web, link
+        async with chromium(microphone=microphone, flags=flags) as page:
+            await page.open(set_up.page + path)
+            yield page, set_up.network, set_up.network.link
         taking.cancel()
 
 

@@ -140,12 +140,22 @@ def test_two_seconds_of_outage_both_ways_lose_nothing_of_prompt_and_answer():
             return said, await put_out(page), await page.run("[seen.ended, seen.pieces]")
 
     said, (_, output), (ended, blocks) = run(main(), virtual=False)
+    assert said["receipt"]["worst_delay_ms"] > 1000, "the outage was not felt at all"
+    check_intact(agent, said, ended)
+    check_put_out(output, blocks)
+
+
+def check_intact(agent: Answering, said: dict, ended: list[dict]) -> None:
+    """The agent has what was said, and the caller heard all of the answer without a gap."""
     assert said["intact"]
     assert agent.heard() == list(PROMPT)
-    assert said["receipt"]["worst_delay_ms"] > 1000, "the outage was not felt at all"
     assert ended[0]["how"] == "played"
     assert ended[0]["totals"]["heardSamples"] == 960 * len(ANSWER)
     assert not ended[0]["totals"]["underruns"], "what was pushed ahead did not carry it"
+
+
+def check_put_out(output: np.ndarray, blocks: list[dict]) -> None:
+    """What the worklet put out is the agent's audio: no gap, no repeat, timestamps kept."""
     pieces = pieces_of(blocks)
     offsets = {frame - media for frame, media, _ in pieces}
     assert max(offsets) - min(offsets) <= RATE // 50, "timestamps were not kept within 20 ms"
@@ -173,6 +183,30 @@ def test_every_version_carries_a_turn(version):
     assert spoken == version
     assert said["intact"]
     assert ended[0]["totals"]["heardSamples"] == 960 * 20
+
+
+def test_where_udp_is_blocked_the_same_goes_over_websocket():
+    agent = Answering()
+
+    async def main():
+        async with stage(agent, path="blank") as (page, network, _link):
+            network.block_udp()
+            await begin_call(page)
+            await page.until("seen.call.state === 'open'")
+            carrier = await page.run("seen.call.session.carrier")
+            network.gate.outage(2.0, after=0.5)
+            said = await page.run(say(PROMPT))
+            await page.until("seen.call.playback.stats.state === 'playing'")
+            network.gate.outage(2.0, after=0.2)
+            await page.until("seen.ended.length")
+            found = await page.run("[seen.ended, seen.pieces]")
+            return carrier, said, await put_out(page), found
+
+    carrier, said, (_, output), (ended, blocks) = run(main(), virtual=False)
+    assert carrier == "websocket"
+    assert said["receipt"]["worst_delay_ms"] > 1000, "the outage was not felt at all"
+    check_intact(agent, said, ended)
+    check_put_out(output, blocks)
 
 
 def test_ten_percent_loss_costs_time_and_no_frame():

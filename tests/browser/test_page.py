@@ -13,6 +13,7 @@ from tests.browser.site import site
 from tests.browser.stage import decoded, microphone_wav, speech_pcm, stage
 
 from moqvox import voice
+from moqvox_client.fate import Cause
 from moqvox_client.speech.recordings import recording
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(90)]
@@ -168,7 +169,7 @@ def test_the_demo_agent_understands_and_answers(tmp_path, shots):
 def test_dark_colours_and_an_outage_are_legible(tmp_path, shots):
     async def main():
         microphone = microphone_wav(tmp_path, speech_pcm("amiable-woman"), before=0.3)
-        async with stage(agent, microphone=microphone) as (page, web, _link):
+        async with stage(agent, microphone=microphone) as (page, _network, link):
             await page.resize(1100, 900)
             await page.do(
                 "Emulation.setEmulatedMedia",
@@ -185,11 +186,11 @@ def test_dark_colours_and_an_outage_are_legible(tmp_path, shots):
             await page.screenshot(shots / "outage-dark.png")
             await page.press(" ", down=False)
             await page.until(f"{TALK}.turns.last.speech.intact")
-            return behind, web.asked
+            return behind, link.stats().up.dropped
 
-    behind, asked = run(main(), virtual=False)
+    behind, dropped = run(main(), virtual=False)
     assert behind
-    assert "lab/outage" in asked
+    assert dropped[Cause.OUTAGE] > 0
 
 
 def test_without_a_microphone_one_writes_and_hears_the_answer(shots):
@@ -213,7 +214,7 @@ def test_without_a_microphone_one_writes_and_hears_the_answer(shots):
     assert "What time is it?" in said
 
 
-def test_blocked_udp_is_told(shots):
+def test_where_nothing_answers_that_is_told(shots):
     async def main():
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as hole:
             hole.bind(("127.0.0.1", 0))
@@ -224,14 +225,56 @@ def test_blocked_udp_is_told(shots):
             ):
                 await page.resize(1100, 900)
                 await page.open(web.url)
-                await page.until(f"{STATUS}.includes('UDP')")
-                await page.screenshot(shots / "udp-blocked.png")
+                await page.until(f"{STATUS}.includes('Nothing answers')")
+                await page.screenshot(shots / "nothing-answers.png")
                 return await page.run("document.getElementById('outage').disabled")
 
     assert run(main(), virtual=False), "there is no network to make worse"
 
 
-@pytest.mark.parametrize("lacking", ["WebTransport", "AudioEncoder"])
+def test_blocked_udp_is_told_and_the_call_goes_over_tcp(tmp_path, shots):
+    async def main():
+        microphone = microphone_wav(tmp_path, speech_pcm("amiable-woman"), before=0.3)
+        async with stage(agent, microphone=microphone, path="blank") as (page, network, _link):
+            network.block_udp()
+            await page.resize(1100, 900)
+            await page.open(network.page)
+            await ready(page)
+            status = await page.run(STATUS)
+            await page.press(" ", up=False)
+            await page.until(f"{TALK}.turns.last?.speech?.frames > 50")
+            await page.press(" ", down=False)
+            await page.until(f"{INSIDE}.querySelectorAll('.word')[1]?.className === 'word now'")
+            await page.screenshot(shots / "udp-blocked.png")
+            ladder = await page.run("document.getElementById('ladder').textContent")
+            first = await page.run(f"{TALK}.call.marks.connected")
+            await page.open(network.page)
+            await ready(page)
+            again = await page.run(f"{TALK}.call.marks.connected")
+            return status, ladder, first, again
+
+    status, ladder, first, again = run(main(), virtual=False)
+    assert "UDP gets no answer" in status
+    assert "WebSocket (TCP)" in ladder
+    assert first >= 600, "WebTransport had no head start"
+    assert again < 600, "that WebSocket had to stand in was not remembered"
+
+
+def test_a_browser_without_webtransport_talks_over_a_websocket():
+    async def main():
+        async with stage(agent, path="blank") as (page, network, _link):
+            gone = "delete globalThis.WebTransport"
+            await page.do("Page.addScriptToEvaluateOnNewDocument", source=gone)
+            await page.open(network.page)
+            await ready(page)
+            return await page.run(STATUS), await page.run(f"{TALK}.call.session.carrier")
+
+    status, carrier = run(main(), virtual=False)
+    assert "no WebTransport" in status
+    assert carrier == "websocket"
+
+
+@pytest.mark.parametrize("lacking", ["AudioWorkletNode", "AudioEncoder"])
 def test_a_browser_that_lacks_something_is_told_what_works(lacking, shots):
     async def main():
         async with site({"url": "https://localhost:1/"}) as web, chromium() as page:
@@ -245,7 +288,7 @@ def test_a_browser_that_lacks_something_is_told_what_works(lacking, shots):
             )
 
     status, disabled = run(main(), virtual=False)
-    assert lacking in status
+    assert lacking.removesuffix("Node") in status
     assert disabled
 
 

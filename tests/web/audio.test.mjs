@@ -45,7 +45,7 @@ test("a click is no sentence", () => {
 });
 
 test("what is missing is named", () => {
-  assert.ok(missing().includes("WebTransport"));
+  assert.ok(missing().includes("AudioWorklet"));
 });
 
 test("a fingerprint is 64 digits, with or without colons; anything else is refused", () => {

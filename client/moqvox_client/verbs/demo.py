@@ -21,12 +21,14 @@ from moqvox_client.conversation import Conversation, Turn
 from moqvox_client.errors import Failed
 from moqvox_client.fate import Burst, Impairment
 from moqvox_client.flags import TraceFile
-from moqvox_client.kinds import Duration, Percent
+from moqvox_client.kinds import Duration, HostPort, Percent
 from moqvox_client.link import Link, LinkStats, Settings
 from moqvox_client.options import Flag, Shared
 from moqvox_client.output import Color, Output
 from moqvox_client.sink import open_sink
+from moqvox_client.stage import staged
 from moqvox_client.trace import Trace
+from moqvox_client.verbs.serve import take_calls
 from moqvox_relay.config import Config, Upstream
 from moqvox_relay.relay import Relay
 
@@ -36,12 +38,16 @@ EXAMPLES: Final = """
 moqvox demo                                # a clean path
 moqvox demo --loss 20 --outage 2s          # a bad one: intact as well, and what it cost
 moqvox demo --rtt 80ms --out demo-out      # keep both sides' Ogg files
+moqvox demo --page                         # talk to the agent yourself, in a browser
 """
 
 OUTAGE_AT: Final = 1.5
 """Seconds into the prompt at which the outage begins."""
 
 ROOM: Final = "demo"
+
+PAGE_BIND: Final = HostPort("127.0.0.1", 4443)
+"""This machine only: who opens the page may make its network worse."""
 
 
 class Options(Shared, frozen=True, kw_only=True):
@@ -56,6 +62,10 @@ class Options(Shared, frozen=True, kw_only=True):
     say: Annotated[str | None, Flag("speak this text instead of the recording")] = None
     out: Annotated[Path | None, Flag("keep prompt.ogg and answer.ogg here", metavar="DIR")] = None
     trace: TraceFile = None
+    page: Annotated[
+        bool, Flag("stay, with a page to talk from; its buttons make the path worse")
+    ] = False
+    bind: Annotated[HostPort, Flag("where --page is, over TCP and UDP")] = PAGE_BIND
 
 
 class Path3(msgspec.Struct):
@@ -68,6 +78,8 @@ class Path3(msgspec.Struct):
 
 async def run(options: Options, output: Output) -> int:
     """Play the whole job through once; 0 when the prompt arrived intact and was answered."""
+    if options.page:
+        return await _stay(options, output)
     from moqvox_client.speech.recordings import main_recording  # demo extra
 
     recording = main_recording()
@@ -105,6 +117,26 @@ async def run(options: Options, output: Output) -> int:
     _show(output, turn, expected, stats, connected_ms, seconds, out)
     answered = turn.response_ms is not None and turn.heard_complete
     return 0 if turn.intact and answered else 1
+
+
+async def _stay(options: Options, output: Output) -> int:
+    """Serve the page and its agent until told to stop."""
+    from moqvox_client.speech.agent import agent  # demo extra
+
+    bind = (options.bind.host, options.bind.port)
+    async with staged(bind=bind, settings=_settings(options), seed=options.seed) as stage:
+        if options.outage:
+            stage.network.link.outage(options.outage, after=OUTAGE_AT)
+        output.event("ready", page=stage.page, port=stage.port)
+        output.text(f"talk at {stage.page}")
+        output.note("Ctrl-C ends it")
+        calls = [0]
+        try:
+            await take_calls(stage.desk, agent, output, calls)
+        except asyncio.CancelledError:
+            output.done(calls=calls[0])
+            raise
+    return 0
 
 
 @asynccontextmanager
