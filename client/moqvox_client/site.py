@@ -27,7 +27,8 @@ TYPES: Final = {
 
 POLICY: Final = (
     "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
-    "connect-src 'self' blob: https: wss: ws:; frame-ancestors 'none'; base-uri 'none'; object-src 'none'"
+    "connect-src 'self' blob: https: wss: ws:; "
+    "frame-ancestors 'none'; base-uri 'none'; object-src 'none'"
 )
 """The talk element has its style inline; the agent may be anywhere."""
 
