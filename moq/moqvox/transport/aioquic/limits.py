@@ -47,7 +47,8 @@ class Limits(msgspec.Struct, frozen=True):
         max_path_changes: address changes of one connection that `events` reports before
             they are read; more are only counted.
         redundancy: bytes of live streams that may be sent again on suspicion, for each byte
-            of them; 0 turns it off. Nothing is on a clean path.
+            that they cost on the wire, headers included; 0 turns it off. On a clean path
+            nothing is, after the first few hundred bytes.
         redundant_below: streams with priority values below this are live.
         socket_buffer_bytes: asked of the kernel for each socket, each direction.
     """
@@ -68,6 +69,6 @@ class Limits(msgspec.Struct, frozen=True):
     max_resets: int = 1000
     max_unaccepted: int = 1000
     max_path_changes: int = 16
-    redundancy: float = 2.0
+    redundancy: float = 1.4
     redundant_below: int = 2 << 79
     socket_buffer_bytes: int = 4 * 1024 * 1024

@@ -2,12 +2,18 @@
 
 A lost packet is noticed a round trip later, and what it carried arrives half a round trip
 after that; a copy in the next packet arrives one frame later. Voice is thin, so copies are
-cheap: each piece of a live stream goes along with the next two, and once more with all that
-is not acknowledged when an ACK is overdue, which is what a burst of losses looks like.
+cheap. Three kinds are made:
 
-On a clean path nothing is copied. The first sign of loss, in either direction, starts it, and
-it ends when the path has been clean for a while. Copies count against congestion control like
-everything else, and against a budget that the live bytes themselves earn.
+- each piece of a live stream goes along with the packets that follow it; how many of them
+  depends on the measured share of losses;
+- a piece whose ACK is overdue goes along until it is acknowledged, and if no ACK comes at
+  all, or losses have come in bursts before, so does everything else that is under way;
+- when nothing new is written, a timer sends what would have gone along.
+
+On a clean path nothing is copied, but for the first few pieces of a connection, of whose path
+nothing is known yet. The first sign of loss, in either direction, starts the copies, and they
+end when the path has been clean for a while. Copies count against pacing and half of the
+congestion window, and against a budget that the live bytes themselves earn.
 """
 
 from collections import deque
@@ -18,8 +24,8 @@ from moqvox.transport.aioquic.streams import StreamTable
 
 __all__ = ["Redundancy"]
 
-COPIES: Final = 2
-"""Turns in which a piece goes along again."""
+FIRST_BYTES: Final = 800
+"""So much of what is written first is copied once: losses are not known to be rare yet."""
 
 CLEAN_AFTER: Final = 5.0
 """Seconds without a loss after which the path counts as clean."""
@@ -27,17 +33,66 @@ CLEAN_AFTER: Final = 5.0
 TURN: Final = 0.025
 """Seconds to wait for new bytes to go along with; longer than a frame of voice."""
 
-OVERDUE: Final = 1.25
-"""Round trips, and a `TURN`, after which a missing ACK means a burst of losses."""
+GRACE: Final = 0.0625
+"""Part of a round trip that an ACK may be late, at least `MIN_GRACE` seconds."""
+
+MIN_GRACE: Final = 0.008
+
+HOPELESS_AFTER: Final = 1.0
+"""Seconds without an ACK after which a path is rather dead than lossy: copies feed nobody."""
+
+MAX_TIMED: Final = 4
+"""Turns in a row that the timer makes without new bytes; then recovery's own probes do."""
 
 MAX_PIECES: Final = 64
 """Pieces watched; at 20 ms of voice each, more than a second of them."""
 
+LEAST_WINDOW_BYTES: Final = 2400
+"""The smallest congestion window (RFC 9002, section 7.2)."""
+
+RESERVE: Final = 0.2
+"""Part of what the congestion window is larger that copies leave to what is new."""
+
+BURSTY: Final = 0.4
+"""Share of losses that follow another at once, from which on losses count as bursts."""
+
+ALL_TURNS: Final = 4
+"""Turns of a burst in which everything goes along; after them every third does (`SELDOM`)."""
+
+SELDOM: Final = 3
+
+BURST_WINDOW: Final = 8
+"""Losses over which that share is averaged."""
+
+MAX_TURN_BYTES: Final = 1000
+"""Copied in one turn, so that they fit a packet with what is new."""
+
+MAX_PIECE_BYTES: Final = 500
+"""More at once is watched in parts, which are copied each as it fits."""
+
 THIN_BYTES: Final = 4096
 """A stream that has more under way is not copied: it is bulk, whatever its priority."""
 
+PACKET_BYTES: Final = 57
+"""What a packet with a piece of a stream costs besides: headers of IP, UDP and QUIC, the tag."""
+
+NEAR: Final = 2
+"""Copies that go before all others; more are made of what the budget has left."""
+
+SILENCE: Final = 2 * TURN
+"""Seconds without any ACK, when one is overdue, that mean a burst: then everything is copied."""
+
 SAVINGS_BYTES: Final = 4096
 """Unused budget kept for bursts."""
+
+WINDOW: Final = 64
+"""Packets over which the share of losses is averaged."""
+
+FIRST_SHARE: Final = 0.05
+"""Share of losses supposed at the first of them."""
+
+STEPS: Final = ((0.01, 1), (0.07, 2), (1.0, 3))
+"""Up to which share of losses how many copies are made."""
 
 
 class Piece:
@@ -58,81 +113,159 @@ class Redundancy:
 
     Attributes:
         copied_bytes: stream bytes that were queued again ahead of any loss.
-        is_active: whether there were losses lately; if not, nothing here costs anything.
+        is_active: whether anything is copied; if not, nothing here costs anything.
+        loss: share of packets lost lately; only measured while losses occur.
+        burstiness: share of losses that followed another at once.
     """
 
     def __init__(self, limits: Limits, table: StreamTable) -> None:
         self.copied_bytes = 0
-        self.is_active = False
+        self.is_active = table.watches_live = limits.redundancy > 0
+        self.loss = 0.0
+        self.burstiness = 0.0
         self._share = limits.redundancy
         self._table = table
         self._pieces: deque[Piece] = deque(maxlen=MAX_PIECES)
         self._budget = float(SAVINGS_BYTES)
+        self._first_bytes = FIRST_BYTES
         self._turn = 0
         self._turn_at = 0.0
+        self._timed = 0
+        self._overdue_after = 0.0
+        self._arrived_at = 0.0
+        self._troubled = 0
         self._lossy_until = 0.0
 
     def on_loss(self, now: float) -> None:
         """Take a sign of loss; after the first, all that is under way goes out again now."""
         if self._share <= 0:
             return
+        was_clean = now >= self._lossy_until
         self._lossy_until = now + CLEAN_AFTER
-        if not self.is_active:
+        if was_clean:
             self.is_active = self._table.watches_live = True
+            self.loss = FIRST_SHARE
             self._turn_at = now - TURN
+            self._timed = 0
             self._budget = float(SAVINGS_BYTES)
-            under_way = self._table.under_way(THIN_BYTES)[-MAX_PIECES:]
-            self._pieces.extend(Piece(*piece, self._turn, now) for piece in under_way)
+            self._pieces.clear()
+            for under_way in self._table.under_way(THIN_BYTES)[-MAX_PIECES:]:
+                self._watch(*under_way, now)
+
+    def on_probe(self, now: float) -> None:
+        """Fill a probe, which congestion control lets pass, with all that is under way."""
+        if self._share <= 0:
+            return
+        self._forget_arrived()
+        room_bytes = MAX_TURN_BYTES
+        for piece in self._pieces:
+            if piece.stop - piece.start > room_bytes:
+                break
+            room_bytes -= self._repeat(piece)
+
+    def on_run(self, length: int) -> None:
+        """Take how many packets, one after another, were lost or did not come."""
+        kept = 1 - 1 / BURST_WINDOW
+        self.burstiness = 1 - (1 - self.burstiness * kept) * kept ** (length - 1)
+
+    def on_fates(self, now: float, arrived: int, lost: int) -> None:
+        """Take what became of packets."""
+        self._timed = 0
+        if arrived:
+            self._arrived_at = now
+            self._troubled = 0
+        if now < self._lossy_until:
+            kept = (1 - 1 / WINDOW) ** (arrived + lost)
+            self.loss = self.loss * kept + lost / WINDOW
 
     @property
     def due_at(self) -> float | None:
         """When pieces should go out again although nothing new goes along; None: never."""
-        when = self._turn_at + TURN
-        if not self._pieces:
+        if not self._pieces or self._timed >= MAX_TIMED:
             return None
-        return when if self._pieces[-1].turn + COPIES > self._turn else None
+        when = self._turn_at + TURN
+        if self._pieces[-1].turn + self._copies > self._turn:
+            return when
+        return max(when, self._pieces[0].at + self._overdue_after)
 
-    def advance(self, now: float, rtt: float, room_bytes: int) -> None:
+    def advance(self, now: float, rtt: float, room_bytes: int, window_bytes: int) -> None:
         """Queue the copies that go along with what leaves now, if anything calls for a turn.
 
         Args:
             now: seconds, on the engine's clock.
             rtt: smoothed round trip.
             room_bytes: what congestion control lets leave now, new bytes included.
+            window_bytes: the congestion window.
         """
-        if now >= self._lossy_until:
+        fresh, due_at = self._table.take_live(), self.due_at
+        if now >= self._lossy_until and self._first_bytes <= 0:
             self._rest()
-        fresh = self._table.take_live()
-        due_at = self.due_at
-        if not fresh and (due_at is None or now < due_at):
-            return
+        elif fresh or (due_at is not None and now >= due_at):
+            self._overdue_after = rtt + max(GRACE * rtt, MIN_GRACE)
+            room_bytes -= round(RESERVE * max(0, window_bytes - LEAST_WINDOW_BYTES))
+            self._take_turn(now, fresh, room_bytes)
+
+    def _take_turn(self, now: float, fresh: list[tuple[int, int, int]], room_bytes: int) -> None:
         self._turn += 1
         self._turn_at = now
+        self._timed = 0 if fresh else self._timed + 1
         new_bytes = sum(stop - start for _, start, stop in fresh)
-        self._budget = min(SAVINGS_BYTES, self._budget + self._share * new_bytes)
-        self._copy(now, rtt * OVERDUE + TURN, room_bytes - new_bytes)
-        for stream, start, stop in fresh:
-            self._pieces.append(Piece(stream, start, stop, self._turn, now))
+        if fresh:
+            earned = self._share * (new_bytes + PACKET_BYTES)
+            self._budget = min(SAVINGS_BYTES, self._budget + earned)
+        self._copy(now, min(room_bytes - new_bytes, MAX_TURN_BYTES))
+        self._first_bytes -= new_bytes
+        for piece in fresh:
+            self._watch(*piece, now)
 
-    def _copy(self, now: float, overdue_after: float, room_bytes: int) -> None:
+    @property
+    def _copies(self) -> int:
+        """In how many turns a piece goes along again."""
+        if not self._lossy_until:
+            return 1
+        return next(copies for share, copies in STEPS if self.loss <= share)
+
+    def _copy(self, now: float, room_bytes: int) -> None:
         self._forget_arrived()
-        if self._pieces and now - self._pieces[0].at > overdue_after:
-            self._restart(now)
-        for piece in reversed(self._pieces):
-            if piece.turn + COPIES < self._turn:
-                continue
-            size = piece.stop - piece.start
-            if size > min(self._budget, room_bytes):
+        if not self._pieces or now - self._pieces[0].at > HOPELESS_AFTER:
+            return
+        for piece in self._chosen(now):
+            if piece.stop - piece.start > min(self._budget, room_bytes):
                 break
-            copied = self._table.repeat(piece.stream, piece.start, piece.stop)
+            copied = self._repeat(piece)
             self._budget -= copied
             room_bytes -= copied
-            self.copied_bytes += copied
 
-    def _restart(self, now: float) -> None:
-        """Copy all that is under way as if it were new."""
-        for piece in self._pieces:
-            piece.turn, piece.at = self._turn, now
+    def _chosen(self, now: float) -> list[Piece]:
+        """Choose what to copy, the most wanted first: in bursts all of it, or nothing."""
+        turn, copies = self._turn, self._copies
+        near = min(copies, NEAR)
+        last = [piece for piece in reversed(self._pieces) if piece.turn + near >= turn]
+        if not self._lossy_until:
+            return last
+        rest = [piece for piece in self._pieces if piece.turn + near < turn]
+        overdue = [piece for piece in rest if now - piece.at > self._overdue_after]
+        spare = self._budget - SAVINGS_BYTES / 2
+        is_silent = bool(overdue) and now - self._arrived_at > SILENCE
+        if not (is_silent or self.burstiness > BURSTY):
+            more = [piece for piece in rest if piece.turn + copies >= turn and spare > 0]
+            return last + overdue + more
+        if overdue:
+            self._troubled += 1
+            is_wanted = self._troubled <= ALL_TURNS or self._troubled % SELDOM == 0
+        else:
+            is_wanted = spare >= sum(piece.stop - piece.start for piece in self._pieces)
+        return rest + last[::-1] if is_wanted else []
+
+    def _watch(self, stream: int, start: int, stop: int, now: float) -> None:
+        for first in range(start, stop, MAX_PIECE_BYTES):
+            last = min(stop, first + MAX_PIECE_BYTES)
+            self._pieces.append(Piece(stream, first, last, self._turn, now))
+
+    def _repeat(self, piece: Piece) -> int:
+        copied = self._table.repeat(piece.stream, piece.start, piece.stop)
+        self.copied_bytes += copied
+        return copied
 
     def _rest(self) -> None:
         """The path is clean: watch nothing any more."""

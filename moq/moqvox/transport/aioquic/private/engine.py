@@ -235,6 +235,19 @@ class Engine(PlainConnection, IdentifiedConnection):
         self.restart_path(now, same_host=False)
         self.send_ping(0)
 
+    def on_run(self, length: int) -> None:
+        """Take how many packets, one after another, were lost or did not come."""
+        self.redundancy.on_run(length)
+
+    def on_fates(self, now: float, arrived: int, lost: int) -> None:
+        """Take what became of packets."""
+        if self.redundancy.is_active:
+            self.redundancy.on_fates(now, arrived, lost)
+
+    def on_probe(self, now: float) -> None:
+        """Let a probe carry what else is under way."""
+        self.redundancy.on_probe(now)
+
     def on_loss(self, now: float) -> None:
         """Take a sign that packets are lost."""
         self.redundancy.on_loss(now)
@@ -255,6 +268,7 @@ class Engine(PlainConnection, IdentifiedConnection):
         such clients would copy for all of them on clean paths; a client's copies are few, and
         it rather begins early.
         """
+        self.on_run(stop - first)
         doubling = max(first, FIRST_DOUBLING).bit_length()
         if self._is_client or stop - first > 1 or doubling == self._missed_in:
             self.on_loss(now)
@@ -265,8 +279,8 @@ class Engine(PlainConnection, IdentifiedConnection):
         recovery = self.recovery
         self._known_losses = recovery.lost_packets
         if self.redundancy.is_active:
-            room = recovery.congestion_window - recovery.bytes_in_flight
-            self.redundancy.advance(now, recovery.rtt, room)
+            window = recovery.congestion_window
+            self.redundancy.advance(now, recovery.rtt, window - recovery.bytes_in_flight, window)
         return super().datagrams_to_send(now)
 
     def get_timer(self) -> float | None:

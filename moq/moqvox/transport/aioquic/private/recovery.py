@@ -1,5 +1,6 @@
 """Loss recovery and congestion control."""
 
+import itertools
 import math
 from collections.abc import Iterable
 from typing import Protocol
@@ -21,6 +22,15 @@ class Numbering(Protocol):
     def next_packet_number(self) -> int:
         """One more than the highest packet number sent."""
 
+    def on_probe(self, now: float) -> None:
+        """Learn that a probe is about to leave."""
+
+    def on_run(self, length: int) -> None:
+        """Learn how many packets were lost one after another."""
+
+    def on_fates(self, now: float, arrived: int, lost: int) -> None:
+        """Learn what became of packets."""
+
     def on_loss(self, now: float) -> None:
         """Learn of a sign that packets are lost."""
 
@@ -40,10 +50,13 @@ class Recovery(QuicPacketRecovery):
                 QuicErrorCode.PROTOCOL_VIOLATION, QuicFrameType.ACK, "ACK of a packet never sent"
             )
         had_rtt = self._rtt_initialized
+        lost, flying = self.lost_packets, len(space.sent_packets)
         before = self._rtt_smoothed, self._rtt_variance
         super().on_ack_received(
             ack_rangeset=ack_rangeset, ack_delay=ack_delay, now=now, space=space
         )
+        lost = self.lost_packets - lost
+        self.engine.on_fates(now, flying - len(space.sent_packets) - lost, lost)
         if _has_gap(space):
             self.engine.on_loss(now)
         if had_rtt and before != (self._rtt_smoothed, self._rtt_variance):
@@ -79,6 +92,12 @@ class Recovery(QuicPacketRecovery):
             fresh.bytes_in_flight = self._cc.bytes_in_flight
             self._cc = fresh
 
+    def reschedule_data(self, *, now: float, speed_up_handshake: bool = False) -> None:
+        """Prepare a probe (RFC 9002, section 6.2.4); live bytes fill it up."""
+        super().reschedule_data(now=now, speed_up_handshake=speed_up_handshake)
+        if self.handshake_confirmed:
+            self.engine.on_probe(now)
+
     def forget_flight(self) -> None:
         """Forget packets whose numbers start over: a Retry, or another version."""
         self._cc.bytes_in_flight = 0
@@ -95,6 +114,8 @@ class Recovery(QuicPacketRecovery):
         self.lost_packets += len(packets)
         if packets:
             self.engine.on_loss(now)
+            for length in _runs([packet.packet_number for packet in packets]):
+                self.engine.on_run(length)
         super()._on_packets_lost(packets=packets, now=now, **rest)  # type: ignore[arg-type]  # as above
 
 
@@ -106,3 +127,14 @@ def _has_gap(space: QuicPacketSpace) -> bool:
         if packet.is_ack_eliciting:
             return True
     return False
+
+
+def _runs(numbers: list[int]) -> list[int]:
+    """Count ascending numbers that follow one another without a gap."""
+    runs = [1]
+    for before, number in itertools.pairwise(numbers):
+        if number == before + 1:
+            runs[-1] += 1
+        else:
+            runs.append(1)
+    return runs
