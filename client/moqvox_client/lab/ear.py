@@ -2,12 +2,14 @@
 
 The source, decoded anew, is looked for block by block in the samples that were played. What
 lies between two blocks of the source that follow one another was inserted; a block that is
-nowhere was lost. Blocks too quiet to tell apart are taken to lie where their neighbours say.
+nowhere was lost, unless audio as loud lies where it should be: playback fades at its edges and
+catches up by splicing. Blocks too quiet to tell apart lie where their neighbours say.
 """
 
+import bisect
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -40,6 +42,15 @@ FAR: Final = 12 * RATE
 """Samples that are looked at then."""
 
 
+LEAST_ROOM: Final = 0.85
+"""Least share of its length that stretched audio takes; playback catches up by 6 percent."""
+
+SPLICE: Final = RATE * 20 // 1000
+"""Samples that one splice or fade may take away besides."""
+
+FAINT: Final = 0.25
+"""Share of its loudness from which on altered audio counts as there."""
+
 Samples = NDArray[np.float64]
 
 
@@ -48,58 +59,142 @@ class Heard(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         source_ms: length of the source.
-        found_ms: of it, what can be told apart and was found.
-        missing_ms: of it, what can be told apart and was not.
+        found_ms: of it, what can be told apart and was found as it is.
+        altered_ms: what is there but was faded, joined or stretched.
+        missing_ms: what can be told apart and is not there.
         silence_ms: what was inserted between parts of the source.
         longest_ms: the longest insertion.
-        removed_ms: what was left out or played faster.
+        removed_ms: what playing faster has won back, and what was left out.
+        gap_ms: the longest pause between two frames' arrivals in order.
+        in_hand_ms: audio that had arrived and was not played yet when that pause began.
+        expected_ms: the silence that this pause must cost, max(0, gap - in hand).
     """
 
     source_ms: float
     found_ms: float
+    altered_ms: float
     missing_ms: float
     silence_ms: float
     longest_ms: float
     removed_ms: float
+    gap_ms: float | None = None
+    in_hand_ms: float | None = None
+    expected_ms: float | None = None
 
 
-def listen(played: bytes, packets: Sequence[bytes]) -> Heard:
-    """Compare what was played (s16le, 48 kHz, mono) with the packets that were sent."""
+class Place(NamedTuple):
+    """A block of the source that begins at sample `at`, and where it was played."""
+
+    at: int
+    played: int
+
+
+def listen(
+    played: bytes,
+    packets: Sequence[bytes],
+    arrived: Sequence[int | None] = (),
+    began_ns: int = 0,
+) -> Heard:
+    """Compare what was played (s16le, 48 kHz, mono) with the packets that were sent.
+
+    Args:
+        played: from the first frame's arrival on, without a break.
+        packets: of 20 ms each.
+        arrived: when each was there in order, for the account of the longest pause.
+        began_ns: when the first sample of `played` was due.
+    """
     decoder = Decoder(RATE, 1)
-    source = b"".join(decoder.decode(packet) for packet in packets)
-    return compare(_samples(played), _samples(source))
+    source = _samples(b"".join(decoder.decode(packet) for packet in packets))
+    sound = _samples(played)
+    places, unfound = locate(sound, source)
+    heard = _sum_up(sound, source, places, unfound)
+    if not places or not arrived or not began_ns:
+        return heard
+    return _account(heard, places, arrived, began_ns)
 
 
 def compare(played: Samples, source: Samples) -> Heard:
     """Look for each block of `source` in `played`, in order."""
-    places: list[tuple[int, int]] = []
-    missing = 0
+    return _sum_up(played, source, *locate(played, source))
+
+
+def locate(played: Samples, source: Samples) -> tuple[list[Place], list[int]]:
+    """Find the blocks of the source that say something: where they are, and which are not."""
+    places: list[Place] = []
+    unfound: list[int] = []
     expected: int | None = None
     for at in range(0, len(source) - BLOCK + 1, BLOCK):
-        block = source[at : at + BLOCK]
-        if _loudness(block) < QUIET:
-            if expected is not None:
-                expected += BLOCK
-            continue
-        place = _find(played, source[at : at + CONTEXT * BLOCK], expected)
-        if place is None:
-            missing += BLOCK
-            if expected is not None:
-                expected += BLOCK
-            continue
-        places.append((at, place))
-        expected = place + BLOCK
-    shifts = [
-        (place - before_place) - (at - before_at)
-        for (before_at, before_place), (at, place) in pairwise(places)
-    ]
+        place = None
+        if _loudness(source[at : at + BLOCK]) >= QUIET:
+            place = _find(played, source[at : at + CONTEXT * BLOCK], expected)
+            if place is None:
+                unfound.append(at)
+            else:
+                places.append(Place(at, place))
+                expected = place
+        if expected is not None:
+            expected += BLOCK
+    return places, unfound
+
+
+def _sum_up(
+    played: Samples, source: Samples, places: Sequence[Place], unfound: Sequence[int]
+) -> Heard:
+    missing = sum(not _is_altered(played, source, places, at) for at in unfound)
+    shifts = [(b.played - a.played) - (b.at - a.at) for a, b in pairwise(places)]
+    inserted = [shift for shift in shifts if shift > 0]
     return Heard(
         source_ms=_ms(len(source)),
         found_ms=_ms(BLOCK * len(places)),
-        missing_ms=_ms(missing),
-        silence_ms=_ms(sum(shift for shift in shifts if shift > 0)),
-        longest_ms=_ms(max((shift for shift in shifts if shift > 0), default=0)),
+        altered_ms=_ms(BLOCK * (len(unfound) - missing)),
+        missing_ms=_ms(BLOCK * missing),
+        silence_ms=_ms(sum(inserted)),
+        longest_ms=_ms(max(inserted, default=0)),
         removed_ms=_ms(-sum(shift for shift in shifts if shift < 0)),
+    )
+
+
+def _is_altered(played: Samples, source: Samples, places: Sequence[Place], at: int) -> bool:
+    """Tell whether something as loud lies between the neighbours of a block, and has room there."""
+    after = bisect.bisect(places, at, key=lambda place: place.at)
+    if not 0 < after < len(places):
+        return False
+    left, right = places[after - 1], places[after]
+    source_room = right.at - left.at - BLOCK
+    played_room = right.played - left.played - BLOCK
+    if played_room < source_room * LEAST_ROOM - SPLICE:
+        return False
+    block = source[at : at + BLOCK]
+    for start in {left.played + at - left.at, right.played - (right.at - at)}:
+        sound = played[max(0, start) : start + BLOCK]
+        if len(sound) and _loudness(sound) >= FAINT * _loudness(block):
+            return True
+    return False
+
+
+def _account(
+    heard: Heard, places: Sequence[Place], arrived: Sequence[int | None], began_ns: int
+) -> Heard:
+    """Work out what the longest pause in the arrivals had to cost."""
+    came = [(at, index) for index, at in enumerate(arrived) if at is not None]
+    if len(came) < 2:
+        return heard
+    gap_ns, last_ns, index = max(
+        (after - before, before, index) for (before, index), (after, _) in pairwise(came)
+    )
+    now = (last_ns - began_ns) * RATE // 1_000_000_000
+    nearest = bisect.bisect(places, now, key=lambda place: place.played)
+    before = places[max(0, nearest - 1)]
+    position = max(0, before.at + now - before.played)
+    if nearest < len(places):
+        position = min(position, places[nearest].at)
+    in_hand_ms = _ms((index + 1) * BLOCK - position)
+    gap_ms = round(gap_ns / 1e6, 1)
+    return msgspec.structs.replace(
+        heard,
+        gap_ms=gap_ms,
+        in_hand_ms=in_hand_ms,
+        expected_ms=round(max(0.0, gap_ms - in_hand_ms), 1),
     )
 
 

@@ -42,6 +42,8 @@ COLUMNS: Final = (
     Column("answer_gap_ms", "gap down", lambda run: run.down.gap_ms if run.down else None),
     Column("silence_ms", "silence", lambda run: run.down.silence_ms if run.down else None),
     Column("ear_silence_ms", "at the ear", lambda run: run.heard.silence_ms if run.heard else None),
+    Column("ear_longest_ms", "longest", lambda run: run.heard.longest_ms if run.heard else None),
+    Column("ear_expected_ms", "due", lambda run: run.heard.expected_ms if run.heard else None),
     Column("ear_missing_ms", "not heard", lambda run: run.heard.missing_ms if run.heard else None),
 )
 """Times in ms. `docs/continuity.md` explains each figure."""

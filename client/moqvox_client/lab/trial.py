@@ -79,6 +79,7 @@ class _Caller(msgspec.Struct):
     began_ns: int = 0
     marks: dict[str, int] = {}
     down: _Side = msgspec.field(default_factory=_Side)
+    ear_ns: int = 0
     error: str = ""
     cpu_ms: float = 0.0
 
@@ -213,7 +214,8 @@ def _judge(
         down = downlink(server.answered_ns, caller.down.arrived, frames=len(said.answer))
         played = folder / "played.pcm"
         if played.exists():
-            heard = listen(played.read_bytes(), said.answer)
+            there = in_order(caller.down.arrived, len(said.answer))
+            heard = listen(played.read_bytes(), said.answer, there, caller.ear_ns)
     late = [
         None
         if at is None

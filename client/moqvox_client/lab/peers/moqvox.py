@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from pathlib import Path
 
 from moqvox import voice
@@ -11,6 +12,8 @@ from moqvox.transport.credentials import ServerCertificate, Verify
 from moqvox_client.lab.sides import FRAME_NS, CallerSide, ServerSide, main
 
 FRAME_US = FRAME_NS // 1000
+RATE = 48_000
+SAMPLE_BYTES = 2
 
 
 class Ear:
@@ -19,6 +22,7 @@ class Ear:
     def __init__(self, side: CallerSide) -> None:
         self._side = side
         self._first_us: dict[int, int] = {}
+        self.began_ns = 0
         self.played = bytearray()
 
     def take(self, response: voice.Utterance, packet: voice.Packet) -> None:
@@ -29,8 +33,11 @@ class Ear:
 
     def play(self, pcm: bytes) -> None:
         """Stand in for the loudspeaker."""
-        if self._side.ear.arrived:
-            self.played += pcm
+        if not self._side.ear.arrived:
+            return
+        due_ns = time.monotonic_ns() - len(self.played) // SAMPLE_BYTES * 1_000_000_000 // RATE
+        self.began_ns = min(self.began_ns or due_ns, due_ns)
+        self.played += pcm
 
 
 async def call(side: CallerSide) -> None:
@@ -50,6 +57,7 @@ async def call(side: CallerSide) -> None:
             side.marks.update({name: int(1e9 * at) for name, at in made.marks.items()})
             if made.ended is not None:
                 side.extra["error"] = str(made.ended)
+            side.extra["ear_ns"] = ear.began_ns
             speaking.cancel()
             playing.cancel()
     except* MoqError as exc:

@@ -60,3 +60,35 @@ def test_nothing_played_is_all_missing(source):
     heard = compare(np.zeros(0), source.astype(float))
     assert heard.found_ms == 0
     assert heard.missing_ms > 1000
+
+
+def test_a_pause_costs_its_length_less_what_was_in_hand(source, packets):
+    """Frames in real time, 100 ms ahead of playback; 40 frames in, nothing comes for 600 ms."""
+    frame_ns, ahead_ns, gap_ns = 20_000_000, 100_000_000, 600_000_000
+    began_ns = 10**12
+    arrived = [
+        began_ns + n * frame_ns - ahead_ns + (gap_ns if n >= 40 else 0) for n in range(len(packets))
+    ]
+    cut = 40 * BLOCK
+    played = np.concatenate((source[:cut], silence(520), source[cut:]))
+    heard = listen(played.tobytes(), packets, arrived, began_ns)
+    assert heard.gap_ms == 620
+    assert heard.in_hand_ms == pytest.approx(120, abs=2)  # when the frame before the pause came
+    assert heard.expected_ms == pytest.approx(500, abs=2)
+    assert heard.longest_ms == pytest.approx(520, abs=1)
+
+
+def test_audio_that_is_played_faster_is_altered_not_missing(source):
+    """A splice of 10 ms every half second, joined in a cross-fade of 5 ms, as playback does."""
+    played, step, gone, fade = [], RATE // 2, RATE // 100, RATE // 200
+    ramp = np.linspace(0, 1, fade)
+    rest = source.astype(float)
+    while len(rest) > step + gone + fade:
+        head, after = rest[:step], rest[step + gone :]
+        joined = rest[step : step + fade] * (1 - ramp) + after[:fade] * ramp
+        played += [head, joined]
+        rest = after[fade:]
+    heard = compare(np.concatenate([*played, rest]), source.astype(float))
+    assert heard.missing_ms == 0
+    assert heard.silence_ms <= 1
+    assert heard.removed_ms == pytest.approx(10 * (len(played) // 2), abs=2)
