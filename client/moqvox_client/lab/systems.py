@@ -53,6 +53,12 @@ _ALL: Final = (
         "moqvox.voice on WebTransport",
         options={"webtransport": "yes"},
     ),
+    System(
+        "moqvox-resumed",
+        "moqvox",
+        "moqvox.voice on raw QUIC, by a caller that was here before",
+        options={"resumed": "yes"},
+    ),
     System("websocket", "websocket", "websockets over TLS", tcp=True),
     System(
         "websocket-notified",

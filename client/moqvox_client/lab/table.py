@@ -6,18 +6,27 @@ from typing import Final
 
 import msgspec
 
+from moqvox_client.lab.metrics import percentile
 from moqvox_client.lab.trial import Run
 
 __all__ = ["COLUMNS", "Cell", "Column", "cells", "markdown", "rows"]
 
+TWENTY: Final = 20
+
 
 class Column(msgspec.Struct, frozen=True):
-    """One figure: its name in JSON, its heading, how it is taken from a run, its digits."""
+    """One figure: its name in JSON, its heading, how it is taken from a run, its digits.
+
+    A rung of the set-up is shown where nothing was answered, the 19th best of 20 where there
+    are as many runs.
+    """
 
     name: str
     heading: str
     take: Callable[[Run], float | None]
     digits: int = 0
+    rung: bool = False
+    of_twenty: bool = False
 
 
 class Cell(msgspec.Struct, frozen=True):
@@ -33,7 +42,12 @@ class Cell(msgspec.Struct, frozen=True):
 
 COLUMNS: Final = (
     Column("complete_pct", "prompt %", lambda run: run.up.complete_pct, 1),
+    *(
+        Column(f"{name}_ms", name, lambda run, name=name: run.marks_ms.get(name), rung=True)  # type: ignore[misc]
+        for name in ("connected", "session", "subscribed")
+    ),
     Column("ttfa_ms", "first audio", lambda run: run.up.ttfa_ms),
+    Column("ttfa_p95_ms", "19 of 20", lambda run: run.up.ttfa_ms, of_twenty=True),
     Column("late_p50_ms", "late p50", lambda run: run.up.late_p50_ms),
     Column("late_p99_ms", "late p99", lambda run: run.up.late_p99_ms),
     Column("stall_ms", "stalls", lambda run: run.up.stall_ms),
@@ -65,7 +79,10 @@ def _cell(scenario: str, system: str, group: list[Run]) -> Cell:
     figures = {}
     for column in COLUMNS:
         values = [value for run in sound if (value := column.take(run)) is not None]
-        if values:
+        if column.of_twenty:
+            if len(values) >= TWENTY:
+                figures[column.name] = (percentile(values, 95),) * 3
+        elif values:
             figures[column.name] = (statistics.median(values), min(values), max(values))
     return Cell(
         system=system,
@@ -79,7 +96,12 @@ def _cell(scenario: str, system: str, group: list[Run]) -> Cell:
 
 def rows(summed: Sequence[Cell]) -> tuple[list[str], list[list[str]]]:
     """Lay cells out as a heading and lines, leaving out what no cell has."""
-    used = [column for column in COLUMNS if any(column.name in cell.figures for cell in summed)]
+    answered = any("answer_pct" in cell.figures for cell in summed)
+    used = [
+        column
+        for column in COLUMNS
+        if any(column.name in cell.figures for cell in summed) and not (column.rung and answered)
+    ]
     header = ["scenario", "system", *(column.heading for column in used), "runs"]
     lines = []
     for cell in summed:
