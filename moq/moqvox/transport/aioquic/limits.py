@@ -6,10 +6,24 @@ import msgspec
 
 from moqvox.transport.send_queue import Marks
 
-__all__ = ["BURST_BYTES", "MAX_GAPS", "PACKET_OVERHEAD_BYTES", "SLACK_BYTES", "Limits"]
+__all__ = [
+    "BURST_BYTES",
+    "MAX_CRYPTO_FROM_CLIENT",
+    "MAX_CRYPTO_FROM_SERVER",
+    "MAX_GAPS",
+    "PACKET_OVERHEAD_BYTES",
+    "SLACK_BYTES",
+    "Limits",
+]
 
 MAX_GAPS: Final = 512
 """Missing pieces within one stream; an honest window of 256 KiB has at most 220."""
+
+MAX_CRYPTO_FROM_CLIENT: Final = 16 * 1024
+"""Handshake bytes kept ahead of the first missing one; a ClientHello has some 300 to 2000."""
+
+MAX_CRYPTO_FROM_SERVER: Final = 64 * 1024
+"""The same of a server, whose chain of certificates is in them."""
 
 BURST_BYTES: Final = 16 * 1200
 """Most that waits inside the engine, where a more urgent stream can't overtake it."""
@@ -43,6 +57,18 @@ class Limits(msgspec.Struct, frozen=True):
         max_half_open: unfinished incoming handshakes; more are dropped unanswered.
         retry_above_half_open: from here on a new client must prove its address (Retry).
         max_resets: packets of unknown connections that are answered in a second.
+        unproven_per_second: handshakes without proof that are begun; beyond, a new client
+            must prove its address.
+        unproven_burst: at once.
+        max_half_open_per_prefix: of one network (IPv4 /24, IPv6 /56) whose clients have
+            proven their addresses; more are dropped unanswered.
+        max_unproven_per_prefix: of one network without proof; more must prove it.
+        handshakes_per_prefix: a second, of one network; beyond, a client must prove its
+            address, and one that has is dropped unanswered.
+        handshake_burst_per_prefix: at once.
+        stream_resets_per_second: streams that a peer may abandon (RESET_STREAM, STOP_SENDING);
+            one that goes on faster is disconnected.
+        stream_reset_burst: at once.
         max_unaccepted: finished handshakes that wait for `accept`; more are refused.
         max_path_changes: address changes of one connection that `events` reports before
             they are read; more are only counted.
@@ -67,6 +93,14 @@ class Limits(msgspec.Struct, frozen=True):
     max_half_open: int = 1000
     retry_above_half_open: int = 100
     max_resets: int = 1000
+    unproven_per_second: float = 100.0
+    unproven_burst: float = 200.0
+    max_half_open_per_prefix: int = 250
+    max_unproven_per_prefix: int = 50
+    handshakes_per_prefix: float = 100.0
+    handshake_burst_per_prefix: float = 1000.0
+    stream_resets_per_second: float = 500.0
+    stream_reset_burst: float = 5000.0
     max_unaccepted: int = 1000
     max_path_changes: int = 16
     redundancy: float = 1.4

@@ -48,6 +48,9 @@ def test_the_version_is_the_one_that_was_read():
             ["self", "direction", "epoch", "cipher_suite", "secret"],
         ),
         (QuicConnection, "_connect", ["self", "now"]),
+        (QuicConnection, "_find_network_path", ["self", "addr"]),
+        (QuicConnection, "_push_crypto_data", ["self"]),
+        (tls.Context, "_build_session_ticket", ["self", "new_session_ticket", "other_extensions"]),
         (QuicConnection, "_close_begin", ["self", "is_initiator", "now"]),
         (QuicConnection, "_get_or_create_stream_for_send", ["self", "stream_id"]),
         (QuicConnection, "_idle_timeout", ["self"]),
@@ -84,6 +87,9 @@ def test_upstream_has_the_attributes_that_are_read():
     for name, kind in {
         "_close_event": type(None),
         "_configuration": object,
+        "_crypto_buffers": dict,
+        "_crypto_streams": dict,
+        "_cryptos": dict,
         "_datagrams_pending": object,
         "_is_client": bool,
         "_local_max_data": Limit,
@@ -114,6 +120,7 @@ def test_upstream_has_the_attributes_that_are_read():
         assert hasattr(sender, name), name
     assert len(receiver._ranges) == 0
     assert wire.client.tls._peer_certificate is not None
+    assert wire.server.tls._psk_key_exchange_mode is not None
 
 
 def test_upstream_walks_its_streams_where_it_did():

@@ -6,11 +6,13 @@ from collections.abc import Callable
 
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.events import QuicEvent
+from aioquic.tls import SessionTicket
 
 from moqvox.transport.aioquic import Limits
 from moqvox.transport.aioquic.connection_ids import Issuer
 from moqvox.transport.aioquic.identity import identify, trust
 from moqvox.transport.aioquic.private import Engine
+from moqvox.transport.aioquic.tickets import Tickets
 from moqvox.transport.credentials import ServerCertificate, Verify
 from moqvox_certs import Certificate, generate
 
@@ -51,18 +53,29 @@ class Wire:
         pins: frozenset[bytes] = frozenset(),
         lose: Callable[[], bool] = lambda: False,
         issuer: Issuer | None = None,
+        tickets: Tickets | None = None,
+        ticket: SessionTicket | None = None,
     ) -> None:
         limits = limits or Limits()
         self.now = 0.0
         self.delay = delay
         self.lose = lose
-        self.client = Engine(configuration(is_client=True, limits=limits), limits, pins=pins)
         ids = {"connection_id_length": issuer.size} if issuer is not None else {}
+        self.tickets: list[SessionTicket] = []
+        self.tokens: list[bytes] = []
+        self.client = Engine(
+            configuration(is_client=True, limits=limits, session_ticket=ticket),
+            limits,
+            pins=pins,
+            on_ticket=self.tickets.append,
+            on_token=self.tokens.append,
+        )
         self.server = Engine(
             configuration(is_client=False, limits=limits, **ids),
             limits,
             original_destination_connection_id=self.client.original_destination_connection_id,
             issuer=issuer,
+            tickets=tickets,
         )
         self.flying: list[tuple[float, Engine, bytes, tuple[str, int]]] = []
         self.events: dict[Engine, list[QuicEvent]] = {self.client: [], self.server: []}

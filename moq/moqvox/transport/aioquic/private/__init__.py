@@ -9,8 +9,10 @@
 - flow control is raised by what the application has read, not by what has arrived;
 - a finished stream stays until its end was read, so its successor is allowed only then;
 - RTT variance as in RFC 9002, section 5.3, and a fresh estimate after a path change;
-- ACKs of packets never sent close the connection (RFC 9000, section 13.1);
 - connection IDs and reset tokens come from an issuer, and a reset is understood (`identified`);
+- ACKs of packets never sent close the connection (RFC 9000, section 13.1), and some numbers
+  are left out so that guesses are found out; handshake bytes ahead of a gap are few, and
+  streams may be abandoned only so fast (`guard`);
 - a server certificate may be pinned, checked before any application key is installed.
 """
 

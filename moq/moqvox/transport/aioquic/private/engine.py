@@ -1,6 +1,6 @@
 """The connection itself; the folder says what differs from upstream."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, cast
 
 from aioquic import tls
@@ -18,21 +18,21 @@ from aioquic.quic.stream import QuicStream
 from moqvox.transport.address import Address, host_of
 from moqvox.transport.aioquic.connection_ids import Issuer
 from moqvox.transport.aioquic.ending import Ending
-from moqvox.transport.aioquic.identity import check_pin
 from moqvox.transport.aioquic.limits import (
     BURST_BYTES,
     PACKET_OVERHEAD_BYTES,
     SLACK_BYTES,
     Limits,
 )
+from moqvox.transport.aioquic.private.handshake import HandshakeConnection
 from moqvox.transport.aioquic.private.identified import IdentifiedConnection
-from moqvox.transport.aioquic.private.plain import PlainConnection
 from moqvox.transport.aioquic.private.receiver import Receiver
 from moqvox.transport.aioquic.private.recovery import Recovery
 from moqvox.transport.aioquic.private.sender import Sender
 from moqvox.transport.aioquic.quiet import QuietLog
 from moqvox.transport.aioquic.redundancy import Redundancy
 from moqvox.transport.aioquic.streams import CREDIT_STEPS, BusyStreams, HeldStream, StreamTable
+from moqvox.transport.aioquic.tickets import Tickets
 from moqvox.transport.send_queue import QUANTUM_BYTES
 
 __all__ = ["Engine"]
@@ -41,7 +41,7 @@ FIRST_DOUBLING: Final = 63
 """Packet numbers up to here count as one range when single ones are missing."""
 
 
-class Engine(PlainConnection, IdentifiedConnection):
+class Engine(HandshakeConnection, IdentifiedConnection):
     """One QUIC connection without I/O; the folder says what differs from upstream."""
 
     def __init__(
@@ -53,16 +53,39 @@ class Engine(PlainConnection, IdentifiedConnection):
         retry_source_connection_id: bytes | None = None,
         pins: frozenset[bytes] = frozenset(),
         issuer: Issuer | None = None,
+        tickets: Tickets | None = None,
+        is_proven: bool = False,
+        on_ticket: tls.SessionTicketHandler | None = None,
+        on_token: Callable[[bytes], None] | None = None,
     ) -> None:
+        """Make a connection.
+
+        Args:
+            configuration: upstream's.
+            limits: bounds.
+            original_destination_connection_id: a server's: of the client's very first packet.
+            retry_source_connection_id: a server's: of the Retry that it sent, if it did.
+            pins: a client's: fingerprints of which the certificate must have one.
+            issuer: makes its connection IDs and their reset tokens.
+            tickets: a server's: issues and takes them.
+            is_proven: a server's: the client has shown that it is where it says.
+            on_ticket: a client's: takes tickets for later.
+            on_token: a client's: takes an address token for later.
+        """
         self.table = StreamTable(self._adopt, self._raise_max_data, limits)
         super().__init__(
+            limits,
             configuration=configuration,
             original_destination_connection_id=original_destination_connection_id,
             retry_source_connection_id=retry_source_connection_id,
+            tickets=tickets,
+            is_proven=is_proven,
+            pins=pins,
+            on_ticket=on_ticket,
+            on_token=on_token,
         )
         if issuer is not None:
             self._take_issuer(issuer)
-        self._pins = pins
         self._challenges = False
         self._missed_in = 0
         self._known_losses = 0
@@ -330,11 +353,6 @@ class Engine(PlainConnection, IdentifiedConnection):
         self._is_initiator = is_initiator
         super()._close_begin(is_initiator, now)
 
-    def _connect(self, now: float) -> None:
-        """Start the handshake, again after a Retry; upstream keeps counting lost Initials."""
-        self.recovery.forget_flight()
-        super()._connect(now)
-
     @property  # type: ignore[override]  # narrower than upstream's, which uses it as a list
     def _streams_queue(self) -> BusyStreams:
         busy = self.table.busy
@@ -349,6 +367,7 @@ class Engine(PlainConnection, IdentifiedConnection):
         if self._challenges:
             self._write_path_challenge_frame(builder, self._network_paths[0])
             self._challenges = False
+        self._write_token(builder)
         bidi, uni = self._local_max_streams_bidi, self._local_max_streams_uni
         data = self._local_max_data
         if data.value == data.sent and bidi.value == bidi.sent and uni.value == uni.sent:
@@ -391,14 +410,3 @@ class Engine(PlainConnection, IdentifiedConnection):
         for stream_id in before[: len(before) - len(blocked)]:
             self.unblocked.add(stream_id)
             self.table.wake(stream_id)
-
-    def _update_traffic_key(
-        self,
-        direction: tls.Direction,
-        epoch: tls.Epoch,
-        cipher_suite: tls.CipherSuite,
-        secret: bytes,
-    ) -> None:
-        if self._pins and epoch is tls.Epoch.ONE_RTT:
-            check_pin(self.tls._peer_certificate, self._pins)  # noqa: SLF001  # no public way
-        super()._update_traffic_key(direction, epoch, cipher_suite, secret)

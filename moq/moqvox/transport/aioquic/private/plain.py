@@ -34,7 +34,7 @@ TWO_BYTE_VARINT: Final = 0x4000
 _unusual: Final = attrgetter(
     *("_close_pending", "_datagrams_pending", "_handshake_done_pending", "_ping_pending"),
     *("_probe_pending", "_quic_logger", "_remote_preferred_address", "_retire_connection_ids"),
-    "_streams_blocked_pending",
+    *("_streams_blocked_pending", "_token_pending"),
 )
 """What upstream would put into the next packet, or do beside it."""
 
@@ -139,6 +139,8 @@ class PlainConnection(QuicConnection):
     """A connection that knows the usual case."""
 
     table: StreamTable
+    _token_pending = b""
+    """A token that a client is to get."""
 
     def datagrams_to_send(self, now: float) -> list[tuple[bytes, Address]]:
         """Build what is due; nothing once the close has left, which takes the keys along."""

@@ -2,12 +2,12 @@
 
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Protocol
 
 from aioquic.quic.congestion.base import create_congestion_control
 from aioquic.quic.connection import QuicConnectionError
-from aioquic.quic.packet import QuicErrorCode, QuicFrameType
+from aioquic.quic.packet import QuicErrorCode, QuicFrameType, QuicPacketType
 from aioquic.quic.packet_builder import QuicSentPacket
 from aioquic.quic.rangeset import RangeSet
 from aioquic.quic.recovery import QuicPacketRecovery, QuicPacketSpace
@@ -16,7 +16,11 @@ __all__ = ["Numbering", "Recovery"]
 
 
 class Numbering(Protocol):
-    """Knows how far the packets are numbered."""
+    """Knows how far the packets are numbered, and which numbers were left out."""
+
+    @property
+    def skipped_numbers(self) -> Collection[int]:
+        """Numbers that were never used."""
 
     @property
     def next_packet_number(self) -> int:
@@ -45,7 +49,10 @@ class Recovery(QuicPacketRecovery):
         self, *, ack_rangeset: RangeSet, ack_delay: float, now: float, space: QuicPacketSpace
     ) -> None:
         """Take an ACK; upstream measures the variance against the minimum, not the mean."""
-        if ack_rangeset.bounds().stop > self.engine.next_packet_number:
+        engine = self.engine
+        if ack_rangeset.bounds().stop > engine.next_packet_number or any(
+            number in ack_rangeset for number in engine.skipped_numbers
+        ):
             raise QuicConnectionError(
                 QuicErrorCode.PROTOCOL_VIOLATION, QuicFrameType.ACK, "ACK of a packet never sent"
             )
@@ -97,6 +104,19 @@ class Recovery(QuicPacketRecovery):
         super().reschedule_data(now=now, speed_up_handshake=speed_up_handshake)
         if self.handshake_confirmed:
             self.engine.on_probe(now)
+
+    def requeue_early(self, now: float) -> None:
+        """Queue again what was sent ahead of the handshake: nobody has read it."""
+        for space in self.spaces:
+            if space.is_application_data:
+                early = [
+                    packet
+                    for packet in space.sent_packets.values()
+                    if packet.packet_type is QuicPacketType.ZERO_RTT
+                ]
+                super()._on_packets_lost(
+                    congestion_event=False, now=now, packets=early, space=space
+                )
 
     def forget_flight(self) -> None:
         """Forget packets whose numbers start over: a Retry, or another version."""
