@@ -31,6 +31,7 @@ from moqvox.transport.failures import (
     NoCommonProtocol,
     PortRefused,
 )
+from moqvox.transport.interface import Closed
 from moqvox_certs import generate
 
 pytestmark = pytest.mark.net
@@ -100,6 +101,10 @@ def test_another_certificate_is_refused_before_a_byte_is_said(options, words, we
         async with listening() as listener:
             with pytest.raises(CertificateRefused, match=words):
                 await dial(listener, webtransport=webtransport, **options)
+            if not webtransport:
+                # It is there from the server's first flight on, and says nothing.
+                connection = await listener.accept()
+                assert [type(event) for event in await connection.events()] == [Closed]
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.05):
                     await listener.accept()

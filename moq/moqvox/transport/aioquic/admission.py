@@ -2,39 +2,30 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
 
 from aioquic.quic.configuration import QuicConfiguration
-from aioquic.quic.events import HandshakeCompleted, ProtocolNegotiated, QuicEvent
-from aioquic.quic.packet import (
-    QuicErrorCode,
-    encode_quic_retry,
-    encode_quic_version_negotiation,
-)
-from aioquic.quic.retry import QuicRetryTokenHandler
+from aioquic.quic.packet import encode_quic_retry, encode_quic_version_negotiation
 
 from moqvox.errors import SessionClosed
-from moqvox.transport.address import Address, show
+from moqvox.transport.address import Address
+from moqvox.transport.aioquic.bucket import Bucket
 from moqvox.transport.aioquic.connection_ids import Issuer
-from moqvox.transport.aioquic.ending import Ending
 from moqvox.transport.aioquic.endpoint import LONG_HEADER, Endpoint
+from moqvox.transport.aioquic.greeting import Greeting
 from moqvox.transport.aioquic.headers import MIN_INITIAL_BYTES, LongHeader, parse_long_header
 from moqvox.transport.aioquic.limits import Limits
 from moqvox.transport.aioquic.link import Link
+from moqvox.transport.aioquic.prefixes import Prefixes, prefix_of
 from moqvox.transport.aioquic.private import Engine
 from moqvox.transport.aioquic.raw import RawConnection
 from moqvox.transport.aioquic.resets import Resets
-from moqvox.transport.aioquic.webtransport import WebTransportConnection
-from moqvox.transport.failures import ConnectFailed
-from moqvox.transport.interface import Closed
+from moqvox.transport.aioquic.tickets import Tickets
+from moqvox.transport.aioquic.tokens import Proof, Tokens
 
-__all__ = ["H3", "Admission"]
+__all__ = ["Admission"]
 
 logger = logging.getLogger("moqvox.transport.aioquic")
-
-H3: Final = "h3"
-"""ALPN of HTTP/3, which carries WebTransport."""
 
 
 class Admission:
@@ -48,17 +39,22 @@ class Admission:
         *,
         webtransport: bool,
         issuer: Issuer,
+        wall_clock: Callable[[], float],
     ) -> None:
-        self.keys = issuer.keys
+        keys = self.keys = issuer.keys
         self.resets = Resets(issuer, per_second=limits.max_resets)
+        self.tokens = Tokens(keys, wall_clock)
         self._issuer = issuer
-        self.protocols = tuple(protocols)
+        self.protocols: Sequence[str] = tuple(protocols)
         self.webtransport = webtransport
         self._limits = limits
         self._configuration = configuration
-        self._tokens = QuicRetryTokenHandler()
+        # Never for WebTransport: its openings are a page's business, and browsers send none.
+        self._tickets = Tickets(keys, limits, early_for=frozenset(protocols), wall_clock=wall_clock)
         self._arrived: asyncio.Queue[RawConnection | None] = asyncio.Queue()
         self._half_open: set[Greeting] = set()
+        self._prefixes = Prefixes(limits)
+        self._unproven = Bucket.full(limits.unproven_per_second, limits.unproven_burst, 0.0)
         self._closed: SessionClosed | None = None
 
     # The endpoint's questions.
@@ -81,15 +77,17 @@ class Admission:
             return None
         if not header.is_initial or not self._has_room(endpoint):
             return None
-        now = endpoint.now()
+        now, prefix = endpoint.now(), prefix_of(address)
         if header.token:
-            original = self._original(header, address, now)
-            if original is not None:
-                return self._open(endpoint, address, original, header.destination)
-        if len(self._half_open) >= self._limits.retry_above_half_open:
-            self._ask_to_retry(header, address, endpoint, now)
-            return None
-        return self._open(endpoint, address, header.destination, None)
+            proof = self.tokens.check(header.token, address, header.destination)
+            if proof is not None:
+                if not self._prefixes.admits(prefix, now, is_proven=True):
+                    return None
+                return self._open(endpoint, address, header, proof)
+        if self._is_calm(now) and self._prefixes.admits(prefix, now, is_proven=False):
+            return self._open(endpoint, address, header, None)
+        self._ask_to_retry(header, address, endpoint)
+        return None
 
     def _reset(self, data: bytes, address: Address, endpoint: Endpoint) -> None:
         """Tell whoever goes on with a connection that is gone."""
@@ -103,6 +101,12 @@ class Admission:
             len(endpoint) < limits.max_connections and len(self._half_open) < limits.max_half_open
         )
 
+    def _is_calm(self, now: float) -> bool:
+        """Whether a client may begin without proof: few handshakes are open, and few failed."""
+        return len(self._half_open) < self._limits.retry_above_half_open and self._unproven.take(
+            now
+        )
+
     def _negotiate_version(self, header: LongHeader, address: Address, endpoint: Endpoint) -> None:
         if header.version == 0:  # an answer to that would be answered in turn
             return
@@ -113,17 +117,10 @@ class Admission:
         )
         endpoint.send(None, answer, address)
 
-    def _ask_to_retry(
-        self, header: LongHeader, address: Address, endpoint: Endpoint, now: float
-    ) -> None:
+    def _ask_to_retry(self, header: LongHeader, address: Address, endpoint: Endpoint) -> None:
         """Make the client prove its address before it costs us anything."""
         connection_id = self._issuer.make()
-        token = self._tokens.create_token(
-            address=address,
-            original_destination_connection_id=header.destination,
-            retry_source_connection_id=connection_id,
-            now=now,
-        )
+        token = self.tokens.for_retry(address, header.destination, connection_id)
         answer = encode_quic_retry(
             version=header.version,
             source_cid=connection_id,
@@ -133,37 +130,30 @@ class Admission:
         )
         endpoint.send(None, answer, address)
 
-    def _original(self, header: LongHeader, address: Address, now: float) -> bytes | None:
-        """Check a token; the connection ID of the client's very first packet, or None."""
-        try:
-            return self._tokens.validate_token(
-                address=address, destination_cid=header.destination, token=header.token, now=now
-            )
-        except ValueError:
-            return None
-
     def _open(
-        self, endpoint: Endpoint, address: Address, original: bytes, retry_id: bytes | None
+        self, endpoint: Endpoint, address: Address, header: LongHeader, proof: Proof | None
     ) -> Link:
+        original = proof.original if proof is not None else None
         engine = Engine(
             self._configuration,
             self._limits,
-            original_destination_connection_id=original,
-            retry_source_connection_id=retry_id,
+            original_destination_connection_id=original or header.destination,
+            retry_source_connection_id=header.destination if original is not None else None,
             issuer=self._issuer,
+            tickets=self._tickets,
+            is_proven=proof is not None,
         )
         link = Link(engine, self._limits, endpoint)
-        endpoint.add(link, retry_id or original, engine.host_cid)
-        greeting = Greeting(self, link, show(address), self._limits.handshake_timeout)
+        endpoint.add(link, header.destination, engine.host_cid)
+        greeting = Greeting(self, link, address, is_proven=proof is not None)
         link.observer = greeting
         self._half_open.add(greeting)
         return link
 
     # The greetings' answers.
 
-    def admit(self, greeting: "Greeting", connection: RawConnection) -> None:
+    def admit(self, connection: RawConnection) -> None:
         """Queue a connection for `accept`; refuse it when nobody has accepted for long."""
-        self.dismiss(greeting)
         if self._arrived.qsize() >= self._limits.max_unaccepted:
             logger.warning("refusing %s: too many wait for accept", connection.remote_address)
             connection.refuse()
@@ -176,9 +166,13 @@ class Admission:
         )
         self._arrived.put_nowait(connection)
 
-    def dismiss(self, greeting: "Greeting") -> None:
+    def dismiss(self, greeting: Greeting, now: float, *, is_complete: bool) -> None:
         """Count a handshake no longer as half open."""
-        self._half_open.discard(greeting)
+        if greeting in self._half_open:
+            self._half_open.discard(greeting)
+            self._prefixes.release(
+                greeting.prefix, now, is_proven=greeting.is_proven, is_complete=is_complete
+            )
 
     # The listener.
 
@@ -201,79 +195,3 @@ class Admission:
         if self._closed is None:
             self._closed = SessionClosed(code, reason)
             self._arrived.put_nowait(None)
-
-
-class Greeting:
-    """A connection until it is known what it is; observes its link till then."""
-
-    def __init__(self, admission: Admission, link: Link, remote: str, timeout: float) -> None:
-        self._admission = admission
-        self._link = link
-        self._remote = remote
-        self._session: WebTransportConnection | None = None
-        self._deadline = asyncio.get_running_loop().call_later(timeout, self._expire)
-
-    def _expire(self) -> None:
-        logger.debug("dropping %s: no handshake in time", self._remote)
-        self.close()
-
-    def close(self, code: int = 0, reason: str = "") -> None:
-        """Break off the handshake; there is no session yet that a code could belong to."""
-        ending = Ending(QuicErrorCode.CONNECTION_REFUSED, is_transport=True, reason=reason)
-        self._link.close(ending, linger=0.0)
-        self._admission.dismiss(self)
-
-    def on_engine_event(self, event: QuicEvent) -> None:
-        """Hand over to what the negotiated protocol calls for."""
-        if self._asks_for_http3(event):
-            # Now rather than when the handshake is complete: SETTINGS travel with the
-            # server's first flight, and the client may ask for its session at once.
-            self._session = WebTransportConnection(
-                self._link,
-                is_client=False,
-                protocols=self._admission.protocols,
-                sponsor=self,
-            )
-            self._session.start()
-        elif self._session is not None:
-            self._session.on_engine_event(event)
-        elif isinstance(event, HandshakeCompleted):
-            protocol = event.alpn_protocol or ""
-            self._done(RawConnection(self._link, protocol=protocol, is_client=False))
-
-    def _asks_for_http3(self, event: QuicEvent) -> bool:
-        return (
-            self._admission.webtransport
-            and isinstance(event, ProtocolNegotiated)
-            and event.alpn_protocol == H3
-        )
-
-    def established(self, connection: WebTransportConnection) -> None:
-        """End the greeting with a session."""
-        self._done(connection)
-
-    def rejected(self, failure: ConnectFailed) -> None:
-        """Nothing; only servers reject."""
-
-    def _done(self, connection: RawConnection) -> None:
-        self._deadline.cancel()
-        self._link.observer = connection
-        self._admission.admit(self, connection)
-
-    def on_writable(self, streams: list[int]) -> None:
-        """Nothing waits in great numbers yet."""
-
-    def on_discarded(self, streams: list[int]) -> None:
-        """Pass on what concerns a session in the making."""
-        if self._session is not None:
-            self._session.on_discarded(streams)
-
-    def on_path(self, address: Address) -> None:
-        """Note the address for the log."""
-        self._remote = show(address)
-
-    def on_over(self, closed: Closed) -> None:
-        """Forget a handshake that failed."""
-        self._deadline.cancel()
-        self._admission.dismiss(self)
-        logger.debug("handshake of %s failed: %s", self._remote, closed.reason)

@@ -15,11 +15,11 @@ from aioquic.quic.packet import QuicErrorCode
 
 from moqvox.errors import LocalError
 from moqvox.transport.address import Address, show
-from moqvox.transport.aioquic.admission import H3
 from moqvox.transport.aioquic.alerts import explain_alert
 from moqvox.transport.aioquic.ending import Ending
 from moqvox.transport.aioquic.endpoint import CONNECTION_ID_BYTES, Endpoint
 from moqvox.transport.aioquic.exchange import Request
+from moqvox.transport.aioquic.greeting import H3
 from moqvox.transport.aioquic.identity import trust
 from moqvox.transport.aioquic.limits import Limits
 from moqvox.transport.aioquic.link import Link

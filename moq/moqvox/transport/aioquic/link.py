@@ -335,6 +335,10 @@ class Link:
         self._finish(closed)
         self._carrier.forget(self)
 
+    def vanish(self) -> None:
+        """Keep nothing once the last packet has left, not even to answer late ones."""
+        self._is_gone = True
+
     def _settle(self, now: float) -> None:
         """Send our CONNECTION_CLOSE when the time has come."""
         ending = self._closing

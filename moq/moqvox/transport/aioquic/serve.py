@@ -1,15 +1,17 @@
 """Listening: one UDP port for raw QUIC and WebTransport."""
 
 import socket
+import time
 from collections.abc import Sequence
 
 from aioquic.quic.configuration import QuicConfiguration
 
 from moqvox.errors import LocalError
-from moqvox.transport.aioquic.admission import H3, Admission
+from moqvox.transport.aioquic.admission import Admission
 from moqvox.transport.aioquic.binding import bind_all
 from moqvox.transport.aioquic.connection_ids import ConnectionIds, Issuer, RandomIds
 from moqvox.transport.aioquic.endpoint import Endpoint
+from moqvox.transport.aioquic.greeting import H3
 from moqvox.transport.aioquic.identity import identify
 from moqvox.transport.aioquic.keys import Keys
 from moqvox.transport.aioquic.limits import Limits
@@ -101,7 +103,12 @@ async def listen(
     )
     identify(configuration, certificate)
     admission = Admission(
-        configuration, protocols, limits, webtransport=webtransport, issuer=Issuer(ids, keys)
+        configuration,
+        protocols,
+        limits,
+        webtransport=webtransport,
+        issuer=Issuer(ids, keys),
+        wall_clock=time.time,  # noqa: TID251  # tokens outlive the process
     )
     if not sockets:
         sockets = await bind_all(host, port, limits)
