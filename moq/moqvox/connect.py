@@ -49,6 +49,7 @@ async def dial(
     versions: Sequence[str] = ALPNS,
     timeout: float = 10.0,
     websocket: bool = True,
+    roams: bool = True,
 ) -> Connection:
     """Open the connection that a URL asks for, without a session on it.
 
@@ -59,6 +60,7 @@ async def dial(
         timeout: seconds until it must be established.
         websocket: for `https://`, try WebSocket too when WebTransport takes long or fails;
             `wss://` is WebSocket in any case.
+        roams: over QUIC, go from one network to another when the system does.
 
     Raises:
         MoqError: unreachable, refused, not trusted, or no common version; the message
@@ -76,6 +78,7 @@ async def dial(
         path=address.path,
         verify=verify,
         timeout=timeout,
+        roams=roams,
     )
     if address.scheme is not Scheme.WEBSOCKET and not (websocket and address.is_webtransport):
         return await quic()

@@ -227,15 +227,15 @@ def test_a_clients_new_address_is_followed_and_nothing_is_lost(kind):
             client.write(stream, bytes(100_000))
             await both.server.until(lambda reader: len(reader.data.get(stream, b"")) == 100_000)
             endpoint = client._link._carrier
-            old = endpoint._socket
+            old = endpoint.ways._sockets[0]
             fresh = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             fresh.bind(("127.0.0.5", 0))
             fresh.setblocking(False)
             loop = asyncio.get_running_loop()
             loop.remove_reader(old)
             old.close()
-            endpoint._socket = fresh
-            loop.add_reader(fresh, endpoint._on_readable, fresh)
+            endpoint.ways._sockets[0] = fresh
+            loop.add_reader(fresh, endpoint._on_readable, fresh, 0)
             client.write(stream, bytes(100_000), fin=True)
             await both.server.until(lambda reader: stream in reader.ended)
             assert len(both.server.data[stream]) == 200_000

@@ -227,7 +227,8 @@ class Pump:
             stream = self._by_engine.get(event.stream)
             return None if stream is None else stream.session_id
         elif isinstance(event, transport.PathChanged):
-            log.info("path changed: %s to %s", event.local, event.remote)
+            cause = event.cause or "the peer moved"
+            log.info("path changed, now %s to %s: %s", event.local, event.remote, cause)
         return None
 
     def _data(self, event: transport.StreamData) -> None:

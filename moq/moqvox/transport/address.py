@@ -2,8 +2,13 @@
 
 __all__ = ["Address", "host_of", "show"]
 
-Address = tuple[str, int] | tuple[str, int, int, int]
-"""What `recvfrom` returns for IPv4 and IPv6."""
+Address = (
+    tuple[str, int]
+    | tuple[str, int, int, int]
+    | tuple[str, int, int]
+    | tuple[str, int, int, int, int]
+)
+"""What `recvfrom` returns for IPv4 and IPv6; the longer forms end in the number of a socket."""
 
 
 def host_of(address: Address) -> str:

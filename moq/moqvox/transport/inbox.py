@@ -97,11 +97,11 @@ class Inbox:
             self._datagrams += 1
             self._add(DatagramReceived(data))
 
-    def path_changed(self, local: str, remote: str) -> None:
+    def path_changed(self, local: str, remote: str, cause: str = "") -> None:
         """Add a change of path; dropped when too many wait."""
         if self._path_changes < self._max_path_changes:
             self._path_changes += 1
-            self._add(PathChanged(local, remote))
+            self._add(PathChanged(local, remote, cause))
 
     def closed(self, closed: Closed) -> None:
         """Add the end, its reason made safe; nothing comes after it."""

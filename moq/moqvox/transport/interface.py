@@ -89,10 +89,15 @@ class DatagramReceived(msgspec.Struct, frozen=True, gc=False):
 
 
 class PathChanged(msgspec.Struct, frozen=True, gc=False):
-    """The connection moved to another network path; nothing was lost by it."""
+    """The connection moved to another network path; nothing was lost by it.
+
+    Attributes:
+        cause: why this side moved, in words; "" when the peer did.
+    """
 
     local: str
     remote: str
+    cause: str = ""
 
 
 class Closed(msgspec.Struct, frozen=True, gc=False):
@@ -132,6 +137,7 @@ class Stats(msgspec.Struct, frozen=True, gc=False):
         unsent_bytes: queued and never sent yet.
         unacked_bytes: sent, not acknowledged.
         path_changes: validated changes of address, either side's.
+        path_probes: questions whether another path works, asked before it was used.
         copied_bytes: stream bytes sent again on suspicion, ahead of any sign of their loss.
     """
 
@@ -145,6 +151,7 @@ class Stats(msgspec.Struct, frozen=True, gc=False):
     received_packets: int = 0
     lost_packets: int = 0
     path_changes: int = 0
+    path_probes: int = 0
     copied_bytes: int = 0
 
 

@@ -17,7 +17,7 @@ class Counters:
         self.received_packets = 0
         self.path_changes = 0
 
-    def stats(self, engine: Engine, waiting_bytes: int) -> Stats:
+    def stats(self, engine: Engine, waiting_bytes: int, path_probes: int) -> Stats:
         """Take them, with the engine's own and its estimates now."""
         recovery = engine.recovery
         return Stats(
@@ -31,5 +31,6 @@ class Counters:
             received_packets=self.received_packets,
             lost_packets=recovery.lost_packets,
             path_changes=self.path_changes,
+            path_probes=path_probes,
             copied_bytes=engine.redundancy.copied_bytes,
         )

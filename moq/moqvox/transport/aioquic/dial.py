@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import ipaddress
 import logging
 import socket
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from aioquic.quic.events import HandshakeCompleted, QuicEvent
 from aioquic.quic.packet import QuicErrorCode
 
 from moqvox.errors import LocalError
-from moqvox.transport.address import Address, show
+from moqvox.transport.address import Address, host_of, show
 from moqvox.transport.aioquic.alerts import explain_alert
 from moqvox.transport.aioquic.ending import Ending
 from moqvox.transport.aioquic.endpoint import CONNECTION_ID_BYTES, Endpoint
@@ -26,6 +27,7 @@ from moqvox.transport.aioquic.link import Link
 from moqvox.transport.aioquic.private import Engine
 from moqvox.transport.aioquic.raw import RawConnection
 from moqvox.transport.aioquic.roaming import Roaming
+from moqvox.transport.aioquic.routes import Route, bind_to_device, find_routes
 from moqvox.transport.aioquic.sockets import bind, report_errors
 from moqvox.transport.aioquic.webtransport import WebTransportConnection
 from moqvox.transport.credentials import Verify
@@ -63,6 +65,7 @@ class Order(msgspec.Struct, frozen=True):
     verify: Verify
     idle_timeout: float
     local: tuple[str, int] | None
+    roams: bool
     limits: Limits
 
     @property
@@ -98,6 +101,7 @@ async def connect(
     idle_timeout: float = 30.0,
     timeout: float = 10.0,
     local: tuple[str, int] | None = None,
+    roams: bool = True,
     limits: Limits | None = None,
 ) -> RawConnection:
     """Dial a server; when its name has several addresses, the first that answers wins.
@@ -112,7 +116,9 @@ async def connect(
         verify: how the certificate is checked; None: by the system's roots.
         idle_timeout: seconds of silence after which the connection is lost.
         timeout: seconds until it must be established.
-        local: address and port to send from.
+        local: address and port to send from; the system's routes are not followed then.
+        roams: follow the system's routes from one network to another, and use another uplink
+            when this one is dead.
         limits: bounds; None: the defaults.
 
     Raises:
@@ -132,6 +138,7 @@ async def connect(
         verify=verify or Verify.system(),
         idle_timeout=idle_timeout,
         local=local,
+        roams=roams,
         limits=limits or Limits(),
     )
     try:
@@ -190,13 +197,18 @@ async def _dial(order: Order, target: Target) -> RawConnection:
         if (":" in order.local[0]) != (target.family == socket.AF_INET6):
             raise ConnectFailed(f"cannot reach {show(target.address)} from {order.local[0]}")
         address = order.local
+    route = _route_to(order, target)
+    if route is not None:
+        address = (route.host, 0)
     try:
         sock = bind(target.family, address, order.limits.socket_buffer_bytes)
     except OSError as exc:
         reason = (exc.strerror or str(exc)).lower()
         raise ConnectFailed(f"cannot send from {show(address)}: {reason}") from exc
+    if route is not None:
+        bind_to_device(sock, route.device)
     report_errors(sock, enabled=True)
-    dialling = Dialling(order, target)
+    dialling = Dialling(order, target, route)
     endpoint = Endpoint(sock, dialling, closes_with_link=True)
     try:
         dialling.start(endpoint)
@@ -208,11 +220,21 @@ async def _dial(order: Order, target: Target) -> RawConnection:
     return connection
 
 
+def _route_to(order: Order, target: Target) -> Route | None:
+    """Find the way that the first socket is tied to, so that it is known when to leave it."""
+    host = ipaddress.ip_address(host_of(target.address).partition("%")[0])
+    if order.local is not None or not order.roams or host.is_loopback or host.is_link_local:
+        return None
+    routes = find_routes(target.address, target.family)
+    return routes[0] if routes else None
+
+
 class Dialling:
     """One attempt until it has an answer. Observes its link, and the endpoint's errors."""
 
-    def __init__(self, order: Order, target: Target) -> None:
+    def __init__(self, order: Order, target: Target, route: Route | None) -> None:
         self._order = order
+        self._route = route
         self._target = target
         self._link: Link | None = None
         self._session: WebTransportConnection | None = None
@@ -224,7 +246,13 @@ class Dialling:
         engine = Engine(order.configuration(), order.limits, pins=order.verify.fingerprints)
         self._link = Link(engine, order.limits, endpoint)
         self._link.observer = self
-        self._link.roaming = Roaming(self._link, self._target.family, endpoint.switch)
+        self._link.roaming = Roaming(
+            self._link,
+            self._target.address,
+            self._target.family,
+            endpoint.ways,
+            route=self._route,
+        )
         endpoint.add(self._link, engine.host_cid)
         engine.connect(self._target.address, endpoint.now())
         endpoint.touch(self._link)
@@ -245,7 +273,9 @@ class Dialling:
     def on_refused(self, error: OSError) -> None:
         """Give up at once when the network says no; later it is one lost packet of many."""
         where = show(self._target.address)
-        if error.errno == errno.ECONNREFUSED:
+        if self.answer.done() and self._link is not None and self._link.roaming is not None:
+            self._link.roaming.on_refused(error)
+        elif error.errno == errno.ECONNREFUSED:
             self._fail(PortRefused(f"nothing listens on UDP {where}"))
         elif error.errno in UNREACHABLE:
             reason = (error.strerror or "unreachable").lower()
@@ -304,7 +334,7 @@ class Dialling:
         if self._session is not None:
             self._session.on_discarded(streams)
 
-    def on_path(self, address: Address) -> None:
+    def on_path(self, address: Address, cause: str) -> None:
         """Nothing to report to."""
 
     def on_over(self, closed: Closed) -> None:

@@ -15,6 +15,7 @@ from typing import Final, Protocol
 
 from moqvox.transport.address import Address, show
 from moqvox.transport.aioquic.link import Link
+from moqvox.transport.aioquic.ways import Ways, by_way, plain
 from moqvox.transport.interface import Closed
 
 __all__ = ["CONNECTION_ID_BYTES", "LONG_HEADER", "Endpoint", "Stranger"]
@@ -27,9 +28,6 @@ CONNECTION_ID_BYTES: Final = 8
 MAX_DATAGRAMS_PER_TURN: Final = 128
 MAX_UNSENT_DATAGRAMS: Final = 1024
 """Datagrams kept while the kernel's buffer is full; more are lost, as on the wire."""
-
-MAX_OLD_SOCKETS: Final = 8
-"""Sockets of former paths that are still read."""
 
 LONG_HEADER: Final = 0x80
 TRANSIENT: Final = frozenset(
@@ -58,7 +56,6 @@ class Endpoint:
         closes_with_link: bool = False,
         connection_id_bytes: int = CONNECTION_ID_BYTES,
     ) -> None:
-        self._socket = sock
         self._stop_of_id = 1 + connection_id_bytes
         self._closes_with_link = closes_with_link
         self._stranger = stranger
@@ -77,9 +74,7 @@ class Endpoint:
         self._idle = asyncio.Event()
         self._running = 0
         self._address: Address = sock.getsockname()
-        sock.setblocking(False)
-        self._old: dict[socket.socket, asyncio.TimerHandle] = {}
-        self._loop.add_reader(sock, self._on_readable, sock)
+        self.ways = Ways(sock, self._open_way, self._close_way)
 
     @property
     def address(self) -> Address:
@@ -96,26 +91,14 @@ class Endpoint:
         for connection_id in connection_ids:
             self.enrol(connection_id, link)
 
-    def switch(self, sock: socket.socket, keep: float) -> None:
-        """Send from another socket from now on; the one until now is read `keep` seconds more.
+    def _open_way(self, sock: socket.socket, number: int) -> None:
+        self._loop.add_reader(sock, self._on_readable, sock, number)
 
-        Takes over `sock`. What the old one could not send yet is lost, as on the wire.
-        """
-        if len(self._old) >= MAX_OLD_SOCKETS:
-            self._close_old(next(iter(self._old)))
-        old = self._socket
-        self._loop.remove_writer(old)
-        self._unsent.clear()
-        self._old[old] = self._loop.call_later(keep, self._close_old, old)
-        sock.setblocking(False)
-        self._socket = sock
-        self._address = sock.getsockname()
-        self._loop.add_reader(sock, self._on_readable, sock)
-
-    def _close_old(self, sock: socket.socket) -> None:
-        self._old.pop(sock).cancel()
+    def _close_way(self, sock: socket.socket) -> None:
+        """Stop reading; what a socket could not send yet is lost, as on the wire."""
         self._loop.remove_reader(sock)
-        sock.close()
+        if self._loop.remove_writer(sock):
+            self._unsent.clear()
 
     def close_links(self, code: int, reason: str) -> None:
         """Begin to close all connections."""
@@ -134,15 +117,11 @@ class Endpoint:
         if self._is_closed:
             return
         self._is_closed = True
-        for sock in list(self._old):
-            self._close_old(sock)
-        self._loop.remove_reader(self._socket)
-        self._loop.remove_writer(self._socket)
         if self._timer is not None:
             self._timer.cancel()
         for link in list(self._alive):
             link.abort(Closed(0, "the endpoint was closed", lost=True))
-        self._socket.close()
+        self.ways.close_all()
 
     # The carrier of the links.
 
@@ -193,8 +172,9 @@ class Endpoint:
         self._touched.pop(link, None)
 
     def local_address(self, link: Link) -> Address:
-        """Return the bound address."""
-        return self._address
+        """Return where the link's packets leave from, as far as it is bound."""
+        sock = self.ways.get(link.peer) if link.peer is not None else None
+        return self._address if sock is None else sock.getsockname()
 
     def send(self, link: Link | None, data: bytes, address: Address) -> None:
         """Send, or keep for when the kernel takes it, or lose it."""
@@ -204,21 +184,27 @@ class Endpoint:
             return
         if not self._try_send(data, address):
             self._unsent.append((data, address))
-            self._loop.add_writer(self._socket, self._on_socket_writable)
+            self._await_room(address)
 
     # The loop's calls.
 
     def _try_send(self, data: bytes, address: Address) -> bool:
         """Return False when the kernel's buffer is full."""
-        if self._is_closed:
+        sock = self.ways.get(address)
+        if sock is None:
             return True
         try:
-            self._socket.sendto(data, address)
+            sock.sendto(data, plain(address))
         except OSError as exc:
             if exc.errno in TRANSIENT:
                 return False
             self._on_error(exc, address)
         return True
+
+    def _await_room(self, address: Address) -> None:
+        sock = self.ways.get(address)
+        if sock is not None:
+            self._loop.add_writer(sock, self._on_socket_writable, sock)
 
     def _on_error(self, exc: OSError, address: Address | None) -> None:
         """Treat an error as a lost packet: QUIC finds out by itself whether a path is dead."""
@@ -226,15 +212,16 @@ class Endpoint:
         logger.debug("udp to %s: %s", where, exc)
         self._stranger.on_refused(exc)
 
-    def _on_socket_writable(self) -> None:
+    def _on_socket_writable(self, sock: socket.socket) -> None:
+        self._loop.remove_writer(sock)
         while self._unsent:
             data, address = self._unsent[0]
             if not self._try_send(data, address):
+                self._await_room(address)
                 return
             self._unsent.popleft()
-        self._loop.remove_writer(self._socket)
 
-    def _on_readable(self, sock: socket.socket) -> None:
+    def _on_readable(self, sock: socket.socket, number: int) -> None:
         now = self._loop.time()
         for _ in range(MAX_DATAGRAMS_PER_TURN):
             try:
@@ -247,6 +234,7 @@ class Endpoint:
                     return
                 continue
             if size:
+                address = by_way(address, number)
                 self._receive(bytes(self._view[:size]), address, now)
 
     def _receive(self, data: bytes, address: Address, now: float) -> None:

@@ -135,11 +135,11 @@ class Greeting:
         if connection is not None:
             connection.on_discarded(streams)
 
-    def on_path(self, address: Address) -> None:
+    def on_path(self, address: Address, cause: str) -> None:
         """Note the address for the log, and for the token."""
         self._address = address
         if self._raw is not None:
-            self._raw.on_path(address)
+            self._raw.on_path(address, cause)
 
     def on_over(self, closed: Closed) -> None:
         """Forget a handshake that failed; its late packets are answered no more."""

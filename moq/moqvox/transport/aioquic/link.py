@@ -57,6 +57,7 @@ class Link:
         self._over: Closed | None = None
         self._last_words: list[tuple[bytes, Address]] = []
         self._repeats = 0
+        self._cause = ""
         self._is_broken = self._is_gone = False
         self._active_at = self._look_at = carrier.now()
         self._is_eager = True
@@ -86,7 +87,7 @@ class Link:
             self.table.feed(stream, data, fin=fin)
         elif not self._queue.push(stream, data, fin=fin):
             return
-        self._touch()
+        self.touch()
 
     def writable(self, stream: int) -> bool:
         """Whether the stream takes more; see the contract."""
@@ -101,7 +102,7 @@ class Link:
         """Abandon our side; what waits is dropped."""
         self._queue.drop(stream)
         self.table.abandon(stream, code)
-        self._touch()
+        self.touch()
 
     def drop(self, stream: int) -> None:
         """Forget what waits for a stream that the engine has reset already."""
@@ -110,17 +111,17 @@ class Link:
     def stop(self, stream: int, code: int) -> None:
         """Ask the peer to stop."""
         self.table.refuse(stream, code)
-        self._touch()
+        self.touch()
 
     def hand_over(self, stream: int, size: int) -> None:
         """Credit the peer for bytes that were read."""
         if self.table.hand_over(stream, size):
-            self._touch()
+            self.touch()
 
     def release(self, stream: int) -> None:
         """Let a stream go whose end was read."""
         if self.table.release(stream):
-            self._touch()
+            self.touch()
 
     def send_datagram(self, data: bytes) -> bool:
         """Queue a datagram if it fits; see the contract."""
@@ -130,7 +131,7 @@ class Link:
         if engine.queued_datagrams >= self.limits.max_datagrams:
             return False
         engine.send_datagram_frame(data)
-        self._touch()
+        self.touch()
         return True
 
     # The wire.
@@ -144,11 +145,13 @@ class Link:
             return
         self._active_at = now
         if self.roaming is not None:
-            self.roaming.on_heard()
+            self.roaming.on_heard(address)
         try:
             self.engine.receive_datagram(data, address, now)
         except Exception as exc:  # noqa: BLE001  # whatever a peer's bytes do ends here
             self._break(exc)
+        if self.roaming is not None and self.engine.answered:
+            self.roaming.on_answers(now)
         if self.engine.is_stillborn:
             self.abort(Closed(0, "not a handshake", lost=True))
         else:
@@ -194,7 +197,7 @@ class Link:
         elif self.scheduled_at is None or not self.engine.is_calm_until(self.scheduled_at, now):
             self._carrier.schedule(self, self._next_timer())
 
-    def _touch(self) -> None:
+    def touch(self) -> None:
         """Send at the end of this turn: there is something new to say."""
         self._is_eager = True
         self._carrier.touch(self)
@@ -221,7 +224,7 @@ class Link:
             if not datagrams or not self._queue.is_ready:
                 break
         else:
-            self._touch()
+            self.touch()
         if self._queue.is_choked:
             self._relieve()
 
@@ -269,15 +272,23 @@ class Link:
         if before is not None:
             self._counters.path_changes += 1
             if self.observer is not None:
-                self.observer.on_path(address)
+                self.observer.on_path(address, self._cause)
+            self._cause = ""
 
-    def moved(self) -> None:
-        """Go on from another socket, which the carrier has already."""
-        self.engine.move(self._carrier.now())
-        self._counters.path_changes += 1
-        if self.observer is not None and self._address is not None:
-            self.observer.on_path(self._address)
-        self._touch()
+    def moved(self, address: Address, rtt: float | None, cause: str) -> None:
+        """Go on by another way; see `Engine.move`."""
+        self.engine.move(self._carrier.now(), address, rtt)
+        self._cause = cause
+        self._follow_path()
+        self.touch()
+
+    def wake(self, when: float) -> None:
+        """Call `on_timer` then, or earlier."""
+        self._carrier.schedule(self, when)
+
+    def now(self) -> float:
+        """Return the loop's time."""
+        return self._carrier.now()
 
     def _keep_alive(self, now: float) -> None:
         """Ping when nothing has come for long; in between, look again when that may be so."""
@@ -298,7 +309,7 @@ class Link:
             return due if due is not None else self._look_at
         when = self._look_at if due is None or self._look_at < due else due
         if self.roaming is not None:
-            when = min(when, self.roaming.dead_at)
+            when = min(when, self.roaming.due_at)
         return min(when, self._linger_until) if self._closing is not None else when
 
     # The end.
@@ -327,7 +338,7 @@ class Link:
         self._report = report
         self._farewell = farewell
         self._linger_until = self._carrier.now() + linger
-        self._touch()
+        self.touch()
 
     def abort(self, closed: Closed) -> None:
         """End without a word: the endpoint is gone, or nobody answered."""
@@ -368,6 +379,8 @@ class Link:
     def _finish(self, closed: Closed) -> None:
         if self._over is None:
             self._over = closed
+            if self.roaming is not None:
+                self.roaming.close()
             if self.observer is not None:
                 self.observer.on_over(closed)
             self._carrier.ended(self)
@@ -380,7 +393,7 @@ class Link:
             return
         self._is_broken = True
         self.engine.close(QuicErrorCode.INTERNAL_ERROR, QuicFrameType.PADDING, "internal error")
-        self._touch()
+        self.touch()
 
     def _repeat_close(self) -> None:
         """Answer late packets with our last words, ever more rarely (RFC 9000, 10.2.1)."""
@@ -406,4 +419,5 @@ class Link:
 
     def stats(self) -> Stats:
         """Take the counters."""
-        return self._counters.stats(self.engine, self._queue.waiting_bytes)
+        probes = self.roaming.probes if self.roaming is not None else 0
+        return self._counters.stats(self.engine, self._queue.waiting_bytes, probes)

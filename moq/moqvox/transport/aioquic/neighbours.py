@@ -27,8 +27,8 @@ class Observer(Protocol):
     def on_discarded(self, streams: list[int]) -> None:
         """Learn which streams ended in every respect, so that their IDs may be forgotten."""
 
-    def on_path(self, address: Address) -> None:
-        """Learn of a validated change of the peer's address."""
+    def on_path(self, address: Address, cause: str) -> None:
+        """Learn of another path, and why this side took it; "" when the peer did."""
 
     def on_over(self, closed: Closed) -> None:
         """Learn of the end; nothing comes after it."""

@@ -157,8 +157,10 @@ class RawConnection:
     def migrate(self, local: tuple[str, int] | None = None) -> None:
         """Go on from a new socket, under a new connection ID; the connection stays.
 
-        What is under way goes out again at once on the new path, and what still arrives on
-        the old one is read. `events` reports `PathChanged`.
+        While the old path is alive the new one is probed first; if it does not answer within
+        about two seconds, nothing changes. If the old path is silent, the new one is used at
+        once. What is under way goes out again at once on the new path, and what still arrives
+        on the old one is read. `events` reports `PathChanged`.
 
         Args:
             local: address and port to send from; None: as the system's routes say now.
@@ -267,10 +269,10 @@ class RawConnection:
         for names in (self._known, self._ours, self._halted, self._stopped):
             names.difference_update(streams)
 
-    def on_path(self, address: Address) -> None:
-        """Report the peer's new address."""
+    def on_path(self, address: Address, cause: str) -> None:
+        """Report the new path."""
         self._remote = address
-        self._inbox.path_changed(show(self._link.local), show(address))
+        self._inbox.path_changed(show(self._link.local), show(address), cause)
 
     def on_over(self, closed: Closed) -> None:
         """Report the end and release everyone who waits."""

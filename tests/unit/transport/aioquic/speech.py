@@ -10,6 +10,7 @@ from collections.abc import Callable
 from aioquic.quic.events import StreamDataReceived
 from tests.unit.transport.aioquic.wires import Wire
 
+from moqvox.transport.address import Address
 from moqvox.transport.aioquic import Limits
 from moqvox.transport.aioquic.private import Engine
 
@@ -54,7 +55,7 @@ class Talk(Wire):
             engine.table.feed(self.stream, frame(number), fin=False)
             self.run(INTERVAL)
 
-    def _datagrams(self, engine: Engine) -> list[tuple[bytes, object]]:
+    def _datagrams(self, engine: Engine) -> list[tuple[bytes, Address]]:
         self.is_up = engine is self.client
         engine.follow_path(self.now)
         datagrams = super()._datagrams(engine)

@@ -1,8 +1,11 @@
 """A change of path: what is under way goes out again at once, estimates start over."""
 
 import pytest
+from aioquic.quic.connection import QuicReceiveContext
 from tests.unit.transport.aioquic.speech import INTERVAL, Talk
+from tests.unit.transport.aioquic.wires import CLIENT, SERVER
 
+from moqvox.transport.address import Address
 from moqvox.transport.aioquic import Limits
 
 OTHER = ("192.0.2.7", 7)
@@ -17,8 +20,7 @@ def break_before_make(talk: Talk, *, by_client: bool) -> float:
     talk.lose = lambda: True
     talk.speak(round(DEAD / INTERVAL), by=speaker)
     talk.lose = lambda: False
-    talk.client_address = OTHER
-    talk.client.move(talk.now)
+    talk.client.move(talk.now, talk.open_way(OTHER))
     talk.speak(50, by=speaker)
     talk.run(2.0)
     assert len(talk.heard_at) == len(talk.spoken_at)
@@ -43,8 +45,7 @@ def test_the_new_path_has_a_fresh_estimate_and_another_connection_id():
     talk.speak(20)
     before = talk.client._peer_cid.cid
     talk.delay = 0.01
-    talk.client_address = OTHER
-    talk.client.move(talk.now)
+    talk.client.move(talk.now, talk.open_way(OTHER))
     assert talk.client.recovery.rtt == 0.0
     assert talk.client.recovery.bytes_in_flight == 0
     talk.speak(20)
@@ -57,7 +58,124 @@ def test_the_new_path_has_a_fresh_estimate_and_another_connection_id():
 def test_a_move_is_no_loss():
     talk = Talk()
     talk.speak(20)
-    talk.client_address = OTHER
-    talk.client.move(talk.now)
+    talk.client.move(talk.now, talk.open_way(OTHER))
     talk.speak(20)
     assert talk.client.recovery.lost_packets == 0
+
+
+def probed(talk: Talk) -> Address:
+    """Let the client ask on another way, and go there as soon as it is answered."""
+    address = talk.open_way(OTHER)
+    assert talk.client.probe(address)
+    while not talk.client.answered:
+        talk.speak(1)
+    found, rtt = talk.client.answered.popleft()
+    assert found == address
+    talk.client.move(talk.now, address, rtt)
+    return address
+
+
+def test_a_way_is_probed_under_a_connection_id_of_its_own_and_changes_nothing_yet():
+    talk = Talk()
+    talk.speak(10)
+    before, rtt = talk.client._peer_cid.cid, talk.client.recovery.rtt
+    flight = talk.client.recovery.bytes_in_flight
+    sent = []
+    talk.lose = lambda: sent.append(talk.client._network_paths[-1]) and False
+    assert talk.client.probe(talk.open_way(OTHER))
+    talk.run(0.001)
+    assert talk.client.recovery.bytes_in_flight == flight
+    path = talk.client._network_paths[1]
+    assert path.peer_cid.cid != before
+    talk.speak(10)
+    assert (talk.client._peer_cid.cid, talk.client.peer) == (before, (SERVER, True))
+    assert talk.server.peer == (CLIENT, True)
+    assert talk.client.recovery.rtt == pytest.approx(rtt, abs=0.002)
+    ((_, answered_rtt),) = talk.client.answered
+    assert answered_rtt == pytest.approx(2 * talk.delay, abs=0.005)
+
+
+def test_a_probed_way_is_used_without_a_gap_and_with_its_own_estimate():
+    talk = Talk()
+    talk.speak(30)
+    address = probed(talk)
+    assert talk.client.recovery.rtt == pytest.approx(2 * talk.delay, abs=0.005)
+    talk.speak(30)
+    talk.run(1.0)
+    assert talk.client.peer == (address, True)
+    assert talk.server.peer == (OTHER, True)
+    assert len(talk.heard_at) == len(talk.spoken_at)
+    assert talk.gap(0.0) <= INTERVAL + 0.005
+
+
+def test_a_probe_that_is_lost_is_no_loss_of_the_path_in_use():
+    talk = Talk()
+    talk.speak(10)
+    address = talk.open_way(OTHER)
+    talk.dead.add(1)
+    talk.client.probe(address)
+    talk.speak(50)
+    assert talk.client.recovery.lost_packets == 0
+    assert not talk.client.answered
+    talk.dead.clear()
+    talk.client.probe(address)
+    talk.speak(10)
+    assert talk.client.answered
+
+
+def test_a_way_given_up_returns_its_connection_id():
+    talk = Talk()
+    talk.speak(5)
+    spare = len(talk.client._peer_cid_available)
+    address = talk.open_way(OTHER)
+    talk.client.probe(address)
+    talk.speak(10)
+    talk.client.forget_path(address)
+    talk.speak(10)
+    assert len(talk.client._network_paths) == 1
+    assert len(talk.client._peer_cid_available) == spare
+
+
+def test_without_a_spare_connection_id_there_is_no_probe():
+    talk = Talk()
+    talk.client._peer_cid_available.clear()
+    assert not talk.client.probe(talk.open_way(OTHER))
+    assert len(talk.client._network_paths) == 1
+
+
+def test_a_server_asks_on_the_path_that_its_client_seems_to_have_left():
+    talk = Talk()
+    talk.speak(10)
+    cid = talk.server._peer_cid.cid
+    challenged = []
+    upstream = talk.client._handle_path_challenge_frame
+
+    def handle(context: QuicReceiveContext, *rest: object) -> None:
+        challenged.append((context.network_path.addr, context.host_cid))
+        upstream(context, *rest)
+
+    talk.client._QuicConnection__frame_handlers[0x1A] = (
+        handle,
+        talk.client._QuicConnection__frame_handlers[0x1A][1],
+    )
+    probed(talk)
+    talk.speak(20)
+    talk.run(0.5)
+    asked_by = [address for address, _ in challenged]
+    assert SERVER in asked_by
+    (asked_under,) = {used for address, used in challenged if address == SERVER}
+    assert asked_under != cid
+    old = [path for path in talk.server._network_paths if path.addr == CLIENT]
+    assert old[0].is_validated
+
+
+def test_a_rebinding_is_followed_and_the_old_path_is_asked():
+    talk = Talk()
+    talk.speak(20)
+    talk.client_address = OTHER
+    talk.speak(30)
+    talk.run(1.0)
+    assert talk.server.peer == (OTHER, True)
+    assert len(talk.heard_at) == len(talk.spoken_at)
+    (left,) = [path for path in talk.server._network_paths if path.addr == CLIENT]
+    assert left.local_challenges

@@ -47,7 +47,7 @@ def test_every_id_that_a_peer_gets_is_the_issuers_and_has_its_token(size):
         assert len(one.cid) == size
         assert one.stateless_reset_token == KEYS.reset_token(one.cid)
     for _ in range(20):
-        wire.client.move(wire.now)
+        wire.client.move(wire.now, wire.open_way(("192.0.2.8", 8)))
         wire.run(0.1)
     used = wire.client._peer_cid
     assert used.sequence_number >= 20
@@ -80,10 +80,11 @@ def test_a_reset_for_something_else_ends_nothing():
     assert not wire.client.is_reset(resets.answer(packet(spare), 0.0), SERVER), "an unused ID"
     stranger = Resets(issuer(Keys.generate()), per_second=10).answer(packet(used), 0.0)
     assert not wire.client.is_reset(stranger, SERVER)
-    wire.client.move(wire.now)
+    way = wire.open_way(("192.0.2.8", 8))
+    wire.client.move(wire.now, way)
     wire.run(0.2)
-    assert not wire.client.is_reset(good, SERVER), "of an ID that is retired by now"
-    assert wire.client.is_reset(resets.answer(packet(spare), 0.0), SERVER)
+    assert not wire.client.is_reset(good, way), "of an ID that is retired by now"
+    assert wire.client.is_reset(resets.answer(packet(spare), 0.0), way)
 
 
 def test_a_peer_that_gives_no_tokens_is_never_taken_to_have_reset():

@@ -8,11 +8,13 @@ from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.events import QuicEvent
 from aioquic.tls import SessionTicket
 
+from moqvox.transport.address import Address
 from moqvox.transport.aioquic import Limits
 from moqvox.transport.aioquic.connection_ids import Issuer
 from moqvox.transport.aioquic.identity import identify, trust
 from moqvox.transport.aioquic.private import Engine
 from moqvox.transport.aioquic.tickets import Tickets
+from moqvox.transport.aioquic.ways import by_way, way_of
 from moqvox.transport.credentials import ServerCertificate, Verify
 from moqvox_certs import Certificate, generate
 
@@ -77,10 +79,26 @@ class Wire:
             issuer=issuer,
             tickets=tickets,
         )
-        self.flying: list[tuple[float, Engine, bytes, tuple[str, int]]] = []
+        self.flying: list[tuple[float, Engine, bytes, Address]] = []
         self.events: dict[Engine, list[QuicEvent]] = {self.client: [], self.server: []}
-        self.client_address = CLIENT
+        self.addresses: dict[int, tuple[str, int]] = {0: CLIENT}
+        self.dead: set[int] = set()
         self.client.connect(SERVER, 0.0)
+
+    @property
+    def client_address(self) -> tuple[str, int]:
+        """The client's address by its first way; another one is what a NAT makes of it."""
+        return self.addresses[0]
+
+    @client_address.setter
+    def client_address(self, address: tuple[str, int]) -> None:
+        self.addresses[0] = address
+
+    def open_way(self, address: tuple[str, int]) -> Address:
+        """Give the client another address; returns the server's by that way."""
+        number = len(self.addresses)
+        self.addresses[number] = address
+        return by_way(SERVER, number)
 
     def handshake(self) -> "Wire":
         self.run(0.3)
@@ -115,14 +133,22 @@ class Wire:
     def _send(self) -> None:
         for engine, other in ((self.client, self.server), (self.server, self.client)):
             while datagrams := self._datagrams(engine):
-                for data, _ in datagrams:
-                    source = self.client_address if engine is self.client else SERVER
-                    if not self.lose():
+                for data, address in datagrams:
+                    number, source = self._way(engine, address)
+                    if number is not None and number not in self.dead and not self.lose():
                         self.flying.append((self.now + self.delay, other, data, source))
             while (event := engine.next_event()) is not None:
                 self.events[engine].append(event)
 
-    def _datagrams(self, engine: Engine) -> list[tuple[bytes, object]]:
+    def _way(self, engine: Engine, address: Address) -> tuple[int | None, Address]:
+        """Find which of the client's ways a datagram takes, and whom it comes from."""
+        if engine is self.client:
+            number = way_of(address) or 0
+            return number, self.addresses[number]
+        numbers = [n for n, known in self.addresses.items() if known == address]
+        return (numbers[0], by_way(SERVER, numbers[0])) if numbers else (None, SERVER)
+
+    def _datagrams(self, engine: Engine) -> list[tuple[bytes, Address]]:
         if engine is self.server and not engine.peer[0]:
             return []
         return engine.datagrams_to_send(self.now)

@@ -15,7 +15,7 @@ from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilder
 from aioquic.quic.recovery import QuicPacketSpace
 from aioquic.quic.stream import QuicStream
 
-from moqvox.transport.address import Address, host_of
+from moqvox.transport.address import Address
 from moqvox.transport.aioquic.connection_ids import Issuer
 from moqvox.transport.aioquic.ending import Ending
 from moqvox.transport.aioquic.limits import (
@@ -86,10 +86,8 @@ class Engine(HandshakeConnection, IdentifiedConnection):
         )
         if issuer is not None:
             self._take_issuer(issuer)
-        self._challenges = False
         self._missed_in = 0
         self._known_losses = 0
-        self._followed: Address | None = None
         self.redundancy = Redundancy(limits, self.table)
         self._is_initiator: bool | None = None
         self.unblocked: set[int] = set()
@@ -123,12 +121,6 @@ class Engine(HandshakeConnection, IdentifiedConnection):
     def blocked_streams(self) -> int:
         """Our own streams that wait for the peer's permission."""
         return len(self._streams_blocked_bidi) + len(self._streams_blocked_uni)
-
-    @property
-    def peer(self) -> tuple[Address | None, bool]:
-        """The peer's address now, and whether it is validated; None before any packet."""
-        active = self._network_paths[0] if self._network_paths else None
-        return (active.addr, active.is_validated) if active else (None, False)
 
     @property
     def idle_timeout(self) -> float:
@@ -228,35 +220,6 @@ class Engine(HandshakeConnection, IdentifiedConnection):
         space = self._spaces.get(tls.Epoch.ONE_RTT)
         if space is not None and space.ack_at is not None and space.ack_at > now:
             space.ack_at = now
-
-    def restart_path(self, now: float, *, same_host: bool) -> None:
-        """Forget what was measured on the old path, and send again what is under way there."""
-        algorithm = None if same_host else self._configuration.congestion_control_algorithm
-        self.recovery.restart(algorithm, self._max_datagram_size, now)
-
-    def follow_path(self, now: float) -> bool:
-        """Start over when the peer's address is another than at the last call; whether it is.
-
-        A path counts from the peer's first packet on it: what is due again may go as far as
-        three times what came (RFC 9000, section 8), the rest follows when it is validated.
-        """
-        address = self.peer[0]
-        before, self._followed = self._followed, address
-        if before is None or address is None or before == address:
-            return False
-        self.restart_path(now, same_host=host_of(before) == host_of(address))
-        return True
-
-    def move(self, now: float) -> None:
-        """Go on from another address of ours, under another connection ID if there is one.
-
-        The first packet carries PATH_CHALLENGE, so that it is large and the peer may answer
-        with more than a few bytes before it has validated the path (RFC 9000, section 8).
-        """
-        self.change_connection_id()
-        self._challenges = True
-        self.restart_path(now, same_host=False)
-        self.send_ping(0)
 
     def on_run(self, length: int) -> None:
         """Take how many packets, one after another, were lost or did not come."""
@@ -364,9 +327,7 @@ class Engine(HandshakeConnection, IdentifiedConnection):
 
     def _write_connection_limits(self, builder: QuicPacketBuilder, space: QuicPacketSpace) -> None:
         """Write limits, hiding what makes upstream double MAX_DATA by itself."""
-        if self._challenges:
-            self._write_path_challenge_frame(builder, self._network_paths[0])
-            self._challenges = False
+        self._challenge_active_path(builder)
         self._write_token(builder)
         bidi, uni = self._local_max_streams_bidi, self._local_max_streams_uni
         data = self._local_max_data

@@ -10,7 +10,7 @@ from operator import attrgetter
 from typing import Final
 
 from aioquic.buffer import encode_uint_var, size_uint_var
-from aioquic.quic.connection import END_STATES, QuicConnection
+from aioquic.quic.connection import END_STATES
 from aioquic.quic.crypto import CryptoPair
 from aioquic.quic.packet import QuicFrameType, QuicPacketType
 from aioquic.quic.packet_builder import QuicSentPacket
@@ -18,6 +18,7 @@ from aioquic.quic.recovery import QuicPacketPacer, QuicPacketSpace
 from aioquic.tls import Epoch
 
 from moqvox.transport.address import Address
+from moqvox.transport.aioquic.private.paths import RovingConnection
 from moqvox.transport.aioquic.streams import HeldStream, StreamTable
 
 __all__ = ["PlainBuilder", "PlainConnection"]
@@ -135,7 +136,7 @@ class PlainBuilder:
         self.packet_number = number + 1
 
 
-class PlainConnection(QuicConnection):
+class PlainConnection(RovingConnection):
     """A connection that knows the usual case."""
 
     table: StreamTable
@@ -207,8 +208,8 @@ class PlainConnection(QuicConnection):
             self._local_max_streams_uni,
         )
         return (
-            len(self._network_paths) == 1
-            and path.is_validated
+            path.is_validated
+            and (len(self._network_paths) == 1 or self._has_silent_paths)
             and not path.remote_challenges
             and data.value == data.sent
             # Upstream announces streams once the peer may open fewer than it would be told of.

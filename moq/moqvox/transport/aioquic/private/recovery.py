@@ -99,6 +99,21 @@ class Recovery(QuicPacketRecovery):
             fresh.bytes_in_flight = self._cc.bytes_in_flight
             self._cc = fresh
 
+    def suppose(self, rtt: float) -> None:
+        """Begin with a round trip that was measured by probes of the path."""
+        self._rtt_initialized = True
+        self._rtt_min = self._rtt_latest = self._rtt_smoothed = max(rtt, 0.001)
+        self._rtt_variance = self._rtt_smoothed / 2
+
+    def disregard(self, space: QuicPacketSpace, first: int) -> None:
+        """Take packets from a number on off the books: they went by a path that is not used."""
+        for number in [number for number in space.sent_packets if number >= first]:
+            packet = space.sent_packets.pop(number)
+            if packet.is_ack_eliciting:
+                space.ack_eliciting_in_flight -= 1
+            if packet.in_flight:
+                self._cc.on_packets_expired(packets=[packet])
+
     def reschedule_data(self, *, now: float, speed_up_handshake: bool = False) -> None:
         """Prepare a probe (RFC 9002, section 6.2.4); live bytes fill it up."""
         super().reschedule_data(now=now, speed_up_handshake=speed_up_handshake)
