@@ -138,6 +138,11 @@ class Server:
     async def __anext__(self) -> Incoming:
         return await self._waiting.get()
 
+    @property
+    def drivers(self) -> Sequence[Driver]:
+        """The sessions open now."""
+        return list(self._drivers)
+
     async def wait_idle(self) -> None:
         """Wait until no session is open."""
         await self._idle.wait()

@@ -118,7 +118,7 @@ class Publishing:
         event: events.TrackInfoRequested | events.SubscribeRequested | events.FetchRequested,
     ) -> None:
         try:
-            source = self._reader.get(event.broadcast) if self._reader is not None else None
+            source = None if self._reader is None else await self._reader.find(event.broadcast)
             if source is None:
                 raise NotFound(f"no broadcast {event.broadcast!r}")
             match event:

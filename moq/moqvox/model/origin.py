@@ -57,6 +57,9 @@ class Reader(Protocol):
     def get(self, path: str) -> broadcasts.Consumer | None:
         """Return the broadcast on the best route now, None when there is none to see."""
 
+    async def find(self, path: str) -> broadcasts.Consumer | None:
+        """Return the same, but give one that is about to come its time."""
+
     async def wait(self, path: str) -> broadcasts.Consumer:
         """Wait until a broadcast is announced."""
 
@@ -155,6 +158,10 @@ class Origin:
         """Return the broadcast on the best route now, None when there is none."""
         found = self.best(paths.normalise(path), 0)
         return None if found is None else found.broadcast
+
+    async def find(self, path: str) -> broadcasts.Consumer | None:
+        """Return the same: here nothing is about to come."""
+        return self.get(path)
 
     async def wait(self, path: str) -> broadcasts.Consumer:
         """Wait until a broadcast is announced."""
@@ -275,6 +282,10 @@ class View:
         """Return the broadcast on the best route now, None when there is none to see."""
         full = self._full(path)
         return self._origin.get(full) if _within(self._subscribe, full) else None
+
+    async def find(self, path: str) -> broadcasts.Consumer | None:
+        """Return the same: here nothing is about to come."""
+        return self.get(path)
 
     async def wait(self, path: str) -> broadcasts.Consumer:
         """Wait until a broadcast is announced.

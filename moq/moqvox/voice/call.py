@@ -7,89 +7,89 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
-import msgspec
-
-from moqvox.connect import connect
 from moqvox.driver import Driver
 from moqvox.driver.scope import scope
-from moqvox.errors import LocalError, Refused, SessionClosed
-from moqvox.model import broadcast, origin
+from moqvox.errors import LocalError, SessionClosed
+from moqvox.model import origin
 from moqvox.transport.credentials import Verify
 from moqvox.transport.interface import Closed
-from moqvox.voice.inbox import Inbox, Remark
-from moqvox.voice.lobby import AGENT, CALLER
-from moqvox.voice.mailbox import Mailbox
-from moqvox.voice.outbox import BITRATE, Outbox
+from moqvox.voice.caller_leg import CallerLeg
+from moqvox.voice.keep import KEEP, Keep
+from moqvox.voice.leg import BITRATE
+from moqvox.voice.party import Party
+from moqvox.voice.proof import Chain
+from moqvox.voice.redial import Redial, describe, dialling
 from moqvox.voice.speech import Speech
 from moqvox.voice.utterance import Utterance
-from moqvox.voice.words import (
-    Ack,
-    Caption,
-    Heard,
-    Interrupt,
-    Message,
-    PlayState,
-)
+from moqvox.voice.words import Caption, Heard, Hello, Interrupt, Message, PlayState
 from moqvox.wire.version import LITE_ALPNS as ALPNS
 
 __all__ = ["Call", "call"]
 
 log = logging.getLogger("moqvox.voice")
 
-MAX_MESSAGES: Final = 256
 LAST_WORDS: Final = 1.0
 """Seconds a leaving caller gives its last events to arrive."""
 
+AGAIN: Final = 0.5
+"""Seconds between two legs to an agent that does not answer."""
 
-class CallerView:
-    """A caller's origin, in which its broadcast also answers to plain `caller`."""
+MAX_RESUMED: Final = 64
 
-    def __init__(self, inner: origin.Origin, own: broadcast.Producer) -> None:
-        self._inner = inner
-        self._own = own
-
-    def get(self, path: str) -> broadcast.Consumer | None:
-        """Find a broadcast."""
-        return self._own.consume() if path == CALLER else self._inner.get(path)
-
-    async def wait(self, path: str) -> broadcast.Consumer:
-        """Wait for a broadcast."""
-        return self._own.consume() if path == CALLER else await self._inner.wait(path)
-
-    def watch(self, prefix: str = "", *, exclude_hop: int = 0) -> origin.Watch:
-        """Watch what is announced; the short name is not."""
-        return self._inner.watch(prefix, exclude_hop=exclude_hop)
+PATIENCE: Final = 60.0
+"""Seconds that a caller tries to get back to its agent."""
 
 
 class Call:
     """One call, caller's side. What is spoken before the connection stands is kept.
 
+    It outlives its connections: `responses`, `messages` and receipts go on over the next one,
+    with nothing lost and nothing twice. `connected`, `resumptions` and `redial` tell of it.
+
     Attributes:
         id: the call's name, random; both sides' broadcasts are below it.
         marks: seconds since the call was begun at which things first happened:
             `connected`, `agent` (its broadcast was announced), `response` (its first frame).
+        resumed_at: seconds since the call was begun at which the agent was there again, for
+            each resumption, the last 64.
         ended: why the call is over, None as long as it is not.
+        redial: what keeps the connection, with its counters; None without one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, keep: Keep = KEEP, patience: float = PATIENCE) -> None:
         self.id = secrets.token_hex(8)
-        self.outbox = Outbox()
-        self.inbox = Inbox(self._take, self._acknowledge, self._begin)
-        self.local = origin.Origin()
-        self.remote = origin.Origin()
+        self.origin_id = secrets.randbits(52) | 1
+        self.patience = patience
+        self._chain = Chain()
+        self.party = Party(
+            Hello(call=self.id, token=self._chain.token(0)),
+            keep,
+            on_begin=self._begin,
+            on_hello=self._greet,
+        )
+        self.outbox, self.inbox = self.party.outbox, self.party.inbox
         self.marks: dict[str, float] = {}
+        self.resumed_at: list[float] = []
         self.driver: Driver | None = None
-        self._t0 = asyncio.get_running_loop().time()
-        self._connected = asyncio.Event()
+        self.redial: Redial | None = None
         self.ended: SessionClosed | None = None
+        self._t0 = asyncio.get_running_loop().time()
+        self._legs = 0
+        self._connected = asyncio.Event()
         self._over = asyncio.Event()
-        self._messages: Mailbox[Message | Caption] = Mailbox(MAX_MESSAGES)
-        self.local.publish(f"{self.id}/{CALLER}", self.outbox.broadcast.consume())
+        self._answered = asyncio.Event()
+        self._asked = asyncio.Event()
+        self._away: asyncio.TimerHandle | None = None
 
     @property
-    def view(self) -> CallerView:
-        """What the other side may read of us."""
-        return CallerView(self.local, self.outbox.broadcast)
+    def resumptions(self) -> int:
+        """Times the call went on over a new leg: another connection, or an agent that was away."""
+        return self.party.resumptions
+
+    @property
+    def path_changes(self) -> int:
+        """Changes of network path that the present connection has survived."""
+        return 0 if self.driver is None else self.driver.connection.stats().path_changes
 
     async def connected(self) -> Driver:
         """Wait until the connection stands.
@@ -126,7 +126,7 @@ class Call:
 
     async def messages(self) -> AsyncIterator[Message | Caption]:
         """Take the agent's messages and captions, in order; ends with the call."""
-        async for message in self._messages:
+        async for message in self.party.messages():
             yield message
 
     def report(
@@ -148,28 +148,84 @@ class Call:
 
     def send(self, name: str, data: object = None) -> None:
         """Send the agent a message of the application's own (JSON), reliably, in order."""
-        self.outbox.send(Message(name, msgspec.Raw(msgspec.json.encode(data))))
+        self.party.send(name, data)
+
+    @property
+    def may_resume(self) -> bool:
+        """Whether the agent would know us on another connection."""
+        is_open = self.inbox.greeted or not (self.inbox.events or self.inbox.next_number)
+        return self.ended is None and is_open and bool(self._chain.token(self._legs))
+
+    async def wait_answered(self) -> None:
+        """Wait until the agent has said `hello` on the present leg."""
+        await self._answered.wait()
 
     async def hold(self, driver: Driver) -> None:
-        """Be connected to the agent until the connection, attached to both origins, is over."""
+        """Be connected to the agent until the connection is over.
+
+        Args:
+            driver: started, with nothing attached to it. On a later one the call goes on
+                where it stopped.
+        """
+        local, remote = origin.Origin(id=self.origin_id), origin.Origin()
+        leg = self._next_leg()
         self.driver = driver
+        leg.attach(driver, local, remote)
         self.mark("connected")
         self._connected.set()
         async with asyncio.TaskGroup() as tasks:
-            listening = tasks.create_task(self._listen(driver), name="agent")
-            closed = await driver.wait_closed()
-            self.over(SessionClosed(closed.code, _reason(closed), remote=closed.remote))
-            listening.cancel()
+            following = tasks.create_task(self._follow(leg), name="agent")
+            await driver.wait_closed()
+            following.cancel()
 
-    async def _listen(self, driver: Driver) -> None:
-        source = await self.remote.wait(f"{self.id}/{AGENT}")
-        self.mark("agent")
-        try:
-            await self.inbox.read(source)
-        except Refused as exc:
-            log.warning("the agent has no audio: %s", exc)
-        if not driver.closed:
-            self.over(SessionClosed(reason="the agent hung up", remote=True))
+    async def _follow(self, leg: CallerLeg) -> None:
+        """Hear the agent over one leg after the other of a connection."""
+        while True:
+            hung_up = await leg.hear(self._asked)
+            if not self.inbox.greeted or hung_up or self.inbox.left:
+                self.over(SessionClosed(reason="the agent hung up", remote=True))
+            if self.ended is not None or self.driver is not leg.driver or leg.driver.closed:
+                return
+            if not self._answered.is_set():
+                await asyncio.sleep(AGAIN)
+            if not self.may_resume:
+                self.over(SessionClosed(reason="the agent is gone", remote=True))
+                return
+            before, leg = leg, self._next_leg()
+            leg.succeed(before)
+
+    def _next_leg(self) -> CallerLeg:
+        number, self._legs = self._legs, self._legs + 1
+        before = None
+        if number:
+            before = self.outbox.leg
+            self.party.resumptions += 1
+            self._asked.clear()
+            self._answered.clear()
+            self._expect_back()
+            self.outbox.begin_leg(
+                Hello(
+                    call=self.id,
+                    leg=number,
+                    token=self._chain.token(number),
+                    have=self.inbox.have(),
+                    next=self.inbox.next_number,
+                    noted=self.inbox.taken,
+                ),
+                recall=True,
+                notes=self.inbox.greeted,
+            )
+        return CallerLeg(self.id, number, self.outbox.leg, self.inbox, self.mark, before)
+
+    def _expect_back(self) -> None:
+        if self._away is None:
+            loop = asyncio.get_running_loop()
+            why = SessionClosed(reason=f"the agent was not back within {self.patience:g} s")
+            self._away = loop.call_later(self.patience, self.over, why)
+
+    def lost(self, closed: Closed) -> None:
+        """Note that there is no connection any more, and will be none."""
+        self.over(SessionClosed(closed.code, describe(closed), remote=closed.remote))
 
     def over(self, why: SessionClosed) -> None:
         """Expect nothing more of the agent; who waits for it is told why.
@@ -178,10 +234,13 @@ class Call:
         """
         if self.ended is None:
             self.ended = why
+        if self._away is not None:
+            self._away.cancel()
         self.inbox.close()
         self.outbox.lose(self.ended)
-        self._messages.close()
+        self.party.close_messages()
         self._connected.set()
+        self._answered.set()
         self._over.set()
 
     async def wait_over(self) -> SessionClosed | None:
@@ -198,64 +257,72 @@ class Call:
         """Note that something happened for the first time."""
         self.marks.setdefault(name, asyncio.get_running_loop().time() - self._t0)
 
-    def _begin(self, _response: Utterance, _last: bool) -> None:
+    def _begin(self, _response: Utterance) -> None:
         self.mark("response")
 
-    def _acknowledge(self, response: Utterance, last: bool) -> None:
-        if last:
-            self.outbox.send(response.receipt())
-        else:
-            self.outbox.send(Ack(response.number, response.tally.frames))
-
-    def _take(self, event: Remark) -> None:
-        if not isinstance(event, Message | Caption):
-            self.outbox.tell(event)
+    def _greet(self, hello: Hello) -> None:
+        if hello.again:
+            self._asked.set()
             return
-        if not self._messages.push(event) and self.ended is None:
-            log.warning("a message of the agent's was dropped unread")
+        self._answered.set()
+        if self._away is not None:
+            self._away.cancel()
+            self._away = None
+        if self._legs > 1:
+            self.resumed_at.append(asyncio.get_running_loop().time() - self._t0)
+            del self.resumed_at[:-MAX_RESUMED]
+            if not hello.known:
+                self.inbox.begin_anew()
 
 
 @asynccontextmanager
 async def call(
-    url: str,
+    url: str | Sequence[str],
     *,
     verify: Verify | None = None,
     token: str = "",
     versions: Sequence[str] = ALPNS,
     timeout: float = 10.0,
     websocket: bool = True,
+    patience: float = PATIENCE,
+    keep: Keep = KEEP,
 ) -> AsyncIterator[Call]:
     """Call an agent, directly or through a relay; hang up when the block is left.
 
     The block begins at once: what is spoken while the connection is still being made is
-    kept and sent first.
+    kept and sent first. When the connection is lost, another one is made, and the call goes
+    on; see docs/voice-protocol.md, "Resuming".
 
     Args:
-        url: the agent's or the relay's.
+        url: the agent's or the relay's; several lead to the same agent, the first is wanted
+            most, the others are for when it is gone.
         verify: whom to trust; None trusts the system's roots.
         token: added to the URL as `?jwt=`.
         versions: ALPN names offered, most wanted first.
-        timeout: seconds for the handshake.
+        timeout: seconds for a handshake.
         websocket: for `https://`, go over TCP where UDP is blocked.
+        patience: seconds to try to get back to the agent; 0 ends the call with its connection.
+        keep: what is kept for another connection.
 
     Raises:
-        MoqError: the server can't be reached. One that ends the call later ends the iterations
-            and fails what waits with `SessionClosed`; `Call.ended` has the reason.
+        MoqError: no server can be reached at first. One that ends the call later ends the
+            iterations and fails what waits with `SessionClosed`; `Call.ended` has the reason.
     """
-    made = Call()
-    async with scope() as tasks:
-        line = tasks.create_task(
-            _hold(
-                made,
-                url,
-                verify=verify,
-                token=token,
-                versions=versions,
-                timeout=timeout,
-                websocket=websocket,
-            ),
-            name="call",
-        )
+    made = Call(keep=keep, patience=patience)
+    urls = [url] if isinstance(url, str) else list(url)
+    async with (
+        dialling(
+            verify=verify,
+            token=token,
+            versions=versions,
+            timeout=timeout,
+            origin_id=made.origin_id,
+            websocket=websocket,
+        ) as dial,
+        scope() as tasks,
+    ):
+        made.redial = Redial(urls, dial, patience=patience)
+        line = tasks.create_task(_keep(made, made.redial), name="call")
         try:
             yield made
         finally:
@@ -265,34 +332,12 @@ async def call(
             made.close()
 
 
-async def _hold(
-    made: Call,
-    url: str,
-    *,
-    verify: Verify | None,
-    token: str,
-    versions: Sequence[str],
-    timeout: float,
-    websocket: bool,
-) -> None:
-    async with connect(
-        url,
-        publish=made.view,
-        consume=made.remote,
-        verify=verify,
-        token=token,
-        versions=versions,
-        origin_id=made.local.id,
-        timeout=timeout,
-        websocket=websocket,
-    ) as driver:
-        await made.hold(driver)
-
-
-def _reason(closed: Closed) -> str:
-    if closed.reason:
-        return closed.reason
-    return "the connection was lost" if closed.lost else f"closed with code {closed.code:#x}"
+async def _keep(made: Call, redial: Redial) -> None:
+    made.over(
+        await redial.run(
+            made.hold, settled=made.wait_answered, may_return=lambda: made.may_resume
+        )
+    )
 
 
 async def _last_words(made: Call) -> None:

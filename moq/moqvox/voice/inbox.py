@@ -1,58 +1,72 @@
-"""What one side of a call receives: the other's speeches and events."""
+"""What one side of a call has heard: the other's speeches and events, over all legs."""
 
 import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
-from moqvox.errors import MediaError, Refused, StreamCode, StreamEnded
-from moqvox.frame import Subscription
-from moqvox.model import broadcast, group, track
-from moqvox.model.in_order import InOrder
+from moqvox.errors import MediaError
+from moqvox.model import cache
 from moqvox.voice.mailbox import Mailbox
-from moqvox.voice.outbox import AUDIO_TRACK, EVENTS_TRACK
 from moqvox.voice.utterance import MAX_BYTES, Utterance
 from moqvox.voice.words import (
+    MAX_LISTED,
     Ack,
+    Bye,
     Cancel,
     Caption,
     Heard,
+    Hello,
     Interrupt,
     Message,
+    Noted,
     Receipt,
     decode,
+    number_of,
 )
 
-__all__ = ["Inbox", "Remark"]
+__all__ = ["Inbox", "Owner", "Remark"]
 
 log = logging.getLogger("moqvox.voice")
-
-PATIENCE_MS: Final = 86_400_000
-"""Maximum age asked for, a day: a speech counts as old as its first frame, so however long it
-was, the next one must not cost its end."""
 
 MAX_WAITING: Final = 64
 """Speeches that nobody has taken yet, at most; a further one is refused."""
 
-MAX_KEPT: Final = 64
-"""Speeches remembered, to recognise what comes twice or is taken back."""
+MAX_KEPT: Final = MAX_LISTED
+"""Speeches remembered whole, to be read and to go on; older ones only by their number."""
 
 ACK_EVERY: Final = 10
 """Frames between two acknowledgements (200 ms of 20 ms frames)."""
 
-LATE: Final = 2.0
-"""Seconds that the answer about an `events` track may come behind the end of the audio."""
-
 Remark = Ack | Receipt | Heard | Interrupt | Caption | Message
 """What concerns our own speeches, or the application."""
 
-Report = Callable[[Utterance, bool], None]
-"""Called with a speech of which more arrived, and whether that was the last of it."""
+
+class Owner(Protocol):
+    """Whom an inbox tells."""
+
+    def began(self, utterance: Utterance) -> None:
+        """Note a speech that has begun to arrive."""
+
+    def progress(self, utterance: Utterance, last: bool) -> None:
+        """Note that more of a speech arrived, and whether that was the last of it."""
+
+    def take(self, event: Remark) -> None:
+        """Take an event."""
+
+    def greet(self, hello: Hello) -> None:
+        """Take the other side's `hello`."""
+
+    def note(self, number: int) -> None:
+        """Tell the other side that its events up to `number` were taken."""
+
+    def noted(self, number: int) -> None:
+        """Take that our events up to `number` were taken."""
 
 
 class Inbox:
-    """Reads the other side's broadcast; may be given another one to go on from.
+    """The speeches of the other side, whatever leg they come over, and its events, each once.
 
     Speeches are kept until they are over and forgotten, `utterance.MAX_BYTES` of them
     together. One that finds no room is refused, or ends early: its receipt says so.
@@ -60,113 +74,144 @@ class Inbox:
     Attributes:
         arrived: speeches from their first frame on, each once.
         has_events: the other side has an `events` track, so it can report.
+        taken: the last numbered event taken.
+        events: those that came, of any kind.
+        left: the other side hung up.
+        greeted: the other side says `hello`, so it can resume, and tells what it takes back.
     """
 
-    def __init__(
-        self, on_event: Callable[[Remark], None], on_progress: Report, on_speech: Report
-    ) -> None:
+    def __init__(self, owner: Owner) -> None:
         self.arrived: Mailbox[Utterance] = Mailbox(MAX_WAITING)
         self.has_events = asyncio.Event()
+        self.taken = 0
+        self.events = 0
+        self.left = False
+        self.greeted = False
+        self._owner = owner
         self._utterances: dict[int, Utterance] = {}
+        self._next = 0
+        self._gone = cache.Sequences()
         self._taken_back: deque[int] = deque(maxlen=MAX_KEPT)
         self._size_bytes = 0
-        self._on_event = on_event
-        self._on_progress = on_progress
-        self._on_speech = on_speech
 
-    async def read(self, source: broadcast.Consumer) -> None:
-        """Read until the broadcast's tracks end.
+    def have(self) -> tuple[tuple[int, int, int], ...]:
+        """List what is there of the latest speeches, for a `hello`."""
+        latest = sorted(self._utterances.items())[-MAX_LISTED:]
+        return tuple((number, each.next_frame, int(each.over)) for number, each in latest)
 
-        Raises:
-            Refused: it has no audio track.
-        """
-        wishes = Subscription(priority=80, ordered=True, max_age_ms=PATIENCE_MS)
-        audio = await source.subscribe(AUDIO_TRACK, wishes)
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                events = tasks.create_task(self._read_events(source), name="events")
-                await self._read_speeches(audio, tasks)
-                answered = tasks.create_task(self.has_events.wait(), name="has-events")
-                await asyncio.wait(
-                    [events, answered], timeout=LATE, return_when=asyncio.FIRST_COMPLETED
-                )
-                answered.cancel()
-                if not self.has_events.is_set():
-                    events.cancel()
-        finally:
-            audio.close()
+    @property
+    def next_number(self) -> int:
+        """A number past those of all speeches that ever came."""
+        return self._next
+
+    @property
+    def under_way(self) -> int:
+        """Speeches that have begun and are not over."""
+        return sum(not utterance.over for utterance in self._utterances.values())
+
+    def begin_anew(self) -> None:
+        """Note that the other side has forgotten all: what is under way ends, with what came."""
+        self.taken = 0
+        self._end_all()
+
+    def greet(self, hello: Hello) -> None:
+        """Take the other side's `hello`."""
+        self.greeted = True
+        self._owner.greet(hello)
 
     def close(self) -> None:
         """End the iteration over `arrived`, and what is still open."""
-        for utterance in self._utterances.values():
-            if not utterance.over:
-                utterance.cancel()
-                self._on_progress(utterance, True)
+        self._end_all()
         self.arrived.close()
 
-    async def _read_speeches(self, audio: track.Consumer, tasks: asyncio.TaskGroup) -> None:
-        try:
-            async for reader in audio:
-                tasks.create_task(self._read_speech(reader), name=f"speech-{reader.sequence}")
-        except StreamEnded as exc:
-            log.info("the audio track ended early: %s", exc)
-
-    async def _read_speech(self, reader: group.Consumer) -> None:
-        utterance = self._utterance(reader.sequence)
-        if utterance is None or utterance.over:
-            reader.close()
-            return
-        try:
-            await self._fill(utterance, reader)
-        except StreamEnded as exc:
-            if exc.code == StreamCode.SESSION_CLOSED:
-                return
-            utterance.cancel()
-        except MediaError as exc:
-            log.warning("speech %d ends early: %s", reader.sequence, exc)
-            utterance.cancel()
-        else:
-            utterance.finish()
-        finally:
-            reader.close()
-        self._on_progress(utterance, True)
-
-    async def _fill(self, utterance: Utterance, reader: group.Consumer) -> None:
-        skip = utterance.tally.frames - reader.frame_start
-        if skip < 0:
-            utterance.miss()
-        loop = asyncio.get_running_loop()
-        async for frame in reader:
-            if skip > 0:
-                skip -= 1
-                continue
-            before_bytes = utterance.size_bytes
-            fresh = utterance.add(frame.payload, loop.time())
-            self._size_bytes += utterance.size_bytes - before_bytes
-            if self._size_bytes > MAX_BYTES:
-                self._forget()
-            if self._size_bytes > MAX_BYTES:
-                raise MediaError(f"speeches of more than {MAX_BYTES} bytes wait to be taken")
-            if fresh is not None and utterance.tally.frames % ACK_EVERY == 1 and skip >= 0:
-                self._on_progress(utterance, False)
-
-    def _utterance(self, number: int) -> Utterance | None:
+    def utterance(self, number: int) -> Utterance | None:
+        """Find or begin a speech; None for one that is refused, or was forgotten."""
         utterance = self._utterances.get(number)
         if utterance is not None:
             return utterance
+        if number in self._gone:
+            return None
         utterance = Utterance(number)
+        self._next = max(self._next, number + 1)
         if len(self._utterances) >= MAX_KEPT:
             self._forget(one=True)
         if number in self._taken_back:
-            self._on_progress(utterance, True)
+            self._owner.progress(utterance, True)
             return None
         if len(self._utterances) >= MAX_KEPT or not self.arrived.put(utterance):
             log.warning("speech %d refused: %d wait already", number, len(self.arrived))
-            self._on_progress(utterance, True)
+            self._gone.add(number)
+            self._owner.progress(utterance, True)
             return None
         self._utterances[number] = utterance
-        self._on_speech(utterance, False)
+        self._owner.began(utterance)
         return utterance
+
+    def add(self, utterance: Utterance, payload: bytes, now: float) -> None:
+        """Take the frame that a speech waits for.
+
+        Raises:
+            MediaError: it is no frame, or there is no room.
+        """
+        before_bytes = utterance.size_bytes
+        fresh = utterance.add(payload, now)
+        self._size_bytes += utterance.size_bytes - before_bytes
+        if self._size_bytes > MAX_BYTES:
+            self._forget()
+        if self._size_bytes > MAX_BYTES:
+            raise MediaError(f"speeches of more than {MAX_BYTES} bytes wait to be taken")
+        if fresh is not None and utterance.tally.frames % ACK_EVERY == 1:
+            self._owner.progress(utterance, False)
+
+    def end(self, utterance: Utterance, ending: Callable[[Utterance], None]) -> None:
+        """End a speech as `ending` does, and tell, unless it is over already."""
+        if not utterance.over:
+            ending(utterance)
+            self._owner.progress(utterance, True)
+
+    def take(self, payload: bytes) -> None:
+        """Take one event, as it crossed the wire; a numbered one only once."""
+        try:
+            event = decode(payload)
+        except MediaError as exc:
+            log.warning("%s", exc)
+            return
+        self.events += 1
+        number = number_of(payload)
+        if number > 0:
+            if number <= self.taken:
+                self._owner.note(self.taken)
+                return
+            self.taken = number
+        match event:
+            case Cancel(speech=speech):
+                self._cancel(speech)
+            case Hello():
+                self.greet(event)
+            case Noted(n=noted):
+                self._owner.noted(noted)
+            case Bye():
+                self.left = True
+            case None:
+                pass
+            case _:
+                self._owner.take(event)
+        if number > 0:
+            self._owner.note(number)
+
+    def _cancel(self, number: int) -> None:
+        utterance = self._utterances.get(number)
+        if utterance is None:
+            if number not in self._taken_back:
+                self._taken_back.append(number)
+        elif utterance.over:
+            utterance.cancel()
+        else:
+            self.end(utterance, Utterance.cancel)
+
+    def _end_all(self) -> None:
+        for utterance in list(self._utterances.values()):
+            self.end(utterance, Utterance.cancel)
 
     def _forget(self, *, one: bool = False) -> None:
         """Let go of the oldest speeches that are over and taken: one, or as many as must go."""
@@ -174,45 +219,6 @@ class Inbox:
             if old.over and old not in self.arrived:
                 self._size_bytes -= old.size_bytes
                 del self._utterances[number]
+                self._gone.add(number)
                 if one or self._size_bytes <= MAX_BYTES:
                     return
-
-    async def _read_events(self, source: broadcast.Consumer) -> None:
-        wishes = Subscription(priority=120, ordered=True, max_age_ms=PATIENCE_MS)
-        try:
-            events = await source.subscribe(EVENTS_TRACK, wishes)
-        except Refused:
-            log.info("the other side has no events track: playback will be estimated")
-            return
-        self.has_events.set()
-        try:
-            async for reader in InOrder(events):
-                await self._read_event_group(reader)
-        except StreamEnded as exc:
-            log.info("the events track ended early: %s", exc)
-        finally:
-            events.close()
-
-    async def _read_event_group(self, reader: group.Consumer) -> None:
-        try:
-            async for frame in reader:
-                self._take(frame.payload)
-        except StreamEnded as exc:
-            log.info("events were lost: %s", exc)
-        finally:
-            reader.close()
-
-    def _take(self, payload: bytes) -> None:
-        try:
-            event = decode(payload)
-        except MediaError as exc:
-            log.warning("%s", exc)
-            return
-        if isinstance(event, Cancel):
-            utterance = self._utterances.get(event.speech)
-            if utterance is not None:
-                utterance.cancel()
-            elif event.speech not in self._taken_back:
-                self._taken_back.append(event.speech)
-        elif event is not None:
-            self._on_event(event)

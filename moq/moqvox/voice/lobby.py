@@ -1,4 +1,4 @@
-"""Where calls come in: finds callers on a connection and makes a session of each."""
+"""Where calls come in: a session for each, kept for a while when its connection is gone."""
 
 import asyncio
 import logging
@@ -7,46 +7,76 @@ from typing import Final
 from weakref import WeakSet
 
 from moqvox.driver import Driver
-from moqvox.errors import LocalError, Refused
-from moqvox.model import broadcast, origin
+from moqvox.errors import SessionClosed
+from moqvox.model import origin
+from moqvox.voice.host import Host
+from moqvox.voice.keep import KEEP, Keep
 from moqvox.voice.mailbox import Mailbox
+from moqvox.voice.names import AGENT, CALLER
 from moqvox.voice.session import MAX_LEAD, Session
 
-__all__ = ["AGENT", "CALLER", "Lobby"]
+__all__ = ["AGENT", "CALLER", "GRACE", "Lobby"]
 
 log = logging.getLogger("moqvox.voice")
 
-CALLER: Final = "caller"
-AGENT: Final = "agent"
-
 MAX_WAITING: Final = 256
 """Sessions that the agent has not taken yet; further callers are left unanswered."""
+
+MAX_AWAY: Final = 1024
+"""Sessions kept for callers without a connection; past it the one away longest ends."""
+
+GRACE: Final = 60.0
+"""Seconds that the session of a caller whose connection is gone is kept."""
 
 
 class Lobby:
     """Callers of any number of connections, as one stream of sessions.
 
     A call named `id` is two broadcasts below the connection's root: `id/caller`, which the
-    caller announces, and `id/agent`, which is announced in return. A caller connected
-    directly also answers to plain `caller`, so that its audio is subscribed to before it
-    has announced anything.
+    caller announces, and `id/agent`, which is announced in return; on its later legs
+    `id/1/caller`, `id/1/agent` and so on. A caller connected directly also answers to plain
+    `caller` (`resumed` on later legs), so that its audio is subscribed to before it has
+    announced anything.
+
+    Attributes:
+        known: sessions that may be resumed, by the call's name.
     """
 
-    def __init__(self, *, barge_in: bool = True, max_lead: float = MAX_LEAD) -> None:
+    def __init__(
+        self,
+        *,
+        barge_in: bool = True,
+        max_lead: float = MAX_LEAD,
+        grace: float = GRACE,
+        keep: Keep = KEEP,
+    ) -> None:
+        self.grace = grace
+        self.known: dict[str, Session] = {}
         self._barge_in = barge_in
         self._max_lead = max_lead
+        self._keep = keep
+        self._hosts: dict[Driver, Host] = {}
+        self._away: dict[Session, asyncio.TimerHandle] = {}
         self._offered: WeakSet[Session] = WeakSet()
         self._waiting: Mailbox[Session] = Mailbox(MAX_WAITING)
 
     async def sessions(self) -> AsyncIterator[Session]:
-        """Take each call as it comes; one whose caller has left meanwhile is passed over."""
+        """Take each call as it comes.
+
+        One whose caller has left meanwhile is passed over, and so is one that is away,
+        until it is back.
+        """
         async for session in self._waiting:
-            if not session.closed:
+            if session.connected and not session.closed:
                 yield session
+            else:
+                self._offered.discard(session)
 
     def close(self) -> None:
-        """End the iteration."""
+        """End the iteration, and the sessions of callers that are away."""
         self._waiting.close()
+        for session in list(self._away):
+            self._end(session)
 
     async def host(
         self, driver: Driver, local: origin.Origin, remote: origin.Origin, *, eager: bool
@@ -57,118 +87,80 @@ class Lobby:
             driver: the connection's, attached to `local` (to publish) and `remote`.
             local: takes the agent's broadcasts.
             remote: shows the callers'.
-            eager: ask for the well-known `caller` at once.
+            eager: the caller is connected directly: ask for its well-known names at once.
 
         Raises:
             LocalError: the connection is over already.
         """
-        lines: dict[str, _Line] = {}
-        early = driver.broadcast(CALLER) if eager else None
-        async with asyncio.TaskGroup() as tasks:
-            if early is not None:
-                line = lines[""] = self._line(driver)
-                line.tasks = [
-                    tasks.create_task(self._run(line, early), name="caller"),
-                    tasks.create_task(self._offer_when_begun(line), name="began"),
-                ]
-            watching = tasks.create_task(
-                self._watch(driver, local, remote, lines, tasks), name="watch"
-            )
-            await driver.wait_closed()
-            watching.cancel()
-            for line in lines.values():
-                line.end()
-
-    async def _watch(
-        self,
-        driver: Driver,
-        local: origin.Origin,
-        remote: origin.Origin,
-        lines: dict[str, "_Line"],
-        tasks: asyncio.TaskGroup,
-    ) -> None:
-        async for news in remote.watch():
-            name, _, role = news.path.rpartition("/")
-            if role != CALLER or not name:
-                continue
-            if isinstance(news, origin.Unannounced):
-                if name in lines:
-                    lines.pop(name).end()
-                continue
-            source = remote.get(news.path)
-            if source is None or name in lines:
-                continue
-            line = lines.pop("", None)
-            if line is None:
-                line = self._line(driver)
-                line.tasks = [tasks.create_task(self._run(line, None), name=f"call-{name}")]
-            lines[name] = line
-            self._bind(line, name, source, local)
-
-    def _bind(
-        self, line: "_Line", name: str, source: broadcast.Consumer, local: origin.Origin
-    ) -> None:
-        line.session.id = name
-        line.announced.set_result(source)
+        host = self._hosts[driver] = Host(self, driver, local, remote, eager=eager)
         try:
-            local.publish(f"{name}/{AGENT}", line.session.outbox.broadcast.consume())
-        except (LocalError, Refused) as exc:
-            log.warning("call %s can't be answered: %s", name, exc)
-            line.end()
-            return
-        self._offer(line)
-
-    def _line(self, driver: Driver) -> "_Line":
-        return _Line(
-            Session(
-                remote_address=driver.connection.remote_address,
-                barge_in=self._barge_in,
-                max_lead=self._max_lead,
-            )
-        )
-
-    def _offer(self, line: "_Line") -> None:
-        session = line.session
-        if session in self._offered:
-            return
-        self._offered.add(session)
-        if not self._waiting.put(session):
-            log.warning("call %s left unanswered: %d wait already", session.id, MAX_WAITING)
-            line.end()
-
-    async def _run(self, line: "_Line", early: broadcast.Consumer | None) -> None:
-        session = line.session
-        try:
-            if early is not None:
-                try:
-                    await session.inbox.read(early)
-                except Refused:
-                    log.debug("%s has no plain caller", session.remote_address)
-                else:
-                    return
-            await session.inbox.read(await line.announced)
-        except Refused as exc:
-            log.info("call %s has no audio: %s", session.id, exc)
+            await host.run()
         finally:
-            session.inbox.close()
+            del self._hosts[driver]
 
-    async def _offer_when_begun(self, line: "_Line") -> None:
-        await line.session.began.wait()
-        self._offer(line)
+    def is_busy(self, driver: Driver) -> bool:
+        """Whether anything is being said on a connection."""
+        host = self._hosts.get(driver)
+        return host is not None and host.is_busy
 
+    # For hosts
 
-class _Line:
-    """A session, the tasks that feed it, and how its caller was announced."""
-
-    def __init__(self, session: Session) -> None:
-        self.session = session
-        self.tasks: list[asyncio.Task[None]] = []
-        self.announced: asyncio.Future[broadcast.Consumer] = (
-            asyncio.get_running_loop().create_future()
+    def session(self, address: str) -> Session:
+        """Make the session of a new call."""
+        session = Session(
+            remote_address=address,
+            barge_in=self._barge_in,
+            max_lead=self._max_lead,
+            grace=self.grace,
+            keep=self._keep,
+            on_token=self.register,
         )
+        session.attached.set()
+        return session
 
-    def end(self) -> None:
-        """Hang up. May be called by one of its own tasks, which ends then too."""
-        self.session.end()
-        for task in self.tasks:
-            task.cancel()
+    def register(self, session: Session) -> None:
+        """Let a caller that has shown its token come back."""
+        if session.can_resume and session.id and self.find(session.id) is None:
+            self.known[session.id] = session
+
+    def find(self, call: str) -> Session | None:
+        """Look for the session of a call that may come back."""
+        session = self.known.get(call)
+        return None if session is None or session.closed else session
+
+    def offer(self, session: Session) -> bool:
+        """Hand a session to the agent, once; False when too many wait already."""
+        if session in self._offered:
+            return True
+        self._offered.add(session)
+        if self._waiting.put(session):
+            return True
+        log.warning("call %s left unanswered: %d wait already", session.id, MAX_WAITING)
+        return False
+
+    def back(self, session: Session) -> None:
+        """Note that a caller is there again."""
+        timer = self._away.pop(session, None)
+        if timer is not None:
+            timer.cancel()
+        session.attached.set()
+        self.offer(session)
+
+    def away(self, session: Session) -> None:
+        """Keep the session of a caller whose connection is gone, or end it."""
+        session.attached.clear()
+        if session.left or not self.grace or self.known.get(session.id) is not session:
+            self._end(session)
+            return
+        loop = asyncio.get_running_loop()
+        self._away[session] = loop.call_later(self.grace, self._end, session)
+        if len(self._away) > MAX_AWAY:
+            self._end(next(iter(self._away)))
+
+    def _end(self, session: Session) -> None:
+        timer = self._away.pop(session, None)
+        if timer is not None:
+            timer.cancel()
+        if self.known.get(session.id) is session:
+            del self.known[session.id]
+        session.end(SessionClosed(reason="the caller is gone"))

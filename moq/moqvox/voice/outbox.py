@@ -1,51 +1,64 @@
-"""What one side of a call publishes: its audio, its events, its catalog."""
+"""What one side of a call says: its speeches and events, over one leg after the other."""
 
 import asyncio
-from typing import Final
+from collections.abc import Mapping
+
+import msgspec
 
 from moqvox.errors import LocalError, SessionClosed
-from moqvox.frame import Frame, TrackInfo
-from moqvox.media.catalog import CATALOG_TRACK, Catalog, opus_rendition
-from moqvox.model import broadcast, cache, group, track
+from moqvox.frame import Frame
+from moqvox.model import broadcast
+from moqvox.voice.keep import KEEP, Keep, Unnoted
+from moqvox.voice.leg import BITRATE, Leg
 from moqvox.voice.speech import Format, Speech
-from moqvox.voice.words import Ack, Cancel, Event, Heard, Interrupt, Receipt, encode
+from moqvox.voice.words import (
+    MAX_LISTED,
+    Ack,
+    Cancel,
+    Event,
+    Heard,
+    Hello,
+    Interrupt,
+    Receipt,
+    is_durable,
+)
 
-__all__ = ["AUDIO_TRACK", "EVENTS_TRACK", "KEEP", "Outbox"]
+__all__ = ["Outbox"]
 
-AUDIO_TRACK: Final = "audio"
-EVENTS_TRACK: Final = "events"
-
-KEEP: Final = cache.Limits(max_groups=256, max_bytes=32 * 1024 * 1024, max_age=600.0)
-"""What is kept for listeners who come late or come back: ten minutes, 32 MiB a track."""
-
-EVENTS_A_GROUP: Final = 1024
-"""Events written to one stream before the next begins, so that no stream lives for ever."""
-
-MAX_LIVE: Final = 64
+MAX_LIVE = MAX_LISTED
 """Speeches that wait for a word from the other side; past it the oldest waits no longer."""
-
-BITRATE: Final = 24_000
 
 
 class Outbox:
-    """One side's broadcast. Speeches are numbered from 0; of two, the older is sent first."""
+    """One side's part. Speeches are numbered from 0; of two, the older is sent first.
 
-    def __init__(self) -> None:
-        self.broadcast = broadcast.Producer(limits=KEEP)
-        maximum_ms = int(1000 * KEEP.max_age)
-        self._audio = self.broadcast.create_track(
-            AUDIO_TRACK, TrackInfo(priority=80, ordered=True, max_age_ms=maximum_ms)
-        )
-        self._events = self.broadcast.create_track(
-            EVENTS_TRACK, TrackInfo(priority=120, ordered=True, max_age_ms=maximum_ms)
-        )
-        self._catalog = self.broadcast.create_track(CATALOG_TRACK, TrackInfo(priority=100))
-        self._describe(self._catalog)
-        self._event_group: group.Producer | None = None
-        self._event_count = 0
+    Frames are kept until their receipt came, within the bounds of `keep`, so that a new leg
+    can go on where the other side stopped hearing.
+
+    Attributes:
+        leg: the present one.
+        unnoted: events that the other side has not noted.
+        kept_bytes: frames without a receipt, overhead counted.
+    """
+
+    def __init__(self, hello: Hello, keep: Keep = KEEP) -> None:
         self._started = asyncio.get_running_loop().time()
+        self.leg = Leg(hello, hello.leg, self._started)
+        self.unnoted = Unnoted()
+        self._keep = keep
         self._speeches: dict[int, Speech] = {}
+        self._next = 0
         self._finished = False
+
+    @property
+    def broadcast(self) -> broadcast.Producer:
+        """What is published on the present leg."""
+        return self.leg.broadcast
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes kept for a new leg."""
+        return sum(speech.kept_bytes for speech in self._speeches.values())
 
     def speech(self, sample_rate: int, channels: int = 1, bitrate: int = BITRATE) -> Speech:
         """Begin the next speech; its media time is now, or the end of the one before.
@@ -58,13 +71,16 @@ class Outbox:
         now_us = int(1e6 * (asyncio.get_running_loop().time() - self._started))
         last = self._speeches[max(self._speeches)] if self._speeches else None
         start_us = now_us if last is None else max(now_us, last.start_us + last.written_us)
+        number, self._next = self._next, self._next + 1
         speech = Speech(
-            self._audio.append_group(),
+            number,
             start_us,
             lambda: Format(sample_rate, channels, bitrate),
-            lambda number: self.send(Cancel(number)),
+            on_cancel=lambda number: self.send(Cancel(number)),
+            on_kept=self._bound,
         )
-        self._speeches[speech.number] = speech
+        speech.go_on(self.leg.audio.create_group(number), 0)
+        self._speeches[number] = speech
         if len(self._speeches) > MAX_LIVE:
             self._speeches.pop(min(self._speeches)).lose()
         return speech
@@ -75,16 +91,12 @@ class Outbox:
         Raises:
             MediaError: the event is longer than 64 KiB.
         """
-        payload = encode(event)
         if self._finished:
             return
-        if self._event_group is None or self._event_count >= EVENTS_A_GROUP:
-            if self._event_group is not None:
-                self._event_group.finish()
-            self._event_group = self._events.append_group()
-            self._event_count = 0
-        self._event_count += 1
-        self._event_group.write(Frame(payload, self._now_us()))
+        number = 0
+        if is_durable(event):
+            number = self.unnoted.add(event, asyncio.get_running_loop().time())
+        self.leg.tell(event, number)
 
     def tell(self, event: Ack | Receipt | Heard | Interrupt) -> None:
         """Take the other side's word on one of our speeches."""
@@ -100,6 +112,51 @@ class Outbox:
             if not speech.cancelled and (speech.heard is None or speech.heard.state == "playing")
         ]
 
+    def number_from(self, number: int) -> None:
+        """Use no number below `number` for a speech any more."""
+        self._next = max(self._next, number)
+
+    def begin_leg(
+        self,
+        hello: Hello,
+        have: Mapping[int, tuple[int, bool]] | None = None,
+        *,
+        recall: bool = False,
+        notes: bool = True,
+    ) -> Leg:
+        """Go on over a new leg, with what the other side lacks.
+
+        The leg before is not withdrawn yet; nothing more is written to it.
+
+        Args:
+            hello: ours; what its groups start with is filled in.
+            have: frames that the other side has of each speech, and whether it wants no
+                more of it; None goes by its acknowledgements.
+            recall: offer the frames before those in a track of their own.
+            notes: the other side notes events.
+        """
+        wanted: list[tuple[Speech, int]] = []
+        for _, speech in sorted(self._speeches.items()):
+            start, over = speech.acked_frames, False
+            if have is not None:
+                start, over = have.get(speech.number, (0, False))
+            if over or speech.is_settled:
+                speech.settle()
+            else:
+                wanted.append((speech, max(start, speech.first_kept)))
+        past = {speech.number: speech.kept_before(start) for speech, start in wanted if start}
+        starts = tuple((speech.number, start) for speech, start in wanted if start)
+        hello = msgspec.structs.replace(hello, starts=starts)
+        self.leg = Leg(hello, hello.leg, self._started, past if recall else None)
+        for speech, start in wanted:
+            speech.resumptions += 1
+            speech.go_on(self.leg.audio.create_group(speech.number), start)
+        for number, event in self.unnoted.again(asyncio.get_running_loop().time(), notes=notes):
+            self.leg.tell(event, number)
+        if self._finished:
+            self.leg.finish()
+        return self.leg
+
     def finish(self) -> None:
         """End the tracks in order: what was written is still delivered."""
         if self._finished:
@@ -107,10 +164,7 @@ class Outbox:
         for speech in self._speeches.values():
             speech.finish()
         self._finished = True
-        if self._event_group is not None:
-            self._event_group.finish()
-        for ended in (self._audio, self._events, self._catalog):
-            ended.finish()
+        self.leg.finish()
 
     def lose(self, why: SessionClosed | None = None) -> None:
         """Expect no more word of the other side; who waits for it is told why."""
@@ -121,13 +175,15 @@ class Outbox:
         """Withdraw everything."""
         self._finished = True
         self.lose(why)
-        self.broadcast.close()
+        self.leg.broadcast.close()
 
-    def _now_us(self) -> int:
-        return int(1e6 * (asyncio.get_running_loop().time() - self._started))
-
-    def _describe(self, catalog: track.Producer) -> None:
-        described = Catalog(audio={AUDIO_TRACK: opus_rendition(bitrate=BITRATE)})
-        described_group = catalog.append_group()
-        described_group.write(Frame(described.encode(), 0))
-        described_group.finish()
+    def _bound(self, newest: Frame) -> None:
+        """Let go of the oldest frames past the bounds."""
+        newest_us = newest.timestamp or 0
+        oldest_us = newest_us - int(1e6 * self._keep.max_age)
+        excess_bytes = self.kept_bytes - self._keep.max_bytes
+        for _, speech in sorted(self._speeches.items()):
+            freed_bytes = speech.drop_kept(excess_bytes, oldest_us)
+            excess_bytes -= freed_bytes
+            if excess_bytes <= 0 and speech.kept_bytes:
+                return

@@ -38,6 +38,7 @@ class Response:
         self,
         speech: Speech,
         reports: asyncio.Event,
+        attached: asyncio.Event,
         *,
         max_lead: float,
         sample_rate: int,
@@ -45,6 +46,7 @@ class Response:
     ) -> None:
         self.speech = speech
         self._reports = reports
+        self._attached = attached
         self._max_lead_us = int(1e6 * max_lead)
         self._sample_bytes = 2 * channels
         self._piece_bytes = self._sample_bytes * (sample_rate * PIECE_US // 1_000_000)
@@ -102,6 +104,12 @@ class Response:
         """Cut it short: its stream is reset, and the listener drops what is unplayed."""
         self.speech.cancel(StreamCode.CANCELLED)
 
+    def heard_again(self) -> None:
+        """Note that the listener is back: its silence meant nothing."""
+        if self.speech.heard_at is not None:
+            self.speech.heard_at = self._now()
+        self.speech.news.set()
+
     def lose(self) -> None:
         """Note that the listener is gone for good."""
         self.speech.lose()
@@ -154,14 +162,18 @@ class Response:
         return ended or not self.speech.written_us or self.speech.lost or self.speech.cancelled
 
     async def _last_word(self) -> None:
-        try:
-            async with asyncio.timeout(LAST_WORD):
-                while not self.speech.lost and (
-                    self.speech.heard is None or self.speech.heard.state == "playing"
-                ):
-                    await self._news(None)
-        except TimeoutError:
-            return
+        """Give the listener its time to tell; that stands still while it has no connection."""
+        until: float | None = None
+        while not self.speech.lost and (
+            self.speech.heard is None or self.speech.heard.state == "playing"
+        ):
+            if not self._attached.is_set():
+                until = None
+            elif until is None:
+                until = self._now() + LAST_WORD
+            if until is not None and until <= self._now() + EARLY:
+                return
+            await self._news(None if until is None else until - self._now())
 
     def _done(self) -> bool:
         return self.speech.over.is_set() or self.speech.lost
@@ -206,6 +218,8 @@ class Response:
 
     def _expected_end(self) -> float | None:
         """When to believe that no more will be told; None as long as it may be."""
+        if not self._attached.is_set():
+            return None
         heard, at = self.speech.heard, self.speech.heard_at
         if heard is not None and at is not None:
             left_us = max(0, self.speech.written_us - heard.heard_us)

@@ -3,19 +3,24 @@
 import asyncio
 import datetime
 import logging
+import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Literal
+from typing import Final, Literal
 
-from moqvox.connect import connect
+from moqvox.driver import Driver
 from moqvox.driver.scope import scope
 from moqvox.errors import MoqError, SessionClosed, SessionCode
 from moqvox.listen import Incoming, Server, listen
 from moqvox.model import cache
 from moqvox.model.origin import Origin
+from moqvox.transport.aioquic.keys import Keys
 from moqvox.transport.credentials import ServerCertificate, Verify
 from moqvox.transport.websocket import Http
-from moqvox.voice.lobby import Lobby
+from moqvox.voice.keep import KEEP, Keep
+from moqvox.voice.lobby import GRACE, Lobby
+from moqvox.voice.names import AgentView
+from moqvox.voice.redial import HANDOVER, Redial, dialling
 from moqvox.voice.session import MAX_LEAD, Session
 from moqvox.wire.version import LITE_ALPNS as ALPNS
 from moqvox_certs import generate
@@ -23,6 +28,9 @@ from moqvox_certs import generate
 __all__ = ["Desk", "attend", "serve"]
 
 log = logging.getLogger("moqvox.voice")
+
+LOOK_EVERY: Final = 0.05
+"""Seconds between two looks whether a caller may be asked to move."""
 
 
 class Desk:
@@ -33,6 +41,7 @@ class Desk:
         fingerprint: SHA-256 of the certificate, hex, for clients to pin; "" behind a relay.
         tcp: the port is bound over TCP as well.
         ended: why no more calls come, once the relay is gone.
+        redial: what keeps the connection to the relay, with its counters; None without one.
     """
 
     def __init__(
@@ -47,6 +56,7 @@ class Desk:
         self.fingerprint = fingerprint
         self.tcp = tcp
         self.ended: SessionClosed | None = None
+        self.redial: Redial | None = None
         self._lobby = lobby
 
     def __aiter__(self) -> AsyncIterator[Session]:
@@ -64,6 +74,10 @@ async def serve(
     max_lead: float = MAX_LEAD,
     websocket: bool = True,
     http: Http | None = None,
+    grace: float = GRACE,
+    keep: Keep = KEEP,
+    keys: Keys | None = None,
+    drain: float = 0.0,
 ) -> AsyncIterator[Desk]:
     """Listen for callers on one port: raw QUIC and WebTransport on UDP, WebSocket on TCP.
 
@@ -77,6 +91,11 @@ async def serve(
         max_lead: seconds of audio a response may be ahead of what was heard.
         websocket: take callers over TCP too, on the same port number, where UDP is blocked.
         http: answers plain requests on that TCP port, as for a page; None: they get 404.
+        grace: seconds a session is kept whose caller is gone.
+        keep: what is kept of each call for a new leg.
+        keys: secrets of this server; those of the process before make callers notice within
+            a round trip that it was started anew.
+        drain: seconds that callers are given to go elsewhere when the block is left.
 
     Raises:
         LocalError: the address can't be bound.
@@ -86,11 +105,17 @@ async def serve(
         made = generate([*names, "127.0.0.1", "::1"], datetime.datetime.now(datetime.UTC))
         tls = ServerCertificate(made.cert_pem, made.key_pem)
         fingerprint = made.fingerprint_hex
-    lobby = Lobby(barge_in=barge_in, max_lead=max_lead)
+    lobby = Lobby(barge_in=barge_in, max_lead=max_lead, grace=grace, keep=keep)
     budget = cache.Budget()
     async with (
         listen(
-            bind, tls=tls, versions=versions, budget=budget, websocket=websocket, http=http
+            bind,
+            tls=tls,
+            versions=versions,
+            budget=budget,
+            websocket=websocket,
+            http=http,
+            keys=keys,
         ) as server,
         scope() as tasks,
     ):
@@ -99,13 +124,15 @@ async def serve(
         try:
             yield desk
         finally:
+            if drain > 0:
+                await _drain(server, lobby, drain)
             accepting.cancel()
             lobby.close()
 
 
 @asynccontextmanager
 async def attend(
-    url: str,
+    url: str | Sequence[str],
     *,
     verify: Verify | None = None,
     token: str = "",
@@ -114,55 +141,74 @@ async def attend(
     max_lead: float = MAX_LEAD,
     timeout: float = 10.0,
     websocket: bool = True,
+    grace: float = GRACE,
+    patience: float = math.inf,
+    keep: Keep = KEEP,
 ) -> AsyncIterator[Desk]:
     """Be the agent behind a relay: callers of the relay's `url` become sessions here.
 
+    When the connection to the relay is lost, or the relay asks to move, another one is made,
+    and the sessions go on.
+
     Args:
-        url: the relay's, as callers use it; calls are found below its path.
+        url: the relay's, as callers use it; calls are found below its path. Several are
+            relays of one origin, the first wanted most.
         verify: whom to trust; None trusts the system's roots.
         token: added to the URL as `?jwt=`.
         versions: ALPN names offered, most wanted first.
         barge_in: a new utterance cuts responses that still play.
         max_lead: seconds of audio a response may be ahead of what was heard.
-        timeout: seconds for the handshake.
+        timeout: seconds for a handshake.
         websocket: for `https://`, go over TCP where UDP is blocked.
+        grace: seconds a session is kept whose caller is gone.
+        patience: seconds to try to reach a relay again; 0 ends with the first connection.
+        keep: what is kept of each call for a new leg.
 
     Raises:
-        MoqError: the relay can't be reached. When it goes later, the iteration ends and
-            `Desk.ended` has the reason.
+        MoqError: no relay can be reached at first. When they go later, and none comes back,
+            the iteration ends and `Desk.ended` has the reason.
     """
-    local, remote = Origin(), Origin()
-    lobby = Lobby(barge_in=barge_in, max_lead=max_lead)
+    lobby = Lobby(barge_in=barge_in, max_lead=max_lead, grace=grace, keep=keep)
+    origin_id = Origin().id
+    urls = [url] if isinstance(url, str) else list(url)
+    up = asyncio.Event()
+
+    async def hold(driver: Driver) -> None:
+        local, remote = Origin(id=origin_id), Origin()
+        driver.attach(local, remote)
+        up.set()
+        await lobby.host(driver, local, remote, eager=False)
+
     async with (
-        connect(
-            url,
-            publish=local,
-            consume=remote,
+        dialling(
             verify=verify,
             token=token,
             versions=versions,
-            origin_id=local.id,
             timeout=timeout,
+            origin_id=origin_id,
             websocket=websocket,
-        ) as driver,
+        ) as dial,
         scope() as tasks,
     ):
         desk = Desk(lobby)
+        redial = desk.redial = Redial(urls, dial, patience=patience)
 
-        async def host() -> None:
+        async def keep_up() -> None:
             try:
-                await lobby.host(driver, local, remote, eager=False)
-                closed = await driver.wait_closed()
-                reason = closed.reason or "the connection to the relay was lost"
-                desk.ended = SessionClosed(closed.code, reason, remote=closed.remote)
+                desk.ended = await redial.run(
+                    hold, settled=lambda: asyncio.sleep(HANDOVER), may_return=lambda: True
+                )
             finally:
                 lobby.close()
 
-        hosting = tasks.create_task(host(), name="host")
+        keeping = tasks.create_task(keep_up(), name="relay")
+        began = tasks.create_task(up.wait(), name="up")
+        await asyncio.wait([keeping, began], return_when=asyncio.FIRST_COMPLETED)
         try:
             yield desk
         finally:
-            hosting.cancel()
+            keeping.cancel()
+            began.cancel()
 
 
 async def _accept(server: Server, lobby: Lobby) -> None:
@@ -174,7 +220,7 @@ async def _accept(server: Server, lobby: Lobby) -> None:
 async def _host(request: Incoming, lobby: Lobby) -> None:
     """Serve one connection. A bug in it ends no other."""
     local, remote = Origin(), Origin()
-    driver = request.accept(publish=local, consume=remote)
+    driver = request.accept(publish=AgentView(local), consume=remote)
     try:
         await lobby.host(driver, local, remote, eager=True)
     except MoqError as exc:
@@ -182,3 +228,21 @@ async def _host(request: Incoming, lobby: Lobby) -> None:
     except Exception:
         log.exception("calls of %s hit a bug", request.remote_address)
         request.reject(SessionCode.INTERNAL, "internal error")
+
+
+async def _drain(server: Server, lobby: Lobby, seconds: float) -> None:
+    """Ask callers to move, each when nothing is being said, and give them time."""
+    try:
+        async with asyncio.timeout(seconds):
+            async with asyncio.TaskGroup() as tasks:
+                for driver in server.drivers:
+                    tasks.create_task(_ask_to_move(driver, lobby), name="drain")
+            await server.wait_idle()
+    except TimeoutError:
+        log.info("%d callers left after draining", server.sessions)
+
+
+async def _ask_to_move(driver: Driver, lobby: Lobby) -> None:
+    while not driver.closed and lobby.is_busy(driver):
+        await asyncio.sleep(LOOK_EVERY)
+    driver.send_goaway()

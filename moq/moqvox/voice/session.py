@@ -2,18 +2,17 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from typing import Final
-
-import msgspec
+from collections.abc import AsyncIterator, Callable
+from typing import Final, Protocol
 
 from moqvox.errors import SessionClosed
-from moqvox.voice.inbox import Inbox, Remark
-from moqvox.voice.mailbox import Mailbox
-from moqvox.voice.outbox import BITRATE, Outbox
+from moqvox.voice.keep import KEEP, Keep
+from moqvox.voice.leg import BITRATE, Leg
+from moqvox.voice.party import Party
+from moqvox.voice.proof import Guard
 from moqvox.voice.response import Response
 from moqvox.voice.utterance import Utterance
-from moqvox.voice.words import Ack, Caption, Message
+from moqvox.voice.words import Caption, Hello, Message
 
 __all__ = ["Session"]
 
@@ -22,38 +21,90 @@ log = logging.getLogger("moqvox.voice")
 MAX_LEAD: Final = 20.0
 """Seconds of audio a response may be ahead of what was heard."""
 
-MAX_MESSAGES: Final = 256
-"""Messages that the application has not taken yet; then the oldest is dropped."""
+
+class Held(Protocol):
+    """A line that a session is on."""
+
+    def drop(self) -> None:
+        """Make room for the next leg of the same call."""
 
 
 class Session:
     """One call, agent's side. Iterate `utterances`, answer with `respond`.
 
+    It outlives its connections: utterances pause and go on, what was said meanwhile is sent
+    when the caller is back. `connected` and `resumptions` tell of it.
+
     Attributes:
         id: the call's name, shared by both sides; "" until the caller has told it.
         remote_address: where the caller (or the relay before it) is, for logs.
         barge_in: a new utterance cuts responses short that still play.
+        left: the caller hung up, and what it said before is still being read.
+        attached: set while the caller is there.
+        line: what brings the caller's voice now (the lobby's own).
     """
 
     def __init__(
-        self, *, remote_address: str = "", barge_in: bool = True, max_lead: float = MAX_LEAD
+        self,
+        *,
+        remote_address: str = "",
+        barge_in: bool = True,
+        max_lead: float = MAX_LEAD,
+        grace: float = 0.0,
+        keep: Keep = KEEP,
+        on_token: Callable[["Session"], None] = lambda _session: None,
     ) -> None:
         self.id = ""
         self.remote_address = remote_address
         self.barge_in = barge_in
-        self.outbox = Outbox()
-        self.inbox = Inbox(self._take, self._acknowledge, self._begin)
+        self.grace_ms = int(1000 * grace)
+        self.party = Party(
+            Hello(grace_ms=self.grace_ms),
+            keep,
+            on_begin=self._begin,
+            on_hello=self._greet,
+        )
+        self.outbox, self.inbox = self.party.outbox, self.party.inbox
         self.began = asyncio.Event()
+        self.left = False
+        self.attached = asyncio.Event()
+        self.line: Held | None = None
+        self._on_token = on_token
+        self._guard: Guard | None = None
         self._ended = asyncio.Event()
         self._max_lead = max_lead
         self._responses: dict[int, Response] = {}
         self._newest = -1
-        self._messages: Mailbox[Message | Caption] = Mailbox(MAX_MESSAGES)
+
+    @property
+    def connected(self) -> bool:
+        """Whether the caller is there now; if not, it has its time of grace to come back."""
+        return self.attached.is_set()
+
+    @property
+    def resumptions(self) -> int:
+        """Times the call went on over another connection or another relay's."""
+        return self.party.resumptions
+
+    @property
+    def leg(self) -> int:
+        """Number of the present leg."""
+        return 0 if self._guard is None else self._guard.leg
+
+    @property
+    def can_resume(self) -> bool:
+        """Whether the caller has shown a token by which it may come back."""
+        return self._guard is not None and not self.closed
 
     @property
     def closed(self) -> bool:
         """Whether the caller is gone."""
         return self._ended.is_set()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether an utterance is under way, or a response that is not played to its end."""
+        return not self.closed and bool(self.inbox.under_way or self.outbox.live())
 
     async def utterances(self) -> AsyncIterator[Utterance]:
         """Take each utterance as it begins, while the user still talks; ends with the call."""
@@ -62,7 +113,7 @@ class Session:
 
     async def messages(self) -> AsyncIterator[Message | Caption]:
         """Take the caller's messages and captions, in order; ends with the call."""
-        async for message in self._messages:
+        async for message in self.party.messages():
             yield message
 
     def respond(
@@ -89,6 +140,7 @@ class Session:
         response = Response(
             self.outbox.speech(sample_rate, channels, bitrate),
             self.inbox.has_events,
+            self.attached,
             max_lead=self._max_lead if max_lead is None else max_lead,
             sample_rate=sample_rate,
             channels=channels,
@@ -105,7 +157,7 @@ class Session:
 
     def send(self, name: str, data: object = None) -> None:
         """Send the caller a message of the application's own (JSON), reliably, in order."""
-        self.outbox.send(Message(name, msgspec.Raw(msgspec.json.encode(data))))
+        self.party.send(name, data)
 
     def caption(self, response: Response, text: str, start_ms: float = 0.0) -> None:
         """Send text that belongs to `response`, from `start_ms` of its audio on."""
@@ -114,6 +166,50 @@ class Session:
     def hang_up(self) -> None:
         """Say no more: what was said is still delivered and played; then the call is over."""
         self.outbox.finish()
+
+    def shown(self, hello: Hello) -> bool:
+        """Whether a caller shows what it has shown already: it is there, on no new leg."""
+        return self._guard is not None and self._guard.was_shown(hello.leg, hello.token)
+
+    def accept(self, hello: Hello, address: str) -> Leg | None:
+        """Go on with a caller that has come back; None when it is not the same one.
+
+        The leg before is withdrawn.
+        """
+        if self._guard is None or not self._guard.accept(hello.leg, hello.token):
+            return None
+        self.party.resumptions += 1
+        self.remote_address = address
+        leg = self._answer(hello, known=True)
+        for response in self._responses.values():
+            response.heard_again()
+        return leg
+
+    def begin_late(self, hello: Hello, address: str) -> Leg:
+        """Take up a call that was begun with an agent that is no more."""
+        self.id = hello.call
+        self.remote_address = address
+        self._guard = Guard(hello.leg, hello.token)
+        self.outbox.number_from(hello.next)
+        return self._answer(hello, known=False)
+
+    def _answer(self, hello: Hello, *, known: bool) -> Leg:
+        before = self.outbox.leg
+        self.outbox.unnoted.note(hello.noted)
+        have = {number: (frames, bool(over)) for number, frames, over in hello.have}
+        leg = self.outbox.begin_leg(
+            Hello(
+                leg=hello.leg,
+                known=known,
+                grace_ms=self.grace_ms,
+                have=self.inbox.have(),
+                next=self.inbox.next_number,
+                noted=self.inbox.taken,
+            ),
+            have,
+        )
+        before.close()
+        return leg
 
     def end(self, why: SessionClosed | None = None) -> None:
         """Let go of everything: the caller is gone."""
@@ -124,24 +220,17 @@ class Session:
             response.lose()
         self.inbox.close()
         self.outbox.close(why)
-        self._messages.close()
+        self.party.close_messages()
 
-    def _begin(self, utterance: Utterance, _last: bool) -> None:
+    def _greet(self, hello: Hello) -> None:
+        if self._guard is None and not hello.leg and hello.token:
+            self._guard = Guard(0, hello.token)
+            self.id = self.id or hello.call
+            self._on_token(self)
+
+    def _begin(self, utterance: Utterance) -> None:
         self.began.set()
         if utterance.number > self._newest:
             self._newest = utterance.number
             if self.barge_in:
                 self.interrupt()
-
-    def _acknowledge(self, utterance: Utterance, last: bool) -> None:
-        if last:
-            self.outbox.send(utterance.receipt())
-        else:
-            self.outbox.send(Ack(utterance.number, utterance.tally.frames))
-
-    def _take(self, event: Remark) -> None:
-        if not isinstance(event, Message | Caption):
-            self.outbox.tell(event)
-            return
-        if not self._messages.push(event) and not self.closed:
-            log.warning("call %s: a message was dropped unread", self.id)

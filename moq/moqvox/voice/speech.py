@@ -1,7 +1,9 @@
 """One utterance or response on its way out: PCM or Opus in, one group of frames out."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
+from itertools import islice
 
 from moqvox.errors import LocalError, SessionClosed, StreamCode
 from moqvox.frame import Frame
@@ -9,7 +11,7 @@ from moqvox.media.codec import Encoder, StreamEncoder
 from moqvox.media.container import encode_legacy
 from moqvox.media.opus import SAMPLE_RATE, SAMPLE_RATES, packet_duration_us
 from moqvox.media.resample import Resampler
-from moqvox.model import group
+from moqvox.model import cache, group
 from moqvox.voice.digest import Tally
 from moqvox.voice.words import Ack, Heard, Interrupt, Receipt
 
@@ -49,19 +51,23 @@ class Speech:
         heard: the listener's last word on how far it was played.
         heard_at: when that came, and
         first_ack: when the first acknowledgement came, seconds on the loop's clock.
-        over: set when no more will be sent.
+        over: set when no more will be written.
+        resumptions: legs it went on over, after its first.
+        kept_bytes: frames kept for a new leg, overhead counted.
         cut_at: when it was cut short, None as long as it was not.
         lost: nothing more will be heard of it from the other side.
     """
 
     def __init__(
         self,
-        writer: group.Producer,
+        number: int,
         start_us: int,
         make: Callable[[], Format],
+        *,
         on_cancel: Callable[[int], None],
+        on_kept: Callable[[Frame], None],
     ) -> None:
-        self.number = writer.sequence
+        self.number = number
         self.start_us = start_us
         self.heard: Heard | None = None
         self.heard_at: float | None = None
@@ -69,13 +75,17 @@ class Speech:
         self.lost = False
         self.acked_frames = 0
         self.first_ack: float | None = None
+        self.resumptions = 0
+        self.kept_bytes = 0
         self.news = asyncio.Event()
         self.over = asyncio.Event()
         self.receipted = asyncio.Event()
         self.tally = Tally()
-        self._writer = writer
+        self._kept: deque[Frame] = deque()
+        self._writer: group.Producer | None = None
         self._make = make
         self._on_cancel = on_cancel
+        self._on_kept = on_kept
         self._format: Format | None = None
         self._receipt: Receipt | None = None
         self._why_lost: SessionClosed | None = None
@@ -89,6 +99,43 @@ class Speech:
     def cancelled(self) -> bool:
         """Whether it was cut short, by either side."""
         return self.cut_at is not None
+
+    @property
+    def first_kept(self) -> int:
+        """Index of the first frame that a new leg could have."""
+        return self.tally.frames - len(self._kept)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether a new leg needs nothing of it."""
+        return self.lost or self.cancelled or self._receipt is not None
+
+    def kept_before(self, frame: int) -> list[Frame]:
+        """List the kept frames before one."""
+        return list(islice(self._kept, max(0, frame - self.first_kept)))
+
+    def go_on(self, writer: group.Producer, frame: int) -> None:
+        """Write what is kept from `frame` on, and all that comes, to a group of a new leg."""
+        self._writer = writer
+        for kept in islice(self._kept, max(0, frame - self.first_kept), None):
+            writer.write(kept)
+        if self.over.is_set():
+            writer.finish()
+
+    def settle(self) -> None:
+        """Keep nothing of it for another leg."""
+        self._kept.clear()
+        self.kept_bytes = 0
+
+    def drop_kept(self, excess_bytes: int, oldest_us: int) -> int:
+        """Let go of kept frames from before `oldest_us`, and further ones of so many bytes."""
+        freed_bytes = 0
+        while self._kept and (
+            freed_bytes < excess_bytes or (self._kept[0].timestamp or 0) < oldest_us
+        ):
+            freed_bytes += cache.cost(self._kept.popleft())
+        self.kept_bytes -= freed_bytes
+        return freed_bytes
 
     def write(self, pcm: bytes) -> None:
         """Encode and send s16le PCM of any length; less than a frame waits for more."""
@@ -117,7 +164,8 @@ class Speech:
         if self._format is not None:
             for packet in self._format.finish():
                 self._send(packet)
-        self._writer.finish()
+        if self._writer is not None:
+            self._writer.finish()
         self.over.set()
 
     def cancel(self, code: int = StreamCode.CANCELLED) -> None:
@@ -125,7 +173,9 @@ class Speech:
         if self.cut_at is not None:
             return
         self.cut_at = asyncio.get_running_loop().time()
-        self._writer.abort(code)
+        if self._writer is not None:
+            self._writer.abort(code)
+        self.settle()
         self._on_cancel(self.number)
         self.over.set()
         self.news.set()
@@ -141,6 +191,7 @@ class Speech:
             case Receipt():
                 self._receipt = event
                 self.acked_frames = event.frames
+                self.settle()
                 self.receipted.set()
             case Heard():
                 self.heard, self.heard_at = event, now
@@ -170,8 +221,10 @@ class Speech:
         if self.lost:
             return
         self.lost, self._why_lost = True, why
+        self.settle()
         if not self.over.is_set():
-            self._writer.abort(StreamCode.CANCELLED)
+            if self._writer is not None:
+                self._writer.abort(StreamCode.CANCELLED)
             self.over.set()
         self.receipted.set()
         self.news.set()
@@ -189,4 +242,9 @@ class Speech:
         timestamp_us = self.start_us + self.tally.duration_us
         payload = encode_legacy(timestamp_us, packet)
         self.tally.add(payload, duration_us)
-        self._writer.write(Frame(payload, timestamp_us))
+        frame = Frame(payload, timestamp_us)
+        self._kept.append(frame)
+        self.kept_bytes += cache.cost(frame)
+        self._on_kept(frame)
+        if self._writer is not None:
+            self._writer.write(frame)

@@ -22,6 +22,9 @@ log = logging.getLogger("moqvox.voice")
 MAX_BYTES: Final = 64 * 1024 * 1024
 """Most that is kept of one utterance, over an hour of speech; past it the utterance ends early."""
 
+MAX_HOLES: Final = 64
+"""Holes that one utterance may have; past it it ends early."""
+
 PACKET_BYTES: Final = 256
 """What a kept packet takes beyond its audio."""
 
@@ -50,6 +53,9 @@ class Utterance:
         cancelled: the sender took it back; readers end at once.
         taken_back: the same, to wait for.
         size_bytes: what is kept of it, overhead counted.
+        missing: frames that will never come, as (first, last) by their place in it.
+        resumptions: times it went on over a new leg of the call.
+        path_changes: of the connection it came over, meanwhile.
     """
 
     def __init__(self, number: int) -> None:
@@ -60,8 +66,10 @@ class Utterance:
         self.taken_back = asyncio.Event()
         self.tally = Tally()
         self.size_bytes = 0
+        self.missing: list[tuple[int, int]] = []
+        self.resumptions = 0
+        self.path_changes = 0
         self._changed = asyncio.Event()
-        self._has_gap = False
 
     @property
     def over(self) -> bool:
@@ -71,7 +79,12 @@ class Utterance:
     @property
     def is_whole(self) -> bool:
         """Whether all of it came, from the first frame to the end."""
-        return self.ended and not self._has_gap
+        return self.ended and not self.missing
+
+    @property
+    def next_frame(self) -> int:
+        """Index of the frame that is waited for: all before it came, or are missing."""
+        return self.tally.frames + sum(last - first + 1 for first, last in self.missing)
 
     @property
     def duration_us(self) -> int:
@@ -99,9 +112,19 @@ class Utterance:
         self._wake()
         return packet
 
-    def miss(self) -> None:
-        """Note that frames in its middle did not come, and will not."""
-        self._has_gap = True
+    def miss(self, until: int) -> None:
+        """Note that the frames from the next one on will not come, up to `until`, exclusive.
+
+        Raises:
+            MediaError: it has too many holes.
+        """
+        first = self.next_frame
+        if self.missing and self.missing[-1][1] == first - 1:
+            self.missing[-1] = (self.missing[-1][0], until - 1)
+        elif len(self.missing) >= MAX_HOLES:
+            raise MediaError(f"utterance with more than {MAX_HOLES} holes")
+        else:
+            self.missing.append((first, until - 1))
 
     def finish(self) -> None:
         """Note that its end is here."""
@@ -116,7 +139,12 @@ class Utterance:
 
     def receipt(self) -> Receipt:
         """Tell what arrived."""
-        return self.tally.receipt(self.number, complete=self.is_whole)
+        return msgspec.structs.replace(
+            self.tally.receipt(self.number, complete=self.is_whole),
+            resumptions=self.resumptions,
+            path_changes=self.path_changes,
+            missing=tuple(self.missing),
+        )
 
     async def opus(self) -> AsyncIterator[Packet]:
         """Read the packets from the first on, as they arrive."""

@@ -4,29 +4,40 @@ One JSON object a frame, tagged by `type`; unknown types and fields are passed o
 either side may be newer. `docs/voice-protocol.md` has them all.
 """
 
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
 from moqvox.errors import MediaError
 
 __all__ = [
+    "MAX_LISTED",
     "Ack",
+    "Bye",
     "Cancel",
     "Caption",
     "Event",
     "Heard",
+    "Hello",
     "Interrupt",
     "Message",
+    "Noted",
     "PlayState",
     "Played",
     "Receipt",
     "decode",
     "encode",
+    "is_durable",
+    "number_of",
 ]
 
 MAX_BYTES: Final = 64 * 1024
 """Longest event, encoded."""
+
+MAX_LISTED: Final = 64
+"""Speeches that one `hello` tells of."""
+
+Count = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
 
 PlayState = str
 """`playing`, `ended` (to its last sample), or `interrupted`."""
@@ -52,6 +63,9 @@ class Receipt(msgspec.Struct, frozen=True, tag="receipt", tag_field="type"):
             to their timestamps: what the network cost the end of the speech.
         complete: the sender's end arrived, so nothing is missing.
         worst_delay_ms: the same for the frame that was latest.
+        resumptions: times the speech went on over a new leg of the call.
+        path_changes: of the receiver's connection while the speech arrived.
+        missing: frames that will never come, as (first, last) by their place in the speech.
     """
 
     speech: int
@@ -61,6 +75,9 @@ class Receipt(msgspec.Struct, frozen=True, tag="receipt", tag_field="type"):
     added_delay_ms: float
     complete: bool
     worst_delay_ms: float = 0.0
+    resumptions: int = 0
+    path_changes: int = 0
+    missing: tuple[tuple[int, int], ...] = ()
 
 
 class Heard(msgspec.Struct, frozen=True, tag="heard", tag_field="type"):
@@ -112,7 +129,45 @@ class Message(msgspec.Struct, frozen=True, tag="message", tag_field="type"):
     data: msgspec.Raw = msgspec.Raw(b"null")
 
 
-Event = Ack | Receipt | Heard | Interrupt | Cancel | Caption | Message
+class Hello(msgspec.Struct, frozen=True, tag="hello", tag_field="type", omit_defaults=True):
+    """The first event of a leg: who this is, and what is there of the legs before.
+
+    Attributes:
+        call, leg, token: the caller's.
+        known: the agent has the call's session.
+        grace_ms: how long an agent keeps a session without a connection.
+        have: (speech, frames, over) of the other side's speeches.
+        next: number the next new speech at least so.
+        starts: (speech, frame) where a group of this leg does not begin with frame 0.
+        noted: the last numbered event taken.
+        again: an agent that came late or back asks for the next leg.
+    """
+
+    call: Annotated[str, msgspec.Meta(max_length=256)] = ""
+    leg: Count = 0
+    token: Annotated[str, msgspec.Meta(max_length=128)] = ""
+    known: bool = False
+    grace_ms: Count = 0
+    have: Annotated[tuple[tuple[Count, Count, int], ...], msgspec.Meta(max_length=MAX_LISTED)] = ()
+    next: Count = 0
+    starts: Annotated[
+        tuple[tuple[Count, Count], ...], msgspec.Meta(max_length=MAX_LISTED)
+    ] = msgspec.field(default=(), name="from")
+    noted: Count = 0
+    again: bool = False
+
+
+class Noted(msgspec.Struct, frozen=True, tag="noted", tag_field="type"):
+    """Numbered events up to and including `n` were taken."""
+
+    n: Count
+
+
+class Bye(msgspec.Struct, frozen=True, tag="bye", tag_field="type"):
+    """The last event of who hangs up."""
+
+
+Event = Ack | Receipt | Heard | Interrupt | Cancel | Caption | Message | Hello | Noted | Bye
 
 _decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 _encoder = msgspec.json.Encoder()
@@ -120,10 +175,22 @@ _encoder = msgspec.json.Encoder()
 
 class _Type(msgspec.Struct):
     type: str = ""
+    n: int = 0
 
 
 _KNOWN: Final = frozenset(
-    {"ack", "receipt", "heard", "interrupt", "cancel", "caption", "message"},
+    {
+        "ack",
+        "bye",
+        "cancel",
+        "caption",
+        "heard",
+        "hello",
+        "interrupt",
+        "message",
+        "noted",
+        "receipt",
+    },
 )
 
 
@@ -149,16 +216,30 @@ class Played(msgspec.Struct, frozen=True):
     reported: bool = True
 
 
-def encode(event: Event) -> bytes:
-    """Write one event.
+def is_durable(event: Event) -> bool:
+    """Tell whether an event must arrive, so that it is numbered and told again on a new leg."""
+    if isinstance(event, Heard):
+        return event.state != "playing"
+    return isinstance(event, Receipt | Interrupt | Cancel | Caption | Message)
+
+
+def encode(event: Event, number: int = 0) -> bytes:
+    """Write one event, with its number if it has one.
 
     Raises:
         MediaError: longer than 64 KiB.
     """
     text = _encoder.encode(event)
+    if number:
+        text = b'%s,"n":%d}' % (text[:-1], number)
     if len(text) > MAX_BYTES:
         raise MediaError(f"event of {len(text)} bytes; {MAX_BYTES} are allowed")
     return text
+
+
+def number_of(text: bytes) -> int:
+    """Read the number of an event that `decode` has read; 0 when it has none."""
+    return msgspec.json.decode(text, type=_Type).n
 
 
 def decode(text: bytes) -> Event | None:

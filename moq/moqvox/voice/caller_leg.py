@@ -1,0 +1,160 @@
+"""One leg of a call as its caller makes it: announced on a connection, and answered there."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from moqvox.driver import Driver
+from moqvox.errors import LocalError, Refused
+from moqvox.model import broadcast, origin
+from moqvox.voice.far_leg import FarLeg
+from moqvox.voice.inbox import Inbox
+from moqvox.voice.leg import Leg
+from moqvox.voice.names import AGENT, CALLER, RESUMED, leg_name
+from moqvox.voice.words import Hello
+
+__all__ = ["CallerLeg", "CallerView"]
+
+log = logging.getLogger("moqvox.voice")
+
+ENDING: Final = 2.0
+"""Seconds that a broadcast which is announced no more has to end."""
+
+
+class CallerView:
+    """A caller's origin, in which its broadcast also answers to a well-known name."""
+
+    def __init__(self, inner: origin.Origin) -> None:
+        self.aliases: dict[str, broadcast.Producer] = {}
+        self._inner = inner
+
+    def get(self, path: str) -> broadcast.Consumer | None:
+        """Find a broadcast."""
+        alias = self.aliases.get(path)
+        return self._inner.get(path) if alias is None else alias.consume()
+
+    async def find(self, path: str) -> broadcast.Consumer | None:
+        """Find a broadcast; none is about to come."""
+        return self.get(path)
+
+    async def wait(self, path: str) -> broadcast.Consumer:
+        """Wait for a broadcast."""
+        alias = self.aliases.get(path)
+        return await self._inner.wait(path) if alias is None else alias.consume()
+
+    def watch(self, prefix: str = "", *, exclude_hop: int = 0) -> origin.Watch:
+        """Watch what is announced; the short names are not."""
+        return self._inner.watch(prefix, exclude_hop=exclude_hop)
+
+
+class CallerLeg:
+    """One pair of broadcasts: ours, and the agent's in answer.
+
+    Attributes:
+        driver: the connection that it is on.
+    """
+
+    def __init__(
+        self,
+        call: str,
+        number: int,
+        ours: Leg,
+        inbox: Inbox,
+        mark: Callable[[str], None],
+        before: Leg | None,
+    ) -> None:
+        self.number = number
+        self._name = leg_name(call, number)
+        self._ours = ours
+        self._inbox = inbox
+        self._mark = mark
+        self._before = before
+        self.driver: Driver
+
+    def attach(self, driver: Driver, local: origin.Origin, remote: origin.Origin) -> None:
+        """Announce it on a new connection."""
+        self.driver = driver
+        self._local, self._remote = local, remote
+        self._view = CallerView(local)
+        self._publish()
+        driver.attach(self._view, remote)
+
+    def succeed(self, before: "CallerLeg") -> None:
+        """Announce it on the connection of the leg before, which is withdrawn."""
+        self.driver = before.driver
+        self._local, self._remote = before._local, before._remote  # noqa: SLF001
+        self._view = before._view  # noqa: SLF001
+        self._publish()
+
+    def _publish(self) -> None:
+        self._view.aliases = {RESUMED if self.number else CALLER: self._ours.broadcast}
+        self._local.publish(f"{self._name}/{CALLER}", self._ours.broadcast.consume())
+        if self._before is not None:
+            self._before.close()
+
+    async def hear(self, asked: asyncio.Event) -> bool:
+        """Hear the agent's broadcast until it is over, or `asked` to begin the next leg.
+
+        Returns:
+            Whether it ended in order.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            reading = tasks.create_task(self._read(), name="read")
+            others = [
+                tasks.create_task(self._wait_renewed(), name="renewed"),
+                tasks.create_task(asked.wait(), name="asked"),
+            ]
+            await asyncio.wait([reading, *others], return_when=asyncio.FIRST_COMPLETED)
+            for task in (reading, *others):
+                task.cancel()
+        return reading.done() and not reading.cancelled() and reading.result()
+
+    async def _read(self) -> bool:
+        path = f"{self._name}/{AGENT}"
+        try:
+            if not self.number:
+                source = await self._remote.wait(path)
+                self._mark("agent")
+                return await self._far(source).read(self._inbox)
+            try:
+                # A server that is the agent itself has the answer ready before it is announced.
+                return await self._far(self.driver.broadcast(path)).read_on(self._admit)
+            except (LocalError, Refused):
+                source = await self._remote.wait(path)
+            return await self._far(source).read_on(self._admit)
+        except Refused as exc:
+            log.warning("the agent has no audio: %s", exc)
+            return False
+
+    def _far(self, source: broadcast.Consumer) -> FarLeg:
+        return FarLeg(source, path_changes=self._path_changes)
+
+    def _path_changes(self) -> int:
+        return self.driver.connection.stats().path_changes
+
+    def _admit(self, hello: Hello | None) -> Inbox | None:
+        if hello is None:
+            log.warning("the agent does not know the call any more")
+            return None
+        if hello.again:
+            self._inbox.greet(hello)
+            return None
+        return self._inbox
+
+    async def _wait_renewed(self) -> None:
+        """Wait until the agent's broadcast is announced anew, or has gone without an end."""
+        watch = self._remote.watch(f"{self._name}/{AGENT}")
+        try:
+            seen = 0
+            while True:
+                for news in watch.poll():
+                    if isinstance(news, origin.Unannounced):
+                        await asyncio.sleep(ENDING)
+                        return
+                    seen += 1
+                    if seen > 1:
+                        return
+                await watch.wait()
+        finally:
+            watch.close()

@@ -1,0 +1,115 @@
+"""One connection that brings calls: finds the callers on it, and reads each one's leg."""
+
+import asyncio
+import logging
+
+from moqvox.driver import Driver
+from moqvox.errors import LocalError, Refused
+from moqvox.model import origin
+from moqvox.voice.leg import Leg
+from moqvox.voice.line import Line, Register
+from moqvox.voice.names import AGENT, CALLER, RESUMED, read_name
+
+__all__ = ["Host"]
+
+log = logging.getLogger("moqvox.voice")
+
+
+class Host:
+    """The callers behind one connection."""
+
+    def __init__(
+        self,
+        register: Register,
+        driver: Driver,
+        local: origin.Origin,
+        remote: origin.Origin,
+        *,
+        eager: bool,
+    ) -> None:
+        self.register = register
+        self.driver = driver
+        self.address = driver.connection.remote_address
+        self._local = local
+        self._remote = remote
+        self._eager = eager
+        self._lines: dict[str, Line] = {}
+        self._early: list[Line] = []
+
+    async def run(self) -> None:
+        """Serve until the connection is over.
+
+        Raises:
+            LocalError: it is over already.
+        """
+        names = (CALLER, RESUMED) if self._eager else ()
+        sources = [(name, self.driver.broadcast(name)) for name in names]
+        async with asyncio.TaskGroup() as tasks:
+            for name, source in sources:
+                line = Line(self, is_later=name == RESUMED)
+                self._early.append(line)
+                line.start(tasks, source)
+            watching = tasks.create_task(self._watch(tasks), name="watch")
+            closed = await self.driver.wait_closed()
+            watching.cancel()
+            is_hung_up = self._eager and closed.remote and not closed.lost and not closed.code
+            for line in {*self._lines.values(), *self._early}:
+                line.end(hung_up=is_hung_up)
+
+    async def _watch(self, tasks: asyncio.TaskGroup) -> None:
+        is_first = not self._eager
+        watch = self._remote.watch()
+        try:
+            while True:
+                news = watch.poll()
+                for change in news:
+                    name, _, role = change.path.rpartition("/")
+                    if role != CALLER or not name:
+                        continue
+                    if isinstance(change, origin.Unannounced):
+                        line = self._lines.pop(name, None)
+                        if line is not None:
+                            line.withdraw()
+                    elif name not in self._lines:
+                        self._announced(tasks, name, was_there=is_first)
+                is_first = is_first and not news
+                await watch.wait()
+        finally:
+            watch.close()
+
+    def _announced(self, tasks: asyncio.TaskGroup, name: str, *, was_there: bool) -> None:
+        source = self._remote.get(f"{name}/{CALLER}")
+        if source is None:
+            return
+        _, leg = read_name(name)
+        for line in self._early:
+            if line.is_later == bool(leg) and line.name in ("", name):
+                self._early.remove(line)
+                self._lines[name] = line
+                line.bind(name, source)
+                return
+        line = self._lines[name] = Line(self, is_later=bool(leg), was_there=was_there)
+        line.bind(name, source)
+        line.start(tasks, source)
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether the caller itself is at the other end."""
+        return self._eager
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether anything is being said."""
+        return any(line.is_busy for line in (*self._lines.values(), *self._early))
+
+    def path_changes(self) -> int:
+        """Count the connection's changes of path so far."""
+        return self.driver.connection.stats().path_changes
+
+    def publish(self, name: str, leg: Leg) -> origin.Route | None:
+        """Answer a caller."""
+        try:
+            return self._local.publish(f"{name}/{AGENT}", leg.broadcast.consume())
+        except (LocalError, Refused) as exc:
+            log.warning("call %s can't be answered: %s", name, exc)
+            return None

@@ -1,0 +1,306 @@
+"""Keeps a connection: dials, notices when it is dead or asked to move, dials again."""
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+from moqvox.connect import dial as dial_connection
+from moqvox.connect import open_session
+from moqvox.driver import Driver
+from moqvox.driver.scope import scope
+from moqvox.errors import LocalError, MoqError, SessionClosed, SessionCode
+from moqvox.model import cache
+from moqvox.transport.credentials import Verify
+from moqvox.transport.interface import Closed
+from moqvox.url import parse_url
+
+__all__ = ["Dial", "Redial", "describe", "dialling"]
+
+log = logging.getLogger("moqvox.voice")
+
+PAUSES: Final = (0.0, 0.25, 0.5, 1.0, 2.0)
+"""Seconds between two attempts after a loss; the last one again and again."""
+
+HEDGE: Final = 1.0
+"""Seconds without an answer after which another attempt is made beside."""
+
+MAX_ATTEMPTS: Final = 4
+"""Attempts under way at once."""
+
+SILENT: Final = 1.0
+"""Seconds without any packet, while an acknowledgement is due, after which another connection
+is tried beside the one there is; whichever lives first is kept."""
+
+LOOK_EVERY: Final = 0.1
+
+MAX_URLS: Final = 16
+"""URLs remembered, those that servers pointed to included."""
+
+HANDOVER: Final = 5.0
+"""Seconds that a connection is kept beside the one that takes its place."""
+
+FINAL: Final = frozenset(
+    {SessionCode.UNAUTHORIZED, SessionCode.PROTOCOL_VIOLATION, SessionCode.VERSION}
+)
+"""Codes with which a server says that coming back is no use."""
+
+Dial = Callable[[str], Awaitable[Driver]]
+"""Opens a session to a URL; it is started and nothing is attached to it."""
+
+
+class Redial:
+    """One connection after the other to any of some URLs that lead to the same place.
+
+    Attributes:
+        reconnects: connections after the first.
+        moves: those of them for which a server had asked (GOAWAY).
+    """
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        dial: Dial,
+        *,
+        patience: float,
+        dice: random.Random | None = None,
+    ) -> None:
+        if not urls:
+            raise LocalError("no URL to connect to")
+        self.reconnects = 0
+        self.moves = 0
+        self._urls = list(urls)
+        self._dial = dial
+        self._patience = patience
+        self._dice = dice or random.Random()  # noqa: S311  # spreads retries, no secret
+
+    async def run(
+        self,
+        hold: Callable[[Driver], Awaitable[None]],
+        *,
+        settled: Callable[[], Awaitable[object]],
+        may_return: Callable[[], bool],
+    ) -> SessionClosed:
+        """Hold connections until one can't be replaced; tells why.
+
+        Args:
+            hold: uses a connection until that is over.
+            settled: waits until the latest connection has taken the place of those before.
+            may_return: whether another connection is any use.
+
+        Raises:
+            MoqError: no URL can be reached at first.
+        """
+        driver = await self._first()
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                tasks.create_task(_hold(hold, driver), name="hold")
+                await self._until_due(driver)
+                fresh = await self._replace(driver, may_return)
+                if fresh is None:
+                    break
+                self.reconnects += 1
+                tasks.create_task(_let_go(driver, settled), name="hand over")
+                driver = fresh
+        return _why(await driver.wait_closed())
+
+    async def _first(self) -> Driver:
+        failure: MoqError | None = None
+        for url in list(self._urls):
+            try:
+                return await self._dial(url)
+            except MoqError as exc:
+                failure = failure or exc
+            self._urls.append(self._urls.pop(0))
+        raise failure or LocalError("no URL to connect to")
+
+    async def _until_due(self, driver: Driver) -> None:
+        """Wait until the connection is over, asked to move, or silent when it must not be."""
+        async with asyncio.TaskGroup() as tasks:
+            waiting = [
+                tasks.create_task(driver.wait_closed(), name="closed"),
+                tasks.create_task(driver.goaway.wait(), name="goaway"),
+                tasks.create_task(_wait_silent(driver), name="silent"),
+            ]
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for task in waiting:
+                task.cancel()
+
+    async def _replace(self, driver: Driver, may_return: Callable[[], bool]) -> Driver | None:
+        """Open a connection in place of one; None when that is no use or takes too long."""
+        self._note_move(driver)
+        while self._patience > 0 and may_return():
+            if driver.closed and _is_final(await driver.wait_closed()):
+                return None
+            fresh = await self._race(driver)
+            if fresh is not None and not may_return():
+                fresh.close()
+                return None
+            if fresh is not None or driver.closed:
+                return fresh
+            await self._until_due(driver)
+            self._note_move(driver)
+        return None
+
+    def _note_move(self, driver: Driver) -> None:
+        """Try first where a server that is going away has pointed to, or another one."""
+        if not driver.goaway.is_set():
+            return
+        self.moves += 1
+        uri = driver.goaway_uri
+        log.info("%s asks to move to %s", driver.connection.remote_address, uri or "elsewhere")
+        if not uri:
+            self._urls.append(self._urls.pop(0))
+        elif uri not in self._urls:
+            self._urls = [uri, *self._urls[: MAX_URLS - 1]]
+
+    async def _race(self, driver: Driver) -> Driver | None:
+        """Dial, until somebody answers, patience ends, or the silent one is heard again."""
+        async with asyncio.TaskGroup() as tasks:
+            dialling = tasks.create_task(self._again(), name="dial")
+            reviving = tasks.create_task(_wait_revived(driver), name="revived")
+            await asyncio.wait([dialling, reviving], return_when=asyncio.FIRST_COMPLETED)
+            reviving.cancel()
+            if not dialling.done():
+                dialling.cancel()
+        return None if dialling.cancelled() else dialling.result()
+
+    async def _again(self) -> Driver | None:
+        """Dial until somebody answers or patience ends, one URL after the other."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._patience
+        made = 0
+        found: Driver | None = None
+        async with asyncio.TaskGroup() as tasks:
+            attempts: set[asyncio.Task[Driver | None]] = set()
+            while found is None and loop.time() < until:
+                if not attempts:
+                    pause = PAUSES[min(made // len(self._urls), len(PAUSES) - 1)]
+                    await asyncio.sleep(pause * self._dice.uniform(0.5, 1.0))
+                if len(attempts) < MAX_ATTEMPTS:
+                    url = self._urls[made % len(self._urls)]
+                    attempts.add(tasks.create_task(self._attempt(url), name=f"dial {url}"))
+                    made += 1
+                wait = max(0.0, min(HEDGE, until - loop.time()))
+                done, attempts = await asyncio.wait(
+                    attempts, timeout=wait, return_when=asyncio.FIRST_COMPLETED
+                )
+                for answered in [task.result() for task in done]:
+                    if found is None:
+                        found = answered
+                    elif answered is not None:
+                        answered.close()
+            for task in attempts:
+                task.cancel()
+                task.add_done_callback(_drop_result)
+        return found
+
+    async def _attempt(self, url: str) -> Driver | None:
+        try:
+            return await self._dial(url)
+        except MoqError as exc:
+            log.info("%s not reached: %s", url, exc)
+            return None
+
+
+async def _hold(hold: Callable[[Driver], Awaitable[None]], driver: Driver) -> None:
+    await hold(driver)
+
+
+async def _let_go(driver: Driver, settled: Callable[[], Awaitable[object]]) -> None:
+    """Close a connection once the next one has taken its place."""
+    try:
+        async with asyncio.timeout(HANDOVER):
+            await settled()
+    except TimeoutError:
+        log.info("%s: handed over without a word", driver.connection.remote_address)
+    driver.close(SessionCode.NO_ERROR, "moved to another connection")
+
+
+async def _wait_silent(driver: Driver) -> None:
+    """Wait until nothing has come for `SILENT` seconds that had to come."""
+    loop = asyncio.get_running_loop()
+    heard, since = -1, loop.time()
+    while True:
+        stats = driver.connection.stats()
+        if stats.received_packets != heard or not stats.unacked_bytes:
+            heard, since = stats.received_packets, loop.time()
+        elif loop.time() - since >= max(SILENT, 3 * stats.rtt):
+            return
+        await asyncio.sleep(LOOK_EVERY)
+
+
+async def _wait_revived(driver: Driver) -> None:
+    """Wait until a silent connection is heard again; for ever if it is over or to be left."""
+    heard = driver.connection.stats().received_packets
+    while driver.goaway.is_set() or driver.closed:
+        await asyncio.get_running_loop().create_future()
+    while driver.closed or driver.connection.stats().received_packets == heard:
+        await asyncio.sleep(LOOK_EVERY)
+
+
+def _drop_result(attempt: "asyncio.Task[Driver | None]") -> None:
+    if not attempt.cancelled() and attempt.exception() is None:
+        driver = attempt.result()
+        if driver is not None:
+            driver.close()
+
+
+def _is_final(closed: Closed) -> bool:
+    return closed.remote and closed.code in FINAL
+
+
+def _why(closed: Closed) -> SessionClosed:
+    return SessionClosed(closed.code, describe(closed), remote=closed.remote)
+
+
+def describe(closed: Closed) -> str:
+    """Say why a connection ended."""
+    if closed.reason:
+        return closed.reason
+    return "the connection was lost" if closed.lost else f"closed with code {closed.code:#x}"
+
+
+@asynccontextmanager
+async def dialling(
+    *,
+    verify: Verify | None,
+    token: str,
+    versions: Sequence[str],
+    timeout: float,
+    origin_id: int,
+    websocket: bool = False,
+) -> AsyncIterator[Dial]:
+    """Open sessions to URLs for as long as the block runs; then all are closed."""
+    drivers: list[Driver] = []
+    async with scope() as tasks:
+
+        async def dial(url: str) -> Driver:
+            address = parse_url(url, token)
+            connection = await dial_connection(
+                address,
+                verify=verify or Verify(),
+                versions=versions,
+                timeout=timeout,
+                websocket=websocket,
+            )
+            try:
+                driver = open_session(
+                    connection, path=address.path, origin_id=origin_id, budget=cache.Budget()
+                )
+            except LocalError:
+                connection.close()
+                raise
+            driver.start(tasks)
+            drivers[:] = [known for known in drivers if not known.closed] + [driver]
+            return driver
+
+        try:
+            yield dial
+        finally:
+            for driver in drivers:
+                driver.close()
+            for driver in drivers:
+                await driver.connection.wait_closed()
