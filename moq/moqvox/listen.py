@@ -27,7 +27,7 @@ from moqvox.transport.websocket import Http, listen_websocket
 from moqvox.url import parse_bind, split_path
 from moqvox.wire.version import LITE_ALPNS as ALPNS
 
-__all__ = ["Incoming", "Server", "listen", "serve_connection"]
+__all__ = ["Incoming", "Keys", "Server", "listen", "serve_connection"]
 
 log = logging.getLogger("moqvox.listen")
 

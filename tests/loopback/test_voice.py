@@ -159,12 +159,13 @@ def test_caller_that_leaves_while_connecting_leaves_at_once():
     assert reason == "hung up"
 
 
-def test_agent_that_closes_its_port_ends_its_calls():
+@pytest.mark.parametrize("patience", [0.0, 0.5])
+def test_agent_that_closes_its_port_ends_its_calls_once_they_have_lost_patience(patience):
     async def main():
         async with voice.serve("127.0.0.1:0") as desk:
             address = f"moqt://127.0.0.1:{desk.addresses[0][1]}"
             verify = Verify.pinned([desk.fingerprint])
-            stack = voice.call(address, verify=verify)
+            stack = voice.call(address, verify=verify, patience=patience)
             call = await stack.__aenter__()
             await call.connected()
         async with asyncio.timeout(5):
@@ -175,11 +176,11 @@ def test_agent_that_closes_its_port_ends_its_calls():
     assert asyncio.run(main()) == "SessionClosed"
 
 
-def test_relay_that_goes_ends_the_agents_iteration_with_the_reason():
+def test_relay_that_goes_for_good_ends_the_agents_iteration_with_the_reason():
     async def main():
         async with (
             running() as relay,
-            voice.attend(url(relay), verify=trust(relay)) as desk,
+            voice.attend(url(relay), verify=trust(relay), patience=0) as desk,
         ):
             async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
                 tasks.create_task(answer(desk, []))

@@ -167,6 +167,8 @@ class Call:
             driver: started, with nothing attached to it. On a later one the call goes on
                 where it stopped.
         """
+        if self.ended is not None:
+            return
         local, remote = origin.Origin(id=self.origin_id), origin.Origin()
         leg = self._next_leg()
         self.driver = driver
@@ -334,9 +336,7 @@ async def call(
 
 async def _keep(made: Call, redial: Redial) -> None:
     made.over(
-        await redial.run(
-            made.hold, settled=made.wait_answered, may_return=lambda: made.may_resume
-        )
+        await redial.run(made.hold, settled=made.wait_answered, may_return=lambda: made.may_resume)
     )
 
 

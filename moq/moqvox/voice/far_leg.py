@@ -64,20 +64,21 @@ class FarLeg:
         """
         async with asyncio.TaskGroup() as tasks:
             asked = self._ask(tasks, EVENTS_TRACK, AUDIO_TRACK)
+            events = tasks.create_task(_take_all(asked[EVENTS_TRACK], inbox), name="told")
             try:
-                events = tasks.create_task(_take_all(asked[EVENTS_TRACK], inbox), name="told")
-                failed = await asked[AUDIO_TRACK]
-                if not isinstance(failed, Refused):
-                    failed = await self._read_speeches(inbox, failed, tasks)
-                if failed is True:
+                audio = await asked[AUDIO_TRACK]
+                ended = not isinstance(audio, Refused) and await self._read_speeches(
+                    inbox, audio, tasks
+                )
+                if ended:
                     await _wait_for_answer(inbox, events, tasks)
                 else:
                     events.cancel()
             finally:
                 self._leave(asked)
-        if isinstance(failed, Refused):
-            raise failed
-        return failed
+        if isinstance(audio, Refused):
+            raise audio
+        return ended
 
     async def read_on(self, admit: Admit, *, recall: bool = False) -> bool:
         """Read a later leg, once `admit` has said which inbox its `hello` opens.
@@ -163,9 +164,7 @@ class FarLeg:
 
     # What was said before this leg
 
-    def _look_back(
-        self, inbox: Inbox, asked: dict[str, Asked], tasks: asyncio.TaskGroup
-    ) -> None:
+    def _look_back(self, inbox: Inbox, asked: dict[str, Asked], tasks: asyncio.TaskGroup) -> None:
         """Read the past if something of it is missing, else ask for it no more."""
         for number, start in self._starts.items():
             utterance = inbox.utterance(number)
@@ -195,23 +194,24 @@ class FarLeg:
     async def _recall_speech(self, inbox: Inbox, reader: group.Consumer) -> None:
         """Put the frames before this leg's into a speech; they end where the leg begins."""
         utterance = inbox.utterance(reader.sequence)
+        if utterance is None or utterance.over:
+            reader.close()
+            return
         payloads: list[bytes] = []
-        size_bytes = 0
+        room_bytes = MAX_BYTES
         try:
-            if utterance is None or utterance.over:
-                return
             async for frame in reader:
                 payloads.append(frame.payload)
-                size_bytes += len(frame.payload) + PACKET_BYTES
-                if size_bytes > MAX_BYTES:
-                    raise MediaError(f"more than {MAX_BYTES} bytes of past")
+                room_bytes -= len(frame.payload) + PACKET_BYTES
+                if room_bytes < 0:
+                    payloads.clear()
+                    break
             first = self._starts.get(reader.sequence, 0) - len(payloads)
             for index, payload in enumerate(payloads, first):
                 self._place(inbox, utterance, index, payload)
         except MediaError as exc:
             log.warning("speech %d ends early: %s", reader.sequence, exc)
-            if utterance is not None:
-                inbox.end(utterance, Utterance.cancel)
+            inbox.end(utterance, Utterance.cancel)
         finally:
             reader.close()
 

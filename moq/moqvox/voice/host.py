@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from typing import Final
 
 from moqvox.driver import Driver
 from moqvox.errors import LocalError, Refused
@@ -13,6 +14,10 @@ from moqvox.voice.names import AGENT, CALLER, RESUMED, read_name
 __all__ = ["Host"]
 
 log = logging.getLogger("moqvox.voice")
+
+
+SETTLING: Final = 1.0
+"""Seconds in which a relay tells what was there before us: calls that may have lost an agent."""
 
 
 class Host:
@@ -57,12 +62,12 @@ class Host:
                 line.end(hung_up=is_hung_up)
 
     async def _watch(self, tasks: asyncio.TaskGroup) -> None:
-        is_first = not self._eager
+        loop = asyncio.get_running_loop()
+        settled = loop.time() + (0.0 if self._eager else SETTLING)
         watch = self._remote.watch()
         try:
             while True:
-                news = watch.poll()
-                for change in news:
+                for change in watch.poll():
                     name, _, role = change.path.rpartition("/")
                     if role != CALLER or not name:
                         continue
@@ -71,8 +76,7 @@ class Host:
                         if line is not None:
                             line.withdraw()
                     elif name not in self._lines:
-                        self._announced(tasks, name, was_there=is_first)
-                is_first = is_first and not news
+                        self._announced(tasks, name, was_there=loop.time() < settled)
                 await watch.wait()
         finally:
             watch.close()

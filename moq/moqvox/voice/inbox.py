@@ -177,7 +177,7 @@ class Inbox:
             log.warning("%s", exc)
             return
         self.events += 1
-        number = number_of(payload)
+        number = 0 if isinstance(event, Noted) else number_of(payload)
         if number > 0:
             if number <= self.taken:
                 self._owner.note(self.taken)

@@ -87,8 +87,12 @@ class Line:
     def start(self, tasks: asyncio.TaskGroup, source: broadcast.Consumer) -> None:
         """Read a caller's broadcast."""
         must_prove = self.is_later or self._was_there
-        if not must_prove and (not self.name or self._board.register.find(self.name) is None):
-            self._take(self._board.register.session(self._board.address))
+        is_known = bool(self.name) and self._board.register.find(self.name) is not None
+        if not must_prove and not is_known:
+            session = self._board.register.session(self._board.address)
+            self._take(session)
+            if self.name:
+                self._answer(session, self.name, session.outbox.leg)
             self._tasks.append(tasks.create_task(self._offer_when_begun(), name="began"))
         self._tasks.append(tasks.create_task(self._run(source), name=f"call-{self.name}"))
 

@@ -25,6 +25,9 @@ MAX_WAITING: Final = 256
 MAX_AWAY: Final = 1024
 """Sessions kept for callers without a connection; past it the one away longest ends."""
 
+LOOK_EVERY: Final = 0.05
+"""Seconds between two looks whether anything is being said."""
+
 GRACE: Final = 60.0
 """Seconds that the session of a caller whose connection is gone is kept."""
 
@@ -98,10 +101,13 @@ class Lobby:
         finally:
             del self._hosts[driver]
 
-    def is_busy(self, driver: Driver) -> bool:
-        """Whether anything is being said on a connection."""
-        host = self._hosts.get(driver)
-        return host is not None and host.is_busy
+    async def wait_quiet(self, driver: Driver) -> None:
+        """Wait until nothing is being said on a connection, or it is over."""
+        while True:
+            host = self._hosts.get(driver)
+            if driver.closed or host is None or not host.is_busy:
+                return
+            await asyncio.sleep(LOOK_EVERY)
 
     # For hosts
 

@@ -42,10 +42,16 @@ MAX_URLS: Final = 16
 HANDOVER: Final = 5.0
 """Seconds that a connection is kept beside the one that takes its place."""
 
-FINAL: Final = frozenset(
-    {SessionCode.UNAUTHORIZED, SessionCode.PROTOCOL_VIOLATION, SessionCode.VERSION}
+PASSING: Final = frozenset(
+    {
+        SessionCode.NO_ERROR,
+        SessionCode.INTERNAL,
+        SessionCode.EXCESSIVE_LOAD,
+        SessionCode.GOAWAY_TIMEOUT,
+        SessionCode.CONTROL_TIMEOUT,
+    }
 )
-"""Codes with which a server says that coming back is no use."""
+"""Codes with which a server closes that may be there again; with others coming back is no use."""
 
 Dial = Callable[[str], Awaitable[Driver]]
 """Opens a session to a URL; it is started and nothing is attached to it."""
@@ -235,10 +241,11 @@ async def _wait_silent(driver: Driver) -> None:
 async def _wait_revived(driver: Driver) -> None:
     """Wait until a silent connection is heard again; for ever if it is over or to be left."""
     heard = driver.connection.stats().received_packets
-    while driver.goaway.is_set() or driver.closed:
-        await asyncio.get_running_loop().create_future()
-    while driver.closed or driver.connection.stats().received_packets == heard:
+    while True:
         await asyncio.sleep(LOOK_EVERY)
+        is_of_use = not driver.goaway.is_set() and not driver.closed
+        if is_of_use and driver.connection.stats().received_packets != heard:
+            return
 
 
 def _drop_result(attempt: "asyncio.Task[Driver | None]") -> None:
@@ -249,7 +256,7 @@ def _drop_result(attempt: "asyncio.Task[Driver | None]") -> None:
 
 
 def _is_final(closed: Closed) -> bool:
-    return closed.remote and closed.code in FINAL
+    return not closed.lost and closed.code not in PASSING
 
 
 def _why(closed: Closed) -> SessionClosed:

@@ -6,15 +6,14 @@ import logging
 import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Final, Literal
+from typing import Literal
 
 from moqvox.driver import Driver
 from moqvox.driver.scope import scope
 from moqvox.errors import MoqError, SessionClosed, SessionCode
-from moqvox.listen import Incoming, Server, listen
+from moqvox.listen import Incoming, Keys, Server, listen
 from moqvox.model import cache
 from moqvox.model.origin import Origin
-from moqvox.transport.aioquic.keys import Keys
 from moqvox.transport.credentials import ServerCertificate, Verify
 from moqvox.transport.websocket import Http
 from moqvox.voice.keep import KEEP, Keep
@@ -28,9 +27,6 @@ from moqvox_certs import generate
 __all__ = ["Desk", "attend", "serve"]
 
 log = logging.getLogger("moqvox.voice")
-
-LOOK_EVERY: Final = 0.05
-"""Seconds between two looks whether a caller may be asked to move."""
 
 
 class Desk:
@@ -243,6 +239,5 @@ async def _drain(server: Server, lobby: Lobby, seconds: float) -> None:
 
 
 async def _ask_to_move(driver: Driver, lobby: Lobby) -> None:
-    while not driver.closed and lobby.is_busy(driver):
-        await asyncio.sleep(LOOK_EVERY)
+    await lobby.wait_quiet(driver)
     driver.send_goaway()

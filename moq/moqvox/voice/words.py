@@ -150,9 +150,9 @@ class Hello(msgspec.Struct, frozen=True, tag="hello", tag_field="type", omit_def
     grace_ms: Count = 0
     have: Annotated[tuple[tuple[Count, Count, int], ...], msgspec.Meta(max_length=MAX_LISTED)] = ()
     next: Count = 0
-    starts: Annotated[
-        tuple[tuple[Count, Count], ...], msgspec.Meta(max_length=MAX_LISTED)
-    ] = msgspec.field(default=(), name="from")
+    starts: Annotated[tuple[tuple[Count, Count], ...], msgspec.Meta(max_length=MAX_LISTED)] = (
+        msgspec.field(default=(), name="from")
+    )
     noted: Count = 0
     again: bool = False
 

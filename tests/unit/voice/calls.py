@@ -16,7 +16,7 @@ from moqvox.model.origin import Origin
 from moqvox.transport.memory import LinkSettings, MemoryConnection, pair
 from moqvox.voice import Session
 from moqvox.voice.call import Call
-from moqvox.voice.lobby import Lobby
+from moqvox.voice.lobby import GRACE, Lobby
 from moqvox.voice.playback import Playback
 
 NEAR = LinkSettings(delay_ms=10)
@@ -47,6 +47,12 @@ class Line:
     frames: list[tuple[int, int, float]] = field(default_factory=list)
 
 
+async def hold_once(call: Call, driver: Driver) -> None:
+    """Be on the phone for one connection."""
+    await call.hold(driver)
+    call.lost(await driver.wait_closed())
+
+
 class Agent:
     """Takes the sessions of a lobby, one after the other."""
 
@@ -54,6 +60,7 @@ class Agent:
         self.lobby = lobby
         self._sessions = lobby.sessions()
         self.drivers: list[Driver] = []
+        self.hub: Hub
 
     async def session(self) -> Session:
         async with asyncio.timeout(60):
@@ -64,9 +71,8 @@ def caller_on(
     connection: MemoryConnection, tasks: asyncio.TaskGroup, *, play: bool = True, **options
 ) -> Line:
     call = Call()
-    driver = driver_on(connection, call.local.id)
+    driver = driver_on(connection, call.origin_id)
     driver.start(tasks)
-    driver.attach(call.view, call.remote)
     pcm, frames = [], []
     playback = Playback(
         call,
@@ -74,7 +80,7 @@ def caller_on(
         on_frame=lambda *frame: frames.append(frame),
         **options,
     )
-    tasks.create_task(call.hold(driver), name="hold")
+    tasks.create_task(hold_once(call, driver), name="hold")
     if play:
         tasks.create_task(playback.run(), name="playback")
     return Line(call, driver, connection, playback, pcm, frames)
@@ -89,10 +95,11 @@ async def direct(
     seed: int = 1,
     barge_in: bool = True,
     max_lead: float = 20.0,
+    grace: float = GRACE,
     **options,
 ) -> AsyncIterator[tuple[Line, Agent]]:
     """Connect a caller straight to an agent's server."""
-    lobby = Lobby(barge_in=barge_in, max_lead=max_lead)
+    lobby = Lobby(barge_in=barge_in, max_lead=max_lead, grace=grace)
     async with asyncio.TaskGroup() as tasks:
         client, server = pair(version, link=link, seed=seed)
         line = caller_on(client, tasks, play=play, **options)
@@ -118,10 +125,11 @@ async def relayed(
     *,
     link: LinkSettings = NEAR,
     edge: bool = True,
+    grace: float = GRACE,
     **options,
 ) -> AsyncIterator[tuple[list[Line], Agent]]:
     """Put callers behind an edge relay, and the agent behind the origin relay after it."""
-    lobby = Lobby()
+    lobby = Lobby(grace=grace)
     async with asyncio.TaskGroup() as tasks:
         inner = Hub(tasks)
         outer = Hub(tasks) if edge else inner
@@ -144,6 +152,7 @@ async def relayed(
             other.start(tasks)
             other.attach(outer.origin, outer.origin)
         agent = Agent(lobby)
+        agent.hub = outer
         agent.drivers.append(driver)
         try:
             yield lines, agent

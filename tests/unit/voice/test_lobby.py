@@ -117,15 +117,15 @@ def test_caller_that_hangs_up_and_calls_again_is_a_new_session():
     async def main():
         async with relayed() as ([line], agent):
             first = await agent.session()
+            line.call.outbox.finish()
+            await asyncio.sleep(1)
             line.call.close()
             await asyncio.sleep(1)
-            tasks = asyncio.TaskGroup()
-            async with tasks:
-                route = line.call.local.publish(
-                    f"{line.call.id}/caller", published(Origin())[0].consume()
-                )
-                second = await agent.session()
-                route.close()
+            callers = Origin()
+            published(callers, f"{line.call.id}/caller")
+            again = agent.hub.join(shared=callers)
+            second = await agent.session()
+            again.driver.close()
             return first.closed, second is not first, second.id == first.id
 
     assert run(main()) == (True, True, True)

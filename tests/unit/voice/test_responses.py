@@ -484,7 +484,7 @@ def test_messages_that_nobody_takes_are_bounded_oldest_first(caplog):
                     await asyncio.sleep(0.1)
             await asyncio.sleep(1)
             taken = session.messages()
-            return int(bytes((await anext(taken)).data)), len(session._messages)
+            return int(bytes((await anext(taken)).data)), len(session.party._messages)
 
     first, left = run(main())
     assert first == 300 - 256
@@ -519,7 +519,7 @@ def test_bad_and_unknown_events_lose_nothing_else():
             line.call.send("first")
             await anext(session.messages())
             for number, bad in enumerate(BAD_EVENTS):
-                line.call.outbox._event_group.write(Frame(bad, 0))
+                line.call.outbox.leg._event_group.write(Frame(bad, 0))
                 line.call.send("n", number)
             taken = session.messages()
             numbers = [int(bytes((await anext(taken)).data)) for _ in BAD_EVENTS]
@@ -571,8 +571,8 @@ def test_response_that_comes_after_a_newer_one_was_played_is_heard_still():
     async def main():
         async with direct() as (line, agent):
             session = await begun(line, agent)
-            audio = session.outbox._audio
-            late = audio.append_group()
+            late = session.outbox.leg.audio.append_group()
+            session.outbox.number_from(1)
             response = session.respond()
             await response.write(tone(300))
             await response.played()
@@ -590,7 +590,7 @@ def test_catalog_tells_any_player_what_the_audio_is():
     async def main():
         async with direct() as (line, agent):
             session = await begun(line, agent)
-            found = await line.call.remote.wait(f"{session.id}/agent")
+            found = line.driver.broadcast(f"{session.id}/agent")
             reader = await found.subscribe("catalog.json", Subscription())
             frame = await (await reader.next_group()).read()
             return frame.payload

@@ -12,7 +12,8 @@ from moqvox.media.container import encode_legacy, end_marker
 from moqvox.model import cache
 from moqvox.transport.memory import LinkSettings
 from moqvox.voice import utterance as utterances
-from moqvox.voice.inbox import MAX_WAITING, PATIENCE_MS
+from moqvox.voice.far_leg import PATIENCE_MS
+from moqvox.voice.inbox import MAX_WAITING
 from moqvox.wire.version import LITE_ALPNS
 
 ROUGH = LinkSettings(delay_ms=40, loss=15, jitter_ms=30, reorder=5)
@@ -209,7 +210,7 @@ def test_two_calls_on_one_relay_do_not_mix():
 
 def test_call_that_ends_leaves_the_other_alone():
     async def main():
-        async with relayed(2) as (lines, agent):
+        async with relayed(2, grace=0.5) as (lines, agent):
             sessions = {}
             for _ in lines:
                 session = await agent.session()
@@ -359,7 +360,7 @@ def test_group_joined_in_its_middle_is_never_called_complete():
     async def main():
         async with direct() as (line, agent):
             line.call.outbox.broadcast._limits = cache.Limits()
-            writer = line.call.outbox._audio.create_group(0, frame_start=3)
+            writer = line.call.outbox.leg.audio.create_group(0, frame_start=3)
             for packet in packets(12):
                 writer.write(Frame(encode_legacy(0, packet), 0))
             writer.finish()
@@ -415,9 +416,9 @@ async def _drain(source):
     return len([item async for item in source])
 
 
-def test_caller_that_vanishes_ends_its_session():
+def test_caller_that_vanishes_for_longer_than_its_grace_ends_its_session():
     async def main():
-        async with direct() as (line, agent):
+        async with direct(grace=10) as (line, agent):
             await speak(line, 3)
             session = await agent.session()
             response = session.respond()
