@@ -26,7 +26,7 @@ from moqvox.transport.websocket import connect_websocket, race
 from moqvox.url import Address, Scheme, parse_url
 from moqvox.wire.version import LITE_ALPNS as ALPNS
 
-__all__ = ["connect", "dial", "open_session"]
+__all__ = ["connect", "dial", "hold", "open_session"]
 
 log = logging.getLogger("moqvox.connect")
 
@@ -198,11 +198,41 @@ async def connect(
         timeout=timeout,
         websocket=websocket,
     )
+    async with hold(
+        connection,
+        path=address.path,
+        publish=publish,
+        consume=consume,
+        origin_id=origin_id,
+        cache_limits=cache_limits,
+        budget=budget,
+        linger=linger,
+    ) as driver:
+        yield driver
+
+
+@asynccontextmanager
+async def hold(
+    connection: Connection,
+    *,
+    path: str,
+    publish: origin.Reader | None = None,
+    consume: origin.Writer | None = None,
+    origin_id: int | None = None,
+    cache_limits: cache.Limits | None = None,
+    budget: cache.Budget | None = None,
+    linger: float = 2.0,
+) -> AsyncIterator[Driver]:
+    """Hold a session on a connection that was dialled otherwise; arguments as for `connect`.
+
+    Raises:
+        LocalError: see `open_session`.
+    """
     hop = secrets.randbits(52) | 1 if origin_id is None else origin_id
     try:
         driver = open_session(
             connection,
-            path=address.path,
+            path=path,
             origin_id=hop,
             cache_limits=cache_limits,
             budget=cache.Budget() if budget is None else budget,

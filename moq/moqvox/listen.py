@@ -10,6 +10,7 @@ async with listen("[::]:4443", tls=certificate) as server:
 import asyncio
 import functools
 import logging
+import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
@@ -19,15 +20,16 @@ from moqvox.driver.scope import scope
 from moqvox.errors import LocalError, SessionClosed, SessionCode
 from moqvox.model import broadcast, cache, origin
 from moqvox.session.lite.session import LiteSession
-from moqvox.transport.aioquic import Keys, Limits
+from moqvox.transport.aioquic import Limits
 from moqvox.transport.aioquic import listen as listen_quic
 from moqvox.transport.credentials import ServerCertificate
 from moqvox.transport.interface import Closed, Connection, Kind, Listener
+from moqvox.transport.quic import ConnectionIds, Keys
 from moqvox.transport.websocket import Http, listen_websocket
 from moqvox.url import parse_bind, split_path
 from moqvox.wire.version import LITE_ALPNS as ALPNS
 
-__all__ = ["Incoming", "Keys", "Server", "listen", "serve_connection"]
+__all__ = ["Incoming", "Keys", "Server", "listen", "make_driver", "serve_connection"]
 
 log = logging.getLogger("moqvox.listen")
 
@@ -126,6 +128,14 @@ class Server:
     def tcp_addresses(self) -> Sequence[tuple[str, int]]:
         """Those bound over TCP; none when it was not asked for, or the port is taken."""
         return self._listeners[1].addresses if len(self._listeners) > 1 else ()
+
+    def counters(self) -> dict[str, int]:
+        """Take what the listeners have counted."""
+        return {
+            name: count
+            for listener in self._listeners
+            for name, count in listener.counters().items()
+        }
 
     @property
     def sessions(self) -> int:
@@ -241,6 +251,7 @@ async def _listeners(
     tls: ServerCertificate,
     limits: Limits,
     keys: Keys | None,
+    ids: ConnectionIds | None,
     websocket: bool,
     http: Http | None,
 ) -> list[Listener]:
@@ -250,7 +261,7 @@ async def _listeners(
     for attempt in range(PORT_ATTEMPTS):
         last = last or attempt == PORT_ATTEMPTS - 1
         udp = await listen_quic(
-            host, port, protocols=protocols, certificate=tls, limits=limits, keys=keys
+            host, port, protocols=protocols, certificate=tls, limits=limits, keys=keys, ids=ids
         )
         if not websocket and http is None:
             return [udp]
@@ -275,6 +286,42 @@ async def _listeners(
     raise AssertionError
 
 
+async def _inherited(
+    sockets: Sequence[socket.socket],
+    *,
+    protocols: list[str],
+    tls: ServerCertificate,
+    limits: Limits,
+    keys: Keys | None,
+    ids: ConnectionIds | None,
+    websocket: bool,
+    http: Http | None,
+) -> list[Listener]:
+    """Listen on sockets that somebody else has bound."""
+    udp = [sock for sock in sockets if sock.type == socket.SOCK_DGRAM]
+    tcp = [sock for sock in sockets if sock.type == socket.SOCK_STREAM]
+    if not udp:
+        raise LocalError("no UDP socket to listen on")
+    listeners: list[Listener] = [
+        await listen_quic(
+            "",
+            0,
+            protocols=protocols,
+            certificate=tls,
+            limits=limits,
+            keys=keys,
+            ids=ids,
+            sockets=udp,
+        )
+    ]
+    if tcp and (websocket or http is not None):
+        offered = protocols if websocket else ()
+        listeners.append(
+            await listen_websocket("", 0, protocols=offered, tls=tls, http=http, sockets=tcp)
+        )
+    return listeners
+
+
 @asynccontextmanager
 async def listen(
     bind: str = "[::]:4443",
@@ -286,6 +333,8 @@ async def listen(
     budget: cache.Budget | None = None,
     limits: Limits | None = None,
     keys: Keys | None = None,
+    ids: ConnectionIds | None = None,
+    sockets: Sequence[socket.socket] = (),
     linger: float = 2.0,
     websocket: bool = False,
     http: Http | None = None,
@@ -301,6 +350,8 @@ async def listen(
         budget: what is kept of all of them together; None gives this listener one of its own.
         limits: bounds of the QUIC endpoint.
         keys: secrets shared with other servers, or with this one's next run; None: made up.
+        ids: makes the connection IDs, for a load balancer or steered workers; None: random.
+        sockets: UDP sockets, and TCP ones, to use instead of binding; taken over.
         linger: seconds an unread subscription to a client is kept.
         websocket: listen on the TCP port of the same number too, for clients whose network
             lets no UDP through and browsers without WebTransport. A TCP port that somebody
@@ -313,13 +364,16 @@ async def listen(
     unknown = [version for version in versions if version not in ALPNS]
     if unknown or not versions:
         raise LocalError(f"unknown version {', '.join(unknown)!r}; known are {', '.join(ALPNS)}")
+    open_listeners = (
+        functools.partial(_inherited, sockets) if sockets else functools.partial(_listeners, bind)
+    )
     server = Server(
-        *await _listeners(
-            bind,
+        *await open_listeners(
             protocols=list(versions),
             tls=tls,
             limits=limits or Limits(),
             keys=keys,
+            ids=ids,
             websocket=websocket,
             http=http,
         )

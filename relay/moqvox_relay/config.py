@@ -5,6 +5,7 @@ from pathlib import Path
 import msgspec
 
 from moqvox.errors import LocalError
+from moqvox.transport.quic import RoutableIds, Routing, Steering
 from moqvox.url import parse_url
 from moqvox.wire.version import LITE_ALPNS as ALPNS
 
@@ -48,6 +49,11 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         cache_total: bytes kept of all tracks together.
         linger: seconds an unread subscription to a publisher is kept.
         drain: seconds that clients get to move away when the relay stops.
+        workers: processes that share the port; sessions and the cache are divided among them.
+        secret_file: hex digits that Retry, tickets and resets follow from, shared with other
+            relays behind one load balancer, and with this one's next run.
+        secret: the same, not in a file.
+        routing: lets a load balancer route by connection IDs.
     """
 
     bind: str = "[::]:4443"
@@ -66,6 +72,10 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cache_total: int = 256 * 1024 * 1024
     linger: float = 2.0
     drain: float = 0.0
+    workers: int = 1
+    secret_file: Path | None = None
+    secret: str = ""
+    routing: Routing | None = None
 
     def check(self) -> None:
         """Refuse settings that contradict each other.
@@ -89,6 +99,11 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         limits = (self.max_sessions, self.cache_bytes, self.cache_total, self.cache_age)
         if min(limits) <= 0 or self.linger < 0 or self.drain < 0:
             raise LocalError("limits must be positive, times not negative")
+        Steering(0, self.workers).check()
+        if self.routing is not None:
+            RoutableIds(self.routing, Steering(0, self.workers))
+        if self.secret and self.secret_file is not None:
+            raise LocalError("--secret-file and --secret exclude each other")
         if self.upstream is not None:
             parse_url(self.upstream.url)
         if self.auth_key is None and self.public is None:

@@ -13,14 +13,17 @@ from moqvox.listen import Incoming, Server, listen
 from moqvox.model import cache
 from moqvox.model.origin import Limits, Origin
 from moqvox.transport.credentials import ServerCertificate
+from moqvox.transport.quic import Keys, Steering
 from moqvox_certs import generate, load
 from moqvox_relay.auth import Authority
 from moqvox_relay.config import Config
 from moqvox_relay.connection import Peer
 from moqvox_relay.ops import Ops
-from moqvox_relay.upstream import Line
+from moqvox_relay.share import Identity, Share, connection_ids, read_secret
+from moqvox_relay.siblings import Siblings
+from moqvox_relay.upstream import Line, Terms, dial_upstream
 
-__all__ = ["Relay", "Started"]
+__all__ = ["Relay", "Started", "make_identity"]
 
 log = logging.getLogger("moqvox.relay")
 
@@ -40,20 +43,22 @@ class Started(msgspec.Struct, frozen=True):
 
 
 class Relay:
-    """One relay. `run` serves until cancelled.
+    """One relay, or one worker of several. `run` serves until cancelled.
 
     Attributes:
         started: set once the port is bound; then `where` tells it.
         served: sessions so far.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, share: Share | None = None) -> None:
         config.check()
         self.started = asyncio.Event()
         self.where = Started((), "")
         self.origin = Origin(limits=Limits(max_bytes=config.cache_total))
         self.line: Line | None = None
+        self.siblings: Siblings | None = None
         self._config = config
+        self._share = share
         self._limits = cache.Limits(max_bytes=config.cache_bytes, max_age=config.cache_age)
         self._authority = Authority.load(config.auth_key, config.public)
         self.served = 0
@@ -66,34 +71,30 @@ class Relay:
         Raises:
             LocalError: the port is taken, the certificate unusable, a setting wrong.
         """
-        config = self._config
-        certificate, fingerprint = self._certificate()
+        config, share = self._config, self._share
+        identity = make_identity(config) if share is None else share.identity
+        steering = Steering(share.worker, share.workers) if share is not None else None
         async with (
             listen(
                 config.bind,
-                tls=certificate,
+                tls=identity.certificate,
                 versions=config.versions,
                 origin_id=self.origin.id,
                 cache_limits=self._limits,
                 budget=self.origin.budget,
                 linger=config.linger,
                 websocket=config.websocket,
-                http=Ops(fingerprint, self._metrics) if config.http else None,
+                http=Ops(identity.fingerprint, self.tell_metrics) if config.http else None,
+                keys=make_keys(config) if share is None else share.keys,
+                ids=connection_ids(config, steering),
+                sockets=share.sockets if share is not None else (),
             ) as server,
             scope() as tasks,
         ):
             self._server = server
             addresses = tuple((host, port) for host, port in server.addresses)
-            if config.upstream is not None:
-                self.line = Line(
-                    config.upstream,
-                    self.origin,
-                    versions=config.versions,
-                    limits=self._limits,
-                    linger=config.linger,
-                )
-                tasks.create_task(self.line.run(), name="upstream")
-            self.where = Started(addresses, fingerprint, bool(server.tcp_addresses))
+            self._reach_others(tasks)
+            self.where = Started(addresses, identity.fingerprint, bool(server.tcp_addresses))
             self.started.set()
             log.info("relay on %s", ", ".join(f"{host} port {port}" for host, port in addresses))
             try:
@@ -101,6 +102,18 @@ class Relay:
                     self._admit(request, tasks)
             finally:
                 await self._drain(server)
+
+    def _reach_others(self, tasks: asyncio.TaskGroup) -> None:
+        """Open lines to the upstream and the sibling workers; one of these has the upstream."""
+        config, share = self._config, self._share
+        terms = Terms(config.versions, self._limits, config.linger)
+        if config.upstream is not None and (share is None or share.worker == 0):
+            dial = dial_upstream(config.upstream, self.origin, terms)
+            self.line = Line("upstream", dial)
+            tasks.create_task(self.line.run(), name="upstream")
+        if share is not None:
+            self.siblings = Siblings(share, self.origin, terms)
+            tasks.create_task(self.siblings.run(), name="siblings")
 
     def _admit(self, request: Incoming, tasks: asyncio.TaskGroup) -> None:
         if self._peers >= self._config.max_sessions:
@@ -125,22 +138,62 @@ class Relay:
         except TimeoutError:
             log.info("%d sessions left after draining", server.sessions)
 
-    def _certificate(self) -> tuple[ServerCertificate, str]:
-        config = self._config
-        now = datetime.datetime.now(datetime.UTC)
-        if config.tls_cert is not None and config.tls_key is not None:
-            made = load(config.tls_cert, config.tls_key, now=now)
-        else:
-            made = generate(_hosts(config.tls_generate), now)
-        return ServerCertificate(made.cert_pem, made.key_pem), made.fingerprint_hex
-
-    def _metrics(self) -> dict[str, float]:
-        return {
+    def metrics(self) -> dict[str, float]:
+        """Take this process's counters."""
+        rows = {
             "moqvox_relay_sessions": self._server.sessions if self._server is not None else 0,
             "moqvox_relay_sessions_total": self.served,
             "moqvox_relay_cache_bytes": self.origin.budget.size_bytes,
             "moqvox_relay_upstream_up": float(self.line is not None and self.line.up.is_set()),
         }
+        if self.siblings is not None:
+            rows["moqvox_relay_siblings"] = self.siblings.count
+        if self._server is not None:
+            for name, count in self._server.counters().items():
+                rows[f"moqvox_quic_{name}"] = count
+        return rows
+
+    def write_metrics(self) -> None:
+        """Let the other workers read this one's counters."""
+        if self._share is not None:
+            self._share.board.write(self._share.worker, self.metrics())
+
+    def tell_metrics(self) -> dict[str, float]:
+        """Take the counters of the whole relay, each worker's by its number."""
+        share = self._share
+        if share is None:
+            return self.metrics()
+        self.write_metrics()
+        rows = {
+            f'{name}{{worker="{worker}"}}': value
+            for worker in range(share.workers)
+            for name, value in share.board.read(worker).items()
+        }
+        return rows | share.board.read(share.workers)
+
+
+def make_keys(config: Config) -> Keys | None:
+    """Derive the keys from the secret, if there is one.
+
+    Raises:
+        LocalError: it can't be used.
+    """
+    secret = read_secret(config)
+    return Keys(secret) if secret is not None else None
+
+
+def make_identity(config: Config) -> Identity:
+    """Load the certificate, or generate one.
+
+    Raises:
+        LocalError: it can't be used.
+    """
+    now = datetime.datetime.now(datetime.UTC)
+    if config.tls_cert is not None and config.tls_key is not None:
+        made = load(config.tls_cert, config.tls_key, now=now)
+    else:
+        made = generate(_hosts(config.tls_generate), now)
+    return Identity(ServerCertificate(made.cert_pem, made.key_pem), made.fingerprint_hex)
 
 
 def _hosts(names: Sequence[str]) -> list[str]:

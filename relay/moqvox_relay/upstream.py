@@ -1,18 +1,24 @@
-"""The edge's line to its origin: announcements both ways, dialled again whenever it breaks."""
+"""A line to another relay: announcements both ways, dialled again whenever it breaks."""
 
 import asyncio
+import functools
 import logging
 import random
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Final
 
+import msgspec
+
 from moqvox.connect import connect
+from moqvox.driver import Driver
 from moqvox.errors import LocalError, MoqError
 from moqvox.model import cache
 from moqvox.model.origin import Origin
 from moqvox.transport.credentials import Verify
 from moqvox_relay.config import Upstream
 
-__all__ = ["Line"]
+__all__ = ["Dial", "Line", "Terms", "dial_upstream"]
 
 log = logging.getLogger("moqvox.relay")
 
@@ -24,8 +30,18 @@ PROVEN: Final = 10.0
 is refused at once is no success."""
 
 
+Dial = Callable[[], AbstractAsyncContextManager[Driver]]
+"""Opens one session to the other relay."""
+
+
 class Line:
-    """Keeps one session to the upstream relay open.
+    """Keeps one session to another relay open.
+
+    Args:
+        name: of the other relay, in the log.
+        dial: opens a session.
+        first_wait: seconds until the second attempt; None: a quarter.
+        longest_wait: seconds between two attempts, at most; None: ten.
 
     Attributes:
         up: set while it stands.
@@ -33,61 +49,82 @@ class Line:
 
     def __init__(
         self,
-        upstream: Upstream,
-        origin: Origin,
+        name: str,
+        dial: Dial,
         *,
-        versions: tuple[str, ...],
-        limits: cache.Limits,
-        linger: float,
+        first_wait: float | None = None,
+        longest_wait: float | None = None,
         jitter: random.Random | None = None,
     ) -> None:
         self.up = asyncio.Event()
-        self._upstream = upstream
-        self._origin = origin
-        self._versions = versions
-        self._limits = limits
-        self._linger = linger
+        self._name = name
+        self._dial = dial
+        self._first_wait = FIRST_WAIT if first_wait is None else first_wait
+        self._longest_wait = LONGEST_WAIT if longest_wait is None else longest_wait
         self._jitter = jitter or random.Random()  # noqa: S311  # spreads retries, no secret
-        self._verify = _trust(upstream)
 
     async def run(self) -> None:
-        """Dial, serve, dial again, for ever. The wait doubles up to ten seconds."""
+        """Dial, serve, dial again, for ever. The wait doubles up to the longest."""
         loop = asyncio.get_running_loop()
-        wait = FIRST_WAIT
+        wait = self._first_wait
         while True:
             began = loop.time()
             try:
                 await self._hold()
             except MoqError as exc:
-                log.warning("upstream not reached: %s", exc)
+                log.warning("%s not reached: %s", self._name, exc)
             except Exception:
-                log.exception("the session upstream hit a bug")
+                log.exception("the session with the %s hit a bug", self._name)
             finally:
                 self.up.clear()
             if loop.time() - began > PROVEN:
-                wait = FIRST_WAIT
+                wait = self._first_wait
             await asyncio.sleep(wait * self._jitter.uniform(0.5, 1.0))
-            wait = min(2 * wait, LONGEST_WAIT)
+            wait = min(2 * wait, self._longest_wait)
 
     async def _hold(self) -> None:
         """Serve one session to its end."""
-        async with connect(
-            self._upstream.url,
-            publish=self._origin,
-            consume=self._origin,
-            verify=self._verify,
-            token=self._upstream.token,
-            versions=self._versions,
-            origin_id=self._origin.id,
-            cache_limits=self._limits,
-            budget=self._origin.budget,
-            linger=self._linger,
-        ) as driver:
+        async with self._dial() as driver:
             self.up.set()
-            log.info("upstream %s up", driver.connection.remote_address)
+            log.info("%s %s up", self._name, driver.connection.remote_address)
             closed = await driver.wait_closed()
             reason = closed.reason or f"code {closed.code:#x}"
-            log.warning("upstream lost: %s", reason)
+            log.warning("%s lost: %s", self._name, reason)
+
+
+class Terms(msgspec.Struct, frozen=True):
+    """What sessions with other relays are like.
+
+    Attributes:
+        versions: ALPN names, most wanted first.
+        limits: what is kept of each track.
+        linger: seconds an unread subscription is kept.
+    """
+
+    versions: tuple[str, ...]
+    limits: cache.Limits
+    linger: float
+
+
+def dial_upstream(upstream: Upstream, origin: Origin, terms: Terms) -> Dial:
+    """Prepare to dial the relay that this one is an edge of.
+
+    Raises:
+        LocalError: its roots can't be read.
+    """
+    return functools.partial(
+        connect,
+        upstream.url,
+        publish=origin,
+        consume=origin,
+        verify=_trust(upstream),
+        token=upstream.token,
+        versions=terms.versions,
+        origin_id=origin.id,
+        cache_limits=terms.limits,
+        budget=origin.budget,
+        linger=terms.linger,
+    )
 
 
 def _trust(upstream: Upstream) -> Verify:

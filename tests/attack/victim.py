@@ -23,10 +23,11 @@ from aioquic.quic.events import ProtocolNegotiated, StreamDataReceived
 from aioquic.quic.events import StreamReset as Abandoned
 
 from moqvox.errors import MoqError
-from moqvox.transport.aioquic import Keys, Limits, listen
+from moqvox.transport.aioquic import Limits, listen
 from moqvox.transport.aioquic.identity import identify
 from moqvox.transport.credentials import ServerCertificate
 from moqvox.transport.interface import Connection, StreamData, StreamOpened, StreamReset
+from moqvox.transport.quic import Keys
 from moqvox_certs import generate
 
 RAW = "moq-lite-06"

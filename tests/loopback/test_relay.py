@@ -127,14 +127,7 @@ def test_wait_between_dials_doubles_although_the_upstream_answers(monkeypatch):
     """An upstream that lets us in and throws us out at once is no success."""
 
     async def main():
-        line = Line(
-            Upstream("moqt://x"),
-            Origin(),
-            versions=tuple(LITE_ALPNS),
-            limits=None,
-            linger=1.0,
-            jitter=random.Random(1),
-        )
+        line = Line("upstream", None, jitter=random.Random(1))
         waits = []
 
         async def refused():

@@ -5,10 +5,11 @@ import asyncio
 import pytest
 from tests.loopback.pairs import HASTY, PATIENCE, Reader, dial, open_listener
 
-from moqvox.transport.aioquic import Keys, Listener
-from moqvox.transport.aioquic.connection_ids import RandomIds, RoutableIds, Routing
+from moqvox.transport.aioquic import Listener
 from moqvox.transport.aioquic.resets import Resets
 from moqvox.transport.interface import Connection
+from moqvox.transport.quic import Keys
+from moqvox.transport.quic.connection_ids import RandomIds, RoutableIds, Routing
 
 pytestmark = pytest.mark.net
 

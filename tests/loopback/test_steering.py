@@ -9,16 +9,14 @@ import pytest
 from tests.loopback.pairs import HASTY, PATIENCE, PROTOCOL, Reader, dial, identity
 
 from moqvox.errors import LocalError
-from moqvox.transport.aioquic import (
+from moqvox.transport.aioquic import Limits, Listener, listen
+from moqvox.transport.quic import (
     Keys,
-    Limits,
-    Listener,
     RandomIds,
     RoutableIds,
     Routing,
     Steering,
     bind_workers,
-    listen,
     steering,
 )
 
@@ -99,13 +97,16 @@ def somewhere(rng: random.Random) -> tuple[str, int]:
 
 async def wander(listener: Listener, rng: random.Random, moves: int) -> None:
     client = Reader(await dial(listener, limits=HASTY))
-    await ask(client, b"here")
-    for move in range(moves):
-        client.connection.migrate(somewhere(rng))
-        await ask(client, b"%d" % move)
-    assert client.connection.stats().path_changes == moves
-    client.connection.close()
-    await client.until_closed()
+    try:
+        await ask(client, b"here")
+        for move in range(moves):
+            client.connection.migrate(somewhere(rng))
+            await ask(client, b"%d" % move)
+        assert client.connection.stats().path_changes == moves
+        client.connection.close()
+        await client.until_closed()
+    finally:
+        client.connection._link._carrier.close()
 
 
 def roam(kind: str, connections: int, moves: int) -> None:

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Annotated, Final
 
 from moqvox.driver.scope import scope
+from moqvox.transport.quic import MAX_WORKERS, Routing
 from moqvox.wire.version import LITE_ALPNS as ALPNS
+from moqvox_client.errors import UsageError
 from moqvox_client.flags import DEFAULT_BIND, Bind, TlsCert, TlsGenerate, TlsKey, WebSocket
 from moqvox_client.kinds import ByteSize, Duration, Url
 from moqvox_client.options import Flag, Shared
@@ -13,6 +15,7 @@ from moqvox_client.output import Output
 from moqvox_client.reach import Versions
 from moqvox_relay.config import Config, Upstream
 from moqvox_relay.relay import Relay
+from moqvox_relay.supervisor import Supervisor
 
 __all__ = ["EXAMPLES", "Options", "run"]
 
@@ -51,11 +54,25 @@ class Options(Shared, frozen=True, kw_only=True):
     cache_total: Annotated[ByteSize, Flag("kept of all tracks together")] = 256 * 1024 * 1024
     linger: Annotated[Duration, Flag("how long an unread subscription upstream is kept")] = 2.0
     drain: Annotated[Duration, Flag("how long clients may take to leave on shutdown")] = 0.0
+    workers: Annotated[
+        int, Flag("processes that share the port; Linux", at_least=1, at_most=MAX_WORKERS)
+    ] = 1
+    secret_file: Annotated[
+        Path | None, Flag("hex; shared by relays behind one balancer, and kept over restarts")
+    ] = None
+    secret: Annotated[str, Flag("the same, not in a file", secret=True, metavar="HEX")] = ""
+    lb_server_id: Annotated[
+        str, Flag("make connection IDs for a QUIC-LB load balancer, with this ID", metavar="HEX")
+    ] = ""
+    lb_rotation: Annotated[int, Flag("QUIC-LB configuration", at_least=0, at_most=6)] = 0
+    lb_nonce: Annotated[int, Flag("QUIC-LB nonce, in bytes", at_least=4, at_most=18)] = 8
+    lb_key: Annotated[str, Flag("QUIC-LB key, 16 bytes", secret=True, metavar="HEX")] = ""
 
 
 async def run(options: Options, output: Output) -> int:
     """Serve until told to stop."""
-    relay = Relay(configuration(options))
+    config = configuration(options)
+    relay = Supervisor(config) if config.workers > 1 else Relay(config)
     async with scope() as tasks:
         serving = tasks.create_task(relay.run(), name="relay")
         await relay.started.wait()
@@ -68,12 +85,15 @@ async def run(options: Options, output: Output) -> int:
     return 0
 
 
-def announce(output: Output, relay: Relay) -> None:
+def announce(output: Output, relay: Relay | Supervisor) -> None:
     """Say where the relay is."""
     host, port = relay.where.addresses[0]
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     where = relay.where
-    output.event("ready", address=address, port=port, tcp=where.tcp, fingerprint=where.fingerprint)
+    facts: dict[str, object] = {"address": address, "port": port, "tcp": where.tcp}
+    if isinstance(relay, Supervisor):
+        facts["workers"] = [relay.pids[number] for number in sorted(relay.pids)]
+    output.event("ready", **facts, fingerprint=where.fingerprint)
     carriers = "UDP and TCP" if where.tcp else "UDP"
     output.text(f"relay on {address} ({carriers}), certificate sha256 {where.fingerprint}")
 
@@ -106,4 +126,30 @@ def configuration(options: Options) -> Config:
         cache_total=options.cache_total,
         linger=options.linger,
         drain=options.drain,
+        workers=options.workers,
+        secret_file=options.secret_file,
+        secret=options.secret,
+        routing=routing(options),
     )
+
+
+def routing(options: Options) -> Routing | None:
+    """Translate the options that are the load balancer's, too.
+
+    Raises:
+        UsageError: one without the server's ID, or not written in hex.
+    """
+    if not options.lb_server_id:
+        if options.lb_key:
+            raise UsageError("--lb-key without --lb-server-id")
+        return None
+    key = _from_hex("--lb-key", options.lb_key) if options.lb_key else None
+    server_id = _from_hex("--lb-server-id", options.lb_server_id)
+    return Routing(server_id, options.lb_rotation, options.lb_nonce, key)
+
+
+def _from_hex(name: str, text: str) -> bytes:
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        raise UsageError(f"{name} is not written in hex digits") from None

@@ -15,7 +15,7 @@ high-water mark is not `writable` until a `StreamWritable` event says so; a call
 writes on regardless gets `LocalError` at the hard bound.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Protocol
 
@@ -247,6 +247,9 @@ class Listener(Protocol):
         Raises:
             SessionClosed: the listener is closed.
         """
+
+    def counters(self) -> Mapping[str, int]:
+        """Take what the engine counts beside its connections, by names fit for metrics."""
 
     async def close(self, code: int = 0, reason: str = "") -> None:
         """Refuse new connections, close the open ones, free the port."""

@@ -10,7 +10,6 @@ from aioquic.quic.packet import encode_quic_retry, encode_quic_version_negotiati
 from moqvox.errors import SessionClosed
 from moqvox.transport.address import Address
 from moqvox.transport.aioquic.bucket import Bucket
-from moqvox.transport.aioquic.connection_ids import Issuer
 from moqvox.transport.aioquic.endpoint import LONG_HEADER, Endpoint
 from moqvox.transport.aioquic.greeting import Greeting
 from moqvox.transport.aioquic.headers import MIN_INITIAL_BYTES, LongHeader, parse_long_header
@@ -22,6 +21,7 @@ from moqvox.transport.aioquic.raw import RawConnection
 from moqvox.transport.aioquic.resets import Resets
 from moqvox.transport.aioquic.tickets import Tickets
 from moqvox.transport.aioquic.tokens import Proof, Tokens
+from moqvox.transport.quic.connection_ids import Issuer
 
 __all__ = ["Admission"]
 
@@ -56,6 +56,14 @@ class Admission:
         self._prefixes = Prefixes(limits)
         self._unproven = Bucket.full(limits.unproven_per_second, limits.unproven_burst, 0.0)
         self._closed: SessionClosed | None = None
+
+    def counters(self) -> dict[str, int]:
+        """Take what was counted of datagrams that belong to no connection."""
+        return {
+            "misdirected_packets": self.resets.misdirected,
+            "unknown_packets": self.resets.unknown,
+            "half_open": len(self._half_open),
+        }
 
     # The endpoint's questions.
 

@@ -28,7 +28,6 @@ from moqvox.transport.aioquic.private import Engine
 from moqvox.transport.aioquic.raw import RawConnection
 from moqvox.transport.aioquic.roaming import Roaming
 from moqvox.transport.aioquic.routes import Route, bind_to_device, find_routes
-from moqvox.transport.aioquic.sockets import bind, report_errors
 from moqvox.transport.aioquic.webtransport import WebTransportConnection
 from moqvox.transport.credentials import Verify
 from moqvox.transport.failures import (
@@ -39,6 +38,7 @@ from moqvox.transport.failures import (
 )
 from moqvox.transport.inbox import printable
 from moqvox.transport.interface import Closed
+from moqvox.transport.quic.sockets import bind, report_errors
 from moqvox.transport.resolve import Target, resolve
 
 __all__ = ["connect"]

@@ -9,8 +9,8 @@ import os
 import random
 from typing import Final
 
-from moqvox.transport.aioquic.connection_ids import Issuer
-from moqvox.transport.aioquic.keys import MIN_RESET_BYTES, RESET_TOKEN_BYTES
+from moqvox.transport.quic.connection_ids import Issuer
+from moqvox.transport.quic.keys import MIN_RESET_BYTES, RESET_TOKEN_BYTES
 
 __all__ = ["Resets"]
 

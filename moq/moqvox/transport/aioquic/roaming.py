@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Final
 from moqvox.errors import LocalError
 from moqvox.transport.address import Address, show
 from moqvox.transport.aioquic.routes import Route, bind_to_device, find_routes
-from moqvox.transport.aioquic.sockets import bind
 from moqvox.transport.aioquic.watch import Watch
 from moqvox.transport.aioquic.ways import Ways, by_way
+from moqvox.transport.quic.sockets import bind
 
 if TYPE_CHECKING:
     from moqvox.transport.aioquic.link import Link

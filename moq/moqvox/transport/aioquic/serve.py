@@ -2,21 +2,21 @@
 
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from aioquic.quic.configuration import QuicConfiguration
 
 from moqvox.errors import LocalError
 from moqvox.transport.aioquic.admission import Admission
-from moqvox.transport.aioquic.binding import bind_all
-from moqvox.transport.aioquic.connection_ids import ConnectionIds, Issuer, RandomIds
 from moqvox.transport.aioquic.endpoint import Endpoint
 from moqvox.transport.aioquic.greeting import H3
 from moqvox.transport.aioquic.identity import identify
-from moqvox.transport.aioquic.keys import Keys
 from moqvox.transport.aioquic.limits import Limits
 from moqvox.transport.aioquic.raw import RawConnection
 from moqvox.transport.credentials import ServerCertificate
+from moqvox.transport.quic.binding import bind_all
+from moqvox.transport.quic.connection_ids import ConnectionIds, Issuer, RandomIds
+from moqvox.transport.quic.keys import Keys
 
 __all__ = ["Listener", "listen"]
 
@@ -42,6 +42,10 @@ class Listener:
             SessionClosed: the listener is closed.
         """
         return await self._admission.accept()
+
+    def counters(self) -> Mapping[str, int]:
+        """What became of datagrams of no connection."""
+        return self._admission.counters()
 
     async def close(self, code: int = 0, reason: str = "") -> None:
         """Refuse new connections, close the open ones, free the port."""
@@ -111,7 +115,7 @@ async def listen(
         wall_clock=time.time,  # noqa: TID251  # tokens outlive the process
     )
     if not sockets:
-        sockets = await bind_all(host, port, limits)
+        sockets = await bind_all(host, port, buffer_bytes=limits.socket_buffer_bytes)
     return Listener(
         admission, [Endpoint(sock, admission, connection_id_bytes=ids.size) for sock in sockets]
     )

@@ -14,9 +14,9 @@ from typing import Final
 import msgspec
 from aioquic.tls import CipherSuite, SessionTicket
 
-from moqvox.transport.aioquic.keys import Keys, Purpose
 from moqvox.transport.aioquic.limits import Limits
 from moqvox.transport.aioquic.strikes import Strikes
+from moqvox.transport.quic.keys import Keys, Purpose
 
 __all__ = ["Resumed", "Tickets"]
 

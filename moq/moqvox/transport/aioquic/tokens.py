@@ -7,8 +7,8 @@ from typing import Final
 import msgspec
 
 from moqvox.transport.address import Address
-from moqvox.transport.aioquic.keys import Keys, Purpose
 from moqvox.transport.aioquic.strikes import Strikes
+from moqvox.transport.quic.keys import Keys, Purpose
 
 __all__ = ["Proof", "Tokens"]
 

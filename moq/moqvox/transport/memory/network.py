@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from moqvox.errors import LocalError, SessionClosed
@@ -77,6 +77,10 @@ class Listener:
             self._arrival.clear()
             await self._arrival.wait()
         return self._waiting.popleft()
+
+    def counters(self) -> Mapping[str, int]:
+        """Nothing is counted here."""
+        return {}
 
     async def close(self, code: int = 0, reason: str = "") -> None:
         """Refuse new connections, close the open ones, free the name."""

@@ -11,6 +11,7 @@ from moqvox.transport.websocket.http import Http, HttpAnswer, HttpRequest
 from moqvox.transport.websocket.limits import Limits
 from moqvox.transport.websocket.race import race
 from moqvox.transport.websocket.serve import Listener, listen_websocket
+from moqvox.transport.websocket.sockets import bind_all as bind_tcp
 
 __all__ = [
     "Http",
@@ -19,6 +20,7 @@ __all__ = [
     "Limits",
     "Listener",
     "WebSocketConnection",
+    "bind_tcp",
     "connect_websocket",
     "listen_websocket",
     "race",

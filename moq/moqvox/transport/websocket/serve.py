@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+import socket
+from collections.abc import Mapping, Sequence
 from typing import Final, cast
 
 from moqvox.errors import LocalError, SessionClosed, SessionCode
@@ -42,15 +43,15 @@ class Listener:
         self._arrived: asyncio.Queue[WebSocketConnection | None] = asyncio.Queue()
         self._closed: SessionClosed | None = None
 
-    async def bind(self, host: str, port: int) -> None:
-        """Bind and begin to listen.
+    async def bind(self, host: str, port: int, sockets: Sequence[socket.socket] = ()) -> None:
+        """Bind and begin to listen; on these sockets, if there are any, and nowhere else.
 
         Raises:
             LocalError: an address can't be bound.
             HostUnknown: the name has no address.
         """
         loop = asyncio.get_running_loop()
-        for sock in await bind_all(host, port):
+        for sock in sockets or await bind_all(host, port):
             self._addresses.append(sock.getsockname()[:2])
             self._servers.append(
                 await loop.create_server(self._welcome, sock=sock, backlog=BACKLOG)
@@ -74,6 +75,10 @@ class Listener:
             self._arrived.put_nowait(None)  # for whoever waits besides
             if self._closed is not None:
                 raise self._closed
+
+    def counters(self) -> Mapping[str, int]:
+        """Nothing is counted here."""
+        return {}
 
     async def close(self, code: int = 0, reason: str = "") -> None:
         """Refuse new connections, close the open ones, free the port."""
@@ -136,6 +141,7 @@ async def listen_websocket(
     http: Http | None = None,
     idle_timeout: float = 30.0,
     limits: Limits | None = None,
+    sockets: Sequence[socket.socket] = (),
 ) -> Listener:
     """Listen on a TCP port for QMux over WebSocket.
 
@@ -151,6 +157,8 @@ async def listen_websocket(
         http: who answers plain requests; None: they get 404.
         idle_timeout: seconds of silence after which a connection is lost.
         limits: bounds; None: the defaults.
+        sockets: TCP sockets to use instead of binding `host` and `port`; taken over. Several
+            processes may share one: each takes connections when it has time.
 
     Raises:
         LocalError: neither protocol nor `http`, a certificate that can't be used, or an
@@ -167,5 +175,5 @@ async def listen_websocket(
         limits=limits or Limits(),
     )
     listener = Listener(terms)
-    await listener.bind(host, port)
+    await listener.bind(host, port, sockets)
     return listener

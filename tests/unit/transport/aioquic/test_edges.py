@@ -7,7 +7,6 @@ import pytest
 
 from moqvox.errors import LocalError
 from moqvox.transport.address import show
-from moqvox.transport.aioquic import sockets
 from moqvox.transport.aioquic.alerts import explain_alert
 from moqvox.transport.aioquic.ending import Ending
 from moqvox.transport.credentials import Verify
@@ -17,12 +16,13 @@ from moqvox.transport.failures import (
     NoCommonProtocol,
 )
 from moqvox.transport.interface import Closed
+from moqvox.transport.quic import sockets
 
 
 @pytest.mark.net
 def test_a_kernel_that_grants_less_is_named_with_its_remedy_once(monkeypatch, caplog):
     monkeypatch.setattr(sockets, "_warned", set())
-    with caplog.at_level(logging.WARNING, "moqvox.transport.aioquic"):
+    with caplog.at_level(logging.WARNING, "moqvox.transport.quic"):
         for _ in range(2):
             sockets.bind(socket.AF_INET, ("127.0.0.1", 0), 1 << 30).close()
     assert ["rmem_max" in record.message for record in caplog.records] == [True, False]

@@ -12,9 +12,9 @@ from tests.unit.transport.aioquic.wires import SERVER, Wire, configuration
 
 from moqvox.transport.aioquic import Limits
 from moqvox.transport.aioquic.headers import parse_long_header
-from moqvox.transport.aioquic.keys import Keys
 from moqvox.transport.aioquic.private import Engine
 from moqvox.transport.aioquic.tickets import Tickets
+from moqvox.transport.quic.keys import Keys
 
 DELAY = 0.05
 """Half a round trip."""

@@ -6,9 +6,9 @@ import pytest
 from aioquic.quic.connection import QuicConnection, QuicConnectionId
 from tests.unit.transport.aioquic.wires import CLIENT, SERVER, Wire
 
-from moqvox.transport.aioquic.connection_ids import Issuer, RandomIds, Steering
-from moqvox.transport.aioquic.keys import Keys
 from moqvox.transport.aioquic.resets import Resets
+from moqvox.transport.quic.connection_ids import Issuer, RandomIds, Steering
+from moqvox.transport.quic.keys import Keys
 
 KEYS = Keys(b"server" * 8)
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from moqvox.transport.aioquic.keys import Keys
 from moqvox.transport.aioquic.strikes import MAX_STRIKES, Strikes
 from moqvox.transport.aioquic.tokens import Proof, Tokens
+from moqvox.transport.quic.keys import Keys
 
 HERE, PORT_BESIDE, ELSEWHERE = ("192.0.2.1", 5000), ("192.0.2.1", 5001), ("192.0.2.2", 5000)
 MAPPED = ("::ffff:192.0.2.1", 5000, 0, 0)

@@ -10,12 +10,12 @@ from aioquic.tls import SessionTicket
 
 from moqvox.transport.address import Address
 from moqvox.transport.aioquic import Limits
-from moqvox.transport.aioquic.connection_ids import Issuer
 from moqvox.transport.aioquic.identity import identify, trust
 from moqvox.transport.aioquic.private import Engine
 from moqvox.transport.aioquic.tickets import Tickets
 from moqvox.transport.aioquic.ways import by_way, way_of
 from moqvox.transport.credentials import ServerCertificate, Verify
+from moqvox.transport.quic.connection_ids import Issuer
 from moqvox_certs import Certificate, generate
 
 CLIENT, SERVER = ("192.0.2.1", 1000), ("192.0.2.2", 443)

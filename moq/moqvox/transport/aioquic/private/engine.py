@@ -16,7 +16,6 @@ from aioquic.quic.recovery import QuicPacketSpace
 from aioquic.quic.stream import QuicStream
 
 from moqvox.transport.address import Address
-from moqvox.transport.aioquic.connection_ids import Issuer
 from moqvox.transport.aioquic.ending import Ending
 from moqvox.transport.aioquic.limits import (
     BURST_BYTES,
@@ -33,6 +32,7 @@ from moqvox.transport.aioquic.quiet import QuietLog
 from moqvox.transport.aioquic.redundancy import Redundancy
 from moqvox.transport.aioquic.streams import CREDIT_STEPS, BusyStreams, HeldStream, StreamTable
 from moqvox.transport.aioquic.tickets import Tickets
+from moqvox.transport.quic.connection_ids import Issuer
 from moqvox.transport.send_queue import QUANTUM_BYTES
 
 __all__ = ["Engine"]

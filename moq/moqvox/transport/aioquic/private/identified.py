@@ -11,8 +11,8 @@ from aioquic.quic.events import ConnectionTerminated
 from aioquic.quic.packet import QuicErrorCode, QuicFrameType
 
 from moqvox.transport.address import Address
-from moqvox.transport.aioquic.connection_ids import Issuer
-from moqvox.transport.aioquic.keys import MIN_RESET_BYTES, RESET_TOKEN_BYTES
+from moqvox.transport.quic.connection_ids import Issuer
+from moqvox.transport.quic.keys import MIN_RESET_BYTES, RESET_TOKEN_BYTES
 
 __all__ = ["IdentifiedConnection"]
 

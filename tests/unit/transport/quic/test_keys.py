@@ -3,7 +3,7 @@
 import pytest
 
 from moqvox.errors import LocalError
-from moqvox.transport.aioquic.keys import Keys, Purpose
+from moqvox.transport.quic.keys import Keys, Purpose
 
 NOW = 1_800_000_000.0
 SECRET = bytes(range(32))

@@ -9,28 +9,29 @@ from typing import Final
 
 from moqvox.errors import LocalError
 from moqvox.transport.address import Address
-from moqvox.transport.aioquic.connection_ids import ConnectionIds
-from moqvox.transport.aioquic.limits import Limits
-from moqvox.transport.aioquic.sockets import bind
-from moqvox.transport.aioquic.steering import bind_group
+from moqvox.transport.quic.connection_ids import ConnectionIds
+from moqvox.transport.quic.sockets import bind
+from moqvox.transport.quic.steering import bind_group
 from moqvox.transport.resolve import Target, resolve
 
 __all__ = ["bind_all", "bind_workers"]
 
-logger = logging.getLogger("moqvox.transport.aioquic")
+logger = logging.getLogger("moqvox.transport.quic")
+
+BUFFER_BYTES: Final = 4 * 1024 * 1024
 
 WILDCARDS: Final = ("", "::", "[::]")
 
 Binder = Callable[[Target], list[socket.socket]]
 
 
-async def bind_all(host: str, port: int, limits: Limits) -> list[socket.socket]:
+async def bind_all(host: str, port: int, *, buffer_bytes: int) -> list[socket.socket]:
     """Bind every address of a name, to one port.
 
     Args:
         host: a name or address; "" and "::" are every address, IPv4 and IPv6.
         port: 0 picks a free one.
-        limits: how large the kernel's buffers are to be.
+        buffer_bytes: asked of the kernel for each socket, each direction.
 
     Raises:
         LocalError: an address can't be bound.
@@ -38,13 +39,13 @@ async def bind_all(host: str, port: int, limits: Limits) -> list[socket.socket]:
     """
 
     def bind_one(target: Target) -> list[socket.socket]:
-        return [bind(target.family, target.address, limits.socket_buffer_bytes)]
+        return [bind(target.family, target.address, buffer_bytes)]
 
     return [sock for group in await _bind(host, port, bind_one) for sock in group]
 
 
 async def bind_workers(
-    host: str, port: int, workers: int, *, ids: ConnectionIds, limits: Limits | None = None
+    host: str, port: int, workers: int, *, ids: ConnectionIds, buffer_bytes: int = BUFFER_BYTES
 ) -> list[list[socket.socket]]:
     """Bind a port for several workers; each of them calls `listen` with its row of sockets.
 
@@ -55,7 +56,7 @@ async def bind_workers(
         port: as for `bind_all`.
         workers: how many; each makes IDs with its own `Steering`.
         ids: IDs of that kind, whichever worker's.
-        limits: bounds; None: the defaults.
+        buffer_bytes: as for `bind_all`.
 
     Raises:
         LocalError: this system can't steer, or an address can't be bound.
@@ -65,7 +66,7 @@ async def bind_workers(
         bind_group,
         workers=workers,
         offset=ids.steering_offset,
-        buffer_bytes=(limits or Limits()).socket_buffer_bytes,
+        buffer_bytes=buffer_bytes,
     )
     return [list(row) for row in zip(*await _bind(host, port, bind_one), strict=True)]
 

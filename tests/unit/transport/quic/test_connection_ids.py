@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moqvox.errors import LocalError
-from moqvox.transport.aioquic.connection_ids import RandomIds, RoutableIds, Routing, Steering
+from moqvox.transport.quic.connection_ids import RandomIds, RoutableIds, Routing, Steering
 
 KEY = bytes.fromhex("8f95f09245765f80256934e50c66207f")
 """Of the draft's appendix B.2."""

@@ -15,8 +15,8 @@ from typing import Final
 
 from moqvox.errors import LocalError
 from moqvox.transport.address import Address
-from moqvox.transport.aioquic.connection_ids import MAX_STEERING_OFFSET, MAX_WORKERS
-from moqvox.transport.aioquic.sockets import bind
+from moqvox.transport.quic.connection_ids import MAX_STEERING_OFFSET, MAX_WORKERS
+from moqvox.transport.quic.sockets import bind
 from moqvox.transport.resolve import Target
 
 __all__ = ["bind_group", "can_steer", "program"]

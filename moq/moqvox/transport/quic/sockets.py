@@ -9,7 +9,7 @@ from moqvox.transport.address import Address
 
 __all__ = ["bind", "report_errors"]
 
-logger = logging.getLogger("moqvox.transport.aioquic")
+logger = logging.getLogger("moqvox.transport.quic")
 
 IP_RECVERR: Final = 11
 IPV6_RECVERR: Final = 25

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import ECB
 
 from moqvox.errors import LocalError
-from moqvox.transport.aioquic.keys import Keys
+from moqvox.transport.quic.keys import Keys
 
 __all__ = [
     "MAX_BYTES",

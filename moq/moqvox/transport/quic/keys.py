@@ -20,7 +20,15 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 
 from moqvox.errors import LocalError
 
-__all__ = ["MIN_RESET_BYTES", "MIN_SECRET_BYTES", "RESET_TOKEN_BYTES", "Keys", "Purpose"]
+__all__ = [
+    "MIN_RESET_BYTES",
+    "MIN_SECRET_BYTES",
+    "RESET_TOKEN_BYTES",
+    "Keys",
+    "Purpose",
+    "parse_secret",
+    "read_secret",
+]
 
 MIN_SECRET_BYTES: Final = 16
 MAX_SECRET_FILE_BYTES: Final = 4096
@@ -65,8 +73,7 @@ class Keys:
     """
 
     def __init__(self, root: bytes) -> None:
-        if len(root) < MIN_SECRET_BYTES:
-            raise LocalError(f"a secret of {len(root)} bytes; at least {MIN_SECRET_BYTES} are")
+        _check(root)
         self._root = HKDF(SHA256(), 32, salt=b"moqvox server", info=b"root").derive(root)
         self._reset_key = self.derive("stateless reset")
         self._sealing: dict[tuple[str, int], AESGCM] = {}
@@ -78,36 +85,21 @@ class Keys:
 
     @staticmethod
     def parse(text: str) -> "Keys":
-        """Read a secret written in hex.
+        """Use a secret written in hex.
 
         Raises:
-            LocalError: not hex, or too short. The message does not show it.
+            LocalError: see `parse_secret`.
         """
-        try:
-            root = bytes.fromhex(text)
-        except ValueError:
-            raise LocalError("the secret is not written in hex digits") from None
-        return Keys(root)
+        return Keys(parse_secret(text))
 
     @staticmethod
     def read(path: Path) -> "Keys":
-        """Read a secret from a file: hex digits, as `openssl rand -hex 32` writes them.
+        """Use the secret in a file.
 
         Raises:
-            LocalError: unreadable, not hex, or too short.
+            LocalError: see `read_secret`.
         """
-        try:
-            with path.open("rb") as file:
-                data = file.read(MAX_SECRET_FILE_BYTES + 1)
-        except OSError as exc:
-            raise LocalError(f"{path}: {(exc.strerror or str(exc)).lower()}") from exc
-        if len(data) > MAX_SECRET_FILE_BYTES:
-            raise LocalError(f"{path}: larger than {MAX_SECRET_FILE_BYTES} bytes, so no secret")
-        try:
-            return Keys.parse(data.decode("ascii"))
-        except (LocalError, UnicodeDecodeError) as exc:
-            reason = exc if isinstance(exc, LocalError) else "not written in hex digits"
-            raise LocalError(f"{path}: {reason}") from None
+        return Keys(read_secret(path))
 
     def derive(self, purpose: str, size: int = 32) -> bytes:
         """Derive a key for something else; equal on all servers with this secret."""
@@ -160,3 +152,42 @@ class Keys:
             key = AESGCM(self.derive(f"{purpose.name.lower()} {index}", 16))
             self._sealing[name] = key
         return key
+
+
+def parse_secret(text: str) -> bytes:
+    """Read a secret written in hex.
+
+    Raises:
+        LocalError: not hex, or too short. The message does not show it.
+    """
+    try:
+        secret = bytes.fromhex(text)
+    except ValueError:
+        raise LocalError("the secret is not written in hex digits") from None
+    _check(secret)
+    return secret
+
+
+def read_secret(path: Path) -> bytes:
+    """Read a secret from a file: hex digits, as `openssl rand -hex 32` writes them.
+
+    Raises:
+        LocalError: unreadable, not hex, or too short.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_SECRET_FILE_BYTES + 1)
+    except OSError as exc:
+        raise LocalError(f"{path}: {(exc.strerror or str(exc)).lower()}") from exc
+    if len(data) > MAX_SECRET_FILE_BYTES:
+        raise LocalError(f"{path}: larger than {MAX_SECRET_FILE_BYTES} bytes, so no secret")
+    try:
+        return parse_secret(data.decode("ascii"))
+    except (LocalError, UnicodeDecodeError) as exc:
+        reason = exc if isinstance(exc, LocalError) else "not written in hex digits"
+        raise LocalError(f"{path}: {reason}") from None
+
+
+def _check(secret: bytes) -> None:
+    if len(secret) < MIN_SECRET_BYTES:
+        raise LocalError(f"a secret of {len(secret)} bytes; at least {MIN_SECRET_BYTES} are")

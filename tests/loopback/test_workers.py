@@ -1,0 +1,207 @@
+"""A relay of several processes on one port: they share broadcasts, and survive each other."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+from tests.loopback.relays import settings, trust, until, url
+from tests.unit.driver.sides import published, read_track, subscribe, write
+
+from moqvox.connect import connect
+from moqvox.driver import Driver
+from moqvox.driver.scope import scope
+from moqvox.errors import LocalError, MoqError
+from moqvox.model.origin import Origin
+from moqvox.transport.interface import Closed
+from moqvox.transport.quic import steering
+from moqvox_relay.supervisor import Supervisor
+
+pytestmark = [
+    pytest.mark.net,
+    pytest.mark.slow,
+    pytest.mark.timeout(120),
+    pytest.mark.skipif(not steering.can_steer(), reason="this system can't steer"),
+]
+
+PATIENCE = 30.0
+
+
+@contextlib.asynccontextmanager
+async def supervised(workers: int, **options: object) -> AsyncIterator[Supervisor]:
+    relay = Supervisor(settings(workers=workers, **options))
+    async with asyncio.timeout(2 * PATIENCE), scope() as tasks:
+        serving = tasks.create_task(relay.run())
+        await relay.started.wait()
+        try:
+            yield relay
+        finally:
+            serving.cancel()
+
+
+@dataclass
+class Caller:
+    """One session, what it publishes and what it hears."""
+
+    driver: Driver
+    ours: Origin
+    theirs: Origin
+    worker: int
+
+
+@contextlib.asynccontextmanager
+async def calling(relay: Supervisor, workers: int, wanted: int | None = None) -> AsyncIterator:
+    """Dial until the wanted worker answers."""
+    while True:
+        ours, theirs = Origin(), Origin()
+        async with connect(
+            url(relay), publish=ours, consume=theirs, verify=trust(relay), websocket=False
+        ) as driver:
+            engine = driver.connection._link.engine
+            worker = engine._peer_cid.cid[1] % workers
+            if wanted is None or worker == wanted:
+                yield Caller(driver, ours, theirs, worker)
+                return
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_what_comes_to_one_worker_is_heard_at_every_other(workers):
+    async def main() -> None:
+        async with supervised(workers) as relay, contextlib.AsyncExitStack() as stack:
+            senders, receivers = [
+                [
+                    await stack.enter_async_context(calling(relay, workers, number))
+                    for number in range(workers)
+                ]
+                for _ in range(2)
+            ]
+            for sender in senders:
+                name = f"from {sender.worker}"
+                _, audio = published(sender.ours, name)
+                write(audio, b"one", b"two")
+                audio.finish()
+                for receiver in receivers:
+                    reader = await subscribe(receiver.theirs, name)
+                    assert (await read_track(reader)).payloads == [b"one", b"two"]
+
+    asyncio.run(main())
+
+
+async def listen_to(caller: Caller, name: str, heard: list[bytes]) -> None:
+    """Take frames until the session is lost or the track ends."""
+    with contextlib.suppress(MoqError):
+        reader = await subscribe(caller.theirs, name)
+        while (group := await reader.next_group()) is not None:
+            while (frame := await group.read()) is not None:
+                heard.append(frame.payload)
+
+
+class Room:
+    """Callers at a relay who all talk, each heard by one ear, and all hear one speaker."""
+
+    def __init__(self, relay: Supervisor, workers: int, stack: contextlib.AsyncExitStack) -> None:
+        self._relay, self._workers, self._stack = relay, workers, stack
+        self.callers: list[Caller] = []
+        self.ends: dict[int, tuple[float, Closed]] = {}
+        self.heard: dict[int, list[bytes]] = {}
+        self.heard_of: dict[int, list[bytes]] = {}
+        self.spoken = 0
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+
+    async def open(self, tasks: asyncio.TaskGroup, count: int) -> None:
+        self.speaker, self.ear = [await self.call(0) for _ in range(2)]
+        self._tracks = [published(self.speaker.ours, "speech")[1]]
+        for index in range(count):
+            caller = await self.call(index % self._workers)
+            self.callers.append(caller)
+            self._tracks.append(published(caller.ours, f"caller {index}")[1])
+            self.heard[index], self.heard_of[index] = [], []
+            for work in (
+                listen_to(caller, "speech", self.heard[index]),
+                listen_to(self.ear, f"caller {index}", self.heard_of[index]),
+                self._watch(index, caller),
+            ):
+                self._tasks.append(tasks.create_task(work))
+
+    async def call(self, worker: int) -> Caller:
+        return await self._stack.enter_async_context(calling(self._relay, self._workers, worker))
+
+    async def _watch(self, index: int, caller: Caller) -> None:
+        closed = await caller.driver.wait_closed()
+        self.ends[index] = (asyncio.get_running_loop().time(), closed)
+
+    async def speak(self, count: int) -> None:
+        """Let everybody say a frame every 20 ms; the lost ones talk to nobody."""
+        for _ in range(count):
+            for track in self._tracks:
+                with contextlib.suppress(MoqError):
+                    write(track, b"%d" % self.spoken)
+            self.spoken += 1
+            await asyncio.sleep(0.02)
+
+    def of_worker(self, worker: int) -> list[int]:
+        return [index for index, caller in enumerate(self.callers) if caller.worker == worker]
+
+
+def numbers(frames: list[bytes], stop: int) -> list[bytes]:
+    """Every frame from the first that was heard."""
+    return [b"%d" % number for number in range(int(frames[0]), stop)]
+
+
+def test_a_killed_worker_costs_its_own_callers_one_round_trip_and_others_nothing():
+    workers = 3
+
+    async def main() -> None:
+        async with (
+            supervised(workers) as relay,
+            contextlib.AsyncExitStack() as stack,
+            scope() as tasks,
+        ):
+            room = Room(relay, workers, stack)
+            await room.open(tasks, 12)
+            await room.speak(20)
+            heard, heard_of = room.heard, room.heard_of
+            await until(lambda: all(heard.values()) and all(heard_of.values()), PATIENCE)
+            victim, killed_at = relay.pids[1], asyncio.get_running_loop().time()
+            os.kill(victim, signal.SIGKILL)
+            await room.speak(50)
+            lost = room.of_worker(1)
+            await until(lambda: len(room.ends) >= len(lost), PATIENCE)
+            assert sorted(room.ends) == lost
+            for index in lost:
+                when, closed = room.ends[index]
+                assert closed.lost
+                assert "stateless reset" in closed.reason
+                assert when - killed_at < 2.0
+            for index in set(heard) - set(lost):
+                for frames in (heard[index], heard_of[index]):
+                    await until(lambda got=frames: int(got[-1]) == room.spoken - 1, PATIENCE)
+                    assert frames == numbers(frames, room.spoken)
+            again = await room.call(1)
+            heard_again: list[bytes] = []
+            listening = tasks.create_task(listen_to(again, "speech", heard_again))
+            await room.speak(10)
+            await until(lambda: heard_again, PATIENCE)
+            assert relay.restarts == 1
+            assert relay.pids[1] != victim
+            listening.cancel()
+            room.close()
+
+    asyncio.run(main())
+
+
+def test_workers_that_cannot_start_say_why():
+    async def main() -> None:
+        async with supervised(2) as relay:
+            address = "{}:{}".format(*relay.where.addresses[0])
+            with pytest.raises(LocalError, match="cannot listen on UDP"):
+                await Supervisor(settings(workers=2, bind=address)).run()
+
+    asyncio.run(main())
