@@ -16,7 +16,7 @@ from moqvox_client.speech import tts
 from moqvox_client.speech.replies import Brain
 from moqvox_client.speech.stt import SAMPLE_RATE, Transcriber
 
-__all__ = ["agent"]
+__all__ = ["agent", "warm_up"]
 
 log = logging.getLogger("moqvox.client")
 
@@ -31,6 +31,17 @@ MAX_TEXT: Final = 4_000
 
 class _Text(msgspec.Struct):
     text: str
+
+
+async def warm_up() -> None:
+    """Load the models and make a first sound, so that the first caller waits for neither.
+
+    Raises:
+        SpeechFailed: recognition or synthesis broke.
+    """
+    await _transcriber().warm_up()
+    async for _piece in tts.speak("Ready."):
+        pass
 
 
 async def agent(session: voice.Session) -> None:

@@ -28,7 +28,7 @@ from moqvox_client.output import Color, Output
 from moqvox_client.sink import open_sink
 from moqvox_client.stage import staged
 from moqvox_client.trace import Trace
-from moqvox_client.verbs.serve import take_calls
+from moqvox_client.verbs.serve import prepare, take_calls
 from moqvox_relay.config import Config, Upstream
 from moqvox_relay.relay import Relay
 
@@ -123,6 +123,7 @@ async def _stay(options: Options, output: Output) -> int:
     """Serve the page and its agent until told to stop."""
     from moqvox_client.speech.agent import agent  # demo extra
 
+    await prepare(agent)
     bind = (options.bind.host, options.bind.port)
     async with staged(bind=bind, settings=_settings(options), seed=options.seed) as stage:
         if options.outage:

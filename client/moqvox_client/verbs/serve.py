@@ -22,7 +22,7 @@ from moqvox_client.output import Output
 from moqvox_client.reach import Reaching, verify
 from moqvox_client.site import Site, page_url
 
-__all__ = ["EXAMPLES", "Agent", "Options", "run", "take_calls"]
+__all__ = ["EXAMPLES", "Agent", "Options", "prepare", "run", "take_calls"]
 
 log = logging.getLogger("moqvox.client")
 
@@ -40,9 +40,13 @@ Agent = Callable[[voice.Session], Awaitable[None]]
 class Options(Reaching, frozen=True, kw_only=True):
     """Which agent, and where its callers come from."""
 
-    agent: Annotated[str, Flag("coroutine that takes a session", metavar="MODULE:FUNCTION")] = (
-        DEMO_AGENT
-    )
+    agent: Annotated[
+        str,
+        Flag(
+            "coroutine that takes a session; warm_up() of its module is awaited first",
+            metavar="MODULE:FUNCTION",
+        ),
+    ] = DEMO_AGENT
     url: Annotated[Url | None, Flag("meet callers through this relay, instead of listening")] = None
     bind: Bind = DEFAULT_BIND
     tls_cert: TlsCert = None
@@ -57,6 +61,7 @@ class Options(Reaching, frozen=True, kw_only=True):
 async def run(options: Options, output: Output) -> int:
     """Take calls until told to stop."""
     agent = find_agent(options.agent)
+    await prepare(agent)
     calls = [0]
     try:
         if options.url is not None:
@@ -148,6 +153,13 @@ def find_agent(name: str) -> Agent:
         raise UsageError(f"--agent {name}: {function_name} is no coroutine function there")
     agent: Agent = found
     return agent
+
+
+async def prepare(agent: Agent) -> None:
+    """Await `warm_up()` of the agent's module, if it has one, before the first call."""
+    warm_up = getattr(sys.modules.get(agent.__module__), "warm_up", None)
+    if inspect.iscoroutinefunction(warm_up):
+        await warm_up()
 
 
 async def take_calls(desk: voice.Desk, agent: Agent, output: Output, calls: list[int]) -> None:

@@ -56,6 +56,19 @@ async def rambling(session):
         await response.write(tone(100))
         await response.played()
 
+warm = False
+
+async def warm_up():
+    global warm
+    warm = True
+
+async def cold(session):
+    async for utterance in session.utterances():
+        session.send("transcript", {"utterance": utterance.number, "text": str(warm)})
+        response = session.respond()
+        await response.write(tone(100))
+        await response.played()
+
 def plain(session):
     pass
 
@@ -173,6 +186,15 @@ def test_a_page_that_is_not_wanted_is_not_served(serve):
     assert agent.page is None
     with pytest.raises(urllib.error.HTTPError, match="404"):
         urllib.request.urlopen(f"http://127.0.0.1:{agent.port}/", timeout=10)
+
+
+@net
+def test_an_agent_is_warm_before_its_first_call(serve, command, tmp_path):
+    agent = serve("cold")
+    said = command(
+        "talk", agent.url(), ogg_file(tmp_path / "a.ogg"), "--fast", "--json", *agent.trust
+    )
+    assert said.lines[0]["transcript"] == "True"
 
 
 @net
