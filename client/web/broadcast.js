@@ -73,9 +73,16 @@ export class Track {
   }
 
   append() {
+    return this.create(this.#next);
+  }
+
+  /** Begin the group of that number, which was never used. */
+  create(sequence) {
     if (this.ended) throw new LocalError("a track that was ended takes no more groups");
-    const group = new Group(this.#next++, this.#now());
-    this.#groups.set(group.sequence, group);
+    if (sequence < this.#next) throw new LocalError(`group ${sequence} was used already`);
+    const group = new Group(sequence, this.#now());
+    this.#next = sequence + 1;
+    this.#groups.set(sequence, group);
     this.prune();
     this.changed.fire();
     return group;
@@ -107,18 +114,6 @@ export class Track {
     }
     const young = kept.find((group) => latest.createdMs - group.createdMs <= maxAgeMs);
     return Math.max(groupStart ?? 0, young.sequence);
-  }
-
-  /** Forget what its receiver has: a new connection is not told of it again. */
-  dropSettled() {
-    for (const [sequence, group] of this.#groups) {
-      if (group.settled || group.abortCode !== null) this.#groups.delete(sequence);
-    }
-  }
-
-  /** Forget everything so far. */
-  dropAll() {
-    this.#groups.clear();
   }
 
   /** Keep within the bounds; what is still being written stays. */

@@ -1,24 +1,35 @@
 /**
  * One call, caller's side: speak utterances, take responses, tell what was heard.
  *
- * A call outlives its connections. What is spoken while there is none is kept and sent first;
- * on a new one the call goes on under its name, and utterances without a receipt are sent
- * again from their first frame, as fast as the path takes them.
+ * A call outlives its connections. What is spoken while there is none is kept and sent first.
+ * Over a new one the call goes on with a new leg, which carries what the agent lacks, as fast as
+ * the path takes it, and nothing else (docs/voice-protocol.md, "Resuming").
  */
 
-import { Broadcast, Origin } from "./broadcast.js";
-import { StreamCode } from "./errors.js";
+import { Origin } from "./broadcast.js";
+import { Chain } from "./chain.js";
+import { Refused, StreamCode } from "./errors.js";
 import { Inbox } from "./inbox.js";
+import { Ledger } from "./ledger.js";
+import { Leg } from "./leg.js";
 import { Line } from "./line.js";
 import { Speech } from "./speech.js";
 import { Queue } from "./streams.js";
 
-const EVENTS_A_GROUP = 1_024;
 const MAX_SPEECHES = 64;
+const MAX_SPEECH_BYTES = 32 * 1024 * 1024;
 const MAX_RESPONSES = 64;
-const MAX_EVENT_BYTES = 64 * 1024;
-const MAX_UNCONFIRMED = 256;
-const BITRATE = 24_000;
+
+/** Between two legs on one connection, for an agent that comes and goes. */
+const LEG_PAUSE_MS = 250;
+
+/** One `noted` for all events of a moment. */
+const NOTE_AFTER_MS = 50;
+
+/** For the last bytes to get on their way. */
+const LEAVE_MS = 100;
+
+const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
 const randomHex = (bytes) =>
   [...crypto.getRandomValues(new Uint8Array(bytes))]
@@ -40,33 +51,31 @@ export class Call extends EventTarget {
   reconnects = -1;
   #beganMs = performance.now();
   #origin = new Origin();
-  #audio;
-  #events;
-  #eventGroup = null;
+  #chain = null;
   #speeches = new Map();
-  #unconfirmed = [];
+  #nextSpeech = 0;
+  #ledger = new Ledger();
+  #leg = null;
+  #noting = null;
+  #hungUp = false;
   #inbox;
   #line;
-  #attached = 0;
 
   /** `dial(origin, originId)` opens a session; see dial.js. */
   constructor(dial) {
     super();
-    const broadcast = new Broadcast();
-    const kept = { ordered: true, maxAgeMs: 600_000 };
-    this.#audio = broadcast.createTrack("audio", { priority: 80, ...kept });
-    this.#events = broadcast.createTrack("events", { priority: 120, ...kept });
-    describe(broadcast.createTrack("catalog.json", { priority: 100 }));
-    this.#origin.publish(`${this.id}/caller`, broadcast);
-    this.#origin.publish("caller", broadcast, { hidden: true });
     this.#inbox = new Inbox({
       begun: (response) => this.#begun(response),
       progress: (response, last) => this.#progress(response, last),
-      event: (event) => this.#take(event),
+      event: (event, leg) => this.#take(event, leg),
     });
     const originId = Number.parseInt(randomHex(6), 16) + 1;
+    const made = Chain.make();
     this.#line = new Line({
-      dial: () => dial(this.#origin, originId),
+      dial: async () => {
+        this.#chain ??= await made;
+        return dial(this.#origin, originId);
+      },
       attach: (session) => void this.#attach(session),
       tell: (state, detail) => this.#tell(state, detail),
       isWaiting: () => this.waitsForAck,
@@ -83,7 +92,7 @@ export class Call extends EventTarget {
   get waitsForAck() {
     for (const speech of this.#speeches.values()) {
       const sent = speech.frames - (speech.finished ? 0 : 10);
-      if (!speech.cancelled && !speech.receipt && sent > speech.ackedFrames) return true;
+      if (speech.isOwed && sent > speech.ackedFrames) return true;
     }
     return false;
   }
@@ -93,25 +102,20 @@ export class Call extends EventTarget {
     const nowUs = Math.round(1000 * (performance.now() - this.#beganMs));
     const last = [...this.#speeches.values()].at(-1);
     const startUs = last ? Math.max(nowUs, last.startUs + last.durationUs) : nowUs;
-    const speech = new Speech(this.#audio.append(), startUs, (changed) => {
+    const speech = new Speech(this.#nextSpeech++, startUs, (changed) => {
       if (changed.cancelled) this.send({ type: "cancel", speech: changed.number });
       this.#dispatch("utterance", changed);
     });
     this.#speeches.set(speech.number, speech);
-    if (this.#speeches.size > MAX_SPEECHES) {
-      const settled = [...this.#speeches.values()].find((each) => each.receipt || each.cancelled);
-      this.#speeches.delete((settled ?? this.#speeches.values().next().value).number);
-    }
+    this.#forget();
+    this.#leg?.carry(speech, 0);
     this.#dispatch("utterance", speech);
     return speech;
   }
 
   /** Send the agent a message of the application's own, reliably, in order. */
   message(name, data = null) {
-    const event = { type: "message", name, data };
-    this.#unconfirmed.push({ event, ms: performance.now() });
-    if (this.#unconfirmed.length > MAX_UNCONFIRMED) this.#unconfirmed.shift();
-    this.send(event);
+    this.send({ type: "message", name, data });
   }
 
   /** Tell how much of a response was really heard. */
@@ -143,18 +147,9 @@ export class Call extends EventTarget {
     this.#dispatch("mark", { name, ms: this.marks[name] });
   }
 
-  /** Write one event of the protocol. */
+  /** Send one event of the protocol; without a leg those that must not be lost wait for one. */
   send(event) {
-    const payload = new TextEncoder().encode(JSON.stringify(event));
-    if (payload.length > MAX_EVENT_BYTES) {
-      throw new RangeError(`an event of ${payload.length} bytes, ${MAX_EVENT_BYTES} are allowed`);
-    }
-    if (this.#events.ended) return;
-    if (!this.#eventGroup || this.#eventGroup.frames.length >= EVENTS_A_GROUP) {
-      this.#eventGroup?.finish();
-      this.#eventGroup = this.#events.append();
-    }
-    this.#eventGroup.write(payload, Math.round(1000 * (performance.now() - this.#beganMs)));
+    this.#leg?.send(this.#ledger.enter(event, performance.now()));
   }
 
   /** Try to connect again at once. */
@@ -166,10 +161,13 @@ export class Call extends EventTarget {
   async hangUp({ lastWordsMs = 1_000 } = {}) {
     const open = [...this.#speeches.values()].filter((each) => !each.cancelled);
     for (const speech of open) speech.finish();
-    this.#eventGroup?.finish();
-    for (const track of [this.#audio, this.#events]) track.end();
+    this.#hungUp = true;
+    this.#leg?.send({ type: "bye" });
+    this.#leg?.end();
     const words = Promise.allSettled(open.map((speech) => speech.receipted));
-    await Promise.race([words, new Promise((done) => setTimeout(done, lastWordsMs))]);
+    // A closing connection drops what has not left yet, the `bye` for one.
+    const left = Promise.all([words, this.session && pause(LEAVE_MS)]);
+    await Promise.race([left, pause(lastWordsMs)]);
     this.#line.close();
     this.#inbox.close();
     this.responses.close();
@@ -178,33 +176,93 @@ export class Call extends EventTarget {
 
   async #attach(session) {
     this.mark("connected");
-    if (++this.#attached > 1) this.#renew(session);
-    this.reconnects = this.#attached - 1;
+    this.reconnects += 1;
     // What is to be forgotten is forgotten before the agent can ask for it.
+    let leg = this.#begin(session);
     session.start();
     void session.setup?.then(() => this.mark("setup"));
-    const failed = (error) => {
-      if (session.isClosed || error.code === StreamCode.SESSION_CLOSED) return;
-      this.#dispatch("state", { state: this.state, error });
-    };
+    if (leg.number && this.#inbox.isGreeted) void this.#read(session, leg);
     try {
       for await (const { path, active } of session.announced(this.id)) {
-        if (path !== `${this.id}/agent` || !active) continue;
-        this.mark("agent");
-        await this.#inbox.read(session, path).catch(failed);
+        leg = this.#leg;
+        if (path !== leg.agentPath) continue;
+        if (!active || leg.announced) await this.#follow(session, leg);
+        else {
+          leg.announced = true;
+          this.mark("agent");
+          void this.#read(session, leg);
+        }
       }
     } catch (error) {
-      failed(error);
+      this.#failed(session, error);
     }
   }
 
-  /** Go on over a new connection: only what the agent can't have is told again. */
-  #renew(session) {
-    this.#audio.dropSettled();
-    this.#events.dropAll();
-    this.#eventGroup = null;
-    for (const { event } of this.#unconfirmed) this.send(event);
-    this.#inbox.renew(session);
+  /** Begin the next leg: who we are, what we have, what is new, what is missing. */
+  #begin(session) {
+    const { isGreeted } = this.#inbox;
+    const last = this.#leg;
+    if (last && !isGreeted) this.#ledger.settle(-Infinity);
+    const leg = new Leg(this.id, last ? last.number + 1 : 0);
+    last?.withdraw(this.#origin);
+    const owed = [...this.#speeches.values()].filter((speech) => speech.isOwed)
+      .map((speech) => [speech, isGreeted ? Math.min(speech.ackedFrames, speech.frames) : 0]);
+    leg.send({
+      type: "hello",
+      call: this.id,
+      leg: leg.number,
+      token: this.#chain.token(leg.number),
+      have: this.#inbox.have(),
+      next: this.#inbox.next,
+      from: owed.filter(([, from]) => from).map(([speech, from]) => [speech.number, from]),
+      noted: this.#ledger.taken,
+    });
+    for (const event of this.#ledger.unnoted()) leg.send(event);
+    for (const [speech, from] of owed) leg.carry(speech, from);
+    this.#leg = leg;
+    if (this.#hungUp) leg.end();
+    leg.publish(this.#origin, { plain: !isGreeted });
+    if (last && !isGreeted) this.#inbox.renew(session);
+    return leg;
+  }
+
+  /** Read the agent's side of a leg. An agent that is lost without a `bye` may come back. */
+  async #read(session, leg) {
+    if (leg.reading) return;
+    leg.reading = true;
+    try {
+      await this.#inbox.read(session, leg);
+      leg.over = true;
+    } catch (error) {
+      leg.reading = false;
+      // Before the announcement, a relay refuses what it does not know yet.
+      if (error instanceof Refused && !leg.announced) return;
+      if (this.#inbox.isGreeted && !(error instanceof Refused)) await this.#follow(session, leg);
+      else this.#failed(session, error);
+    }
+  }
+
+  /** Begin another leg on the same connection, for an agent that lost its own. */
+  async #follow(session, leg) {
+    await pause(LEG_PAUSE_MS);
+    if (session.isClosed || this.#leg !== leg || leg.over || this.#hungUp) return;
+    if (leg.number + 1 < this.#chain.length) this.#begin(session);
+  }
+
+  #failed(session, error) {
+    if (session.isClosed || error.code === StreamCode.SESSION_CLOSED) return;
+    this.#dispatch("state", { state: this.state, error });
+  }
+
+  /** Keep within the bounds: what the agent has goes first, then what is oldest. */
+  #forget() {
+    const kept = () => [...this.#speeches.values()];
+    const bytes = () => kept().reduce((sum, speech) => sum + (speech.isOwed ? speech.bytes : 0), 0);
+    while (this.#speeches.size > MAX_SPEECHES || bytes() > MAX_SPEECH_BYTES) {
+      const [speech] = kept().sort((one, other) => one.isOwed - other.isOwed);
+      speech.cancel();
+      this.#speeches.delete(speech.number);
+    }
   }
 
   #begun(response) {
@@ -219,15 +277,47 @@ export class Call extends EventTarget {
     this.#dispatch("progress", response);
   }
 
-  #take(event) {
-    // Whatever the agent says, it has heard what was sent a while before.
-    const settledMs = performance.now() - 2_000;
-    this.#unconfirmed = this.#unconfirmed.filter(({ ms }) => ms > settledMs);
+  #take(event, leg) {
+    if (event.type === "hello") {
+      this.#greet(event, leg);
+      return;
+    }
+    if (!this.#ledger.take(event)) return;
+    if (typeof event.n === "number") this.#note();
+    // Whatever an agent says that notes nothing, it has heard what was sent a while before.
+    if (!this.#inbox.isGreeted) this.#ledger.settle(performance.now() - 2_000);
     const speech = this.#speeches.get(event.speech);
     if (event.type === "ack") speech?.acknowledge(event.frames);
     else if (event.type === "receipt") void speech?.settle(event);
     else if (event.type === "interrupt") speech?.cancel();
-    else if (event.type === "caption" || event.type === "message") this.#dispatch(event.type, event);
+    else if (event.type === "noted") this.#ledger.noted(event.n);
+    else if (event.type === "bye") leg.over = true;
+    this.#inbox.note(event);
+    if (event.type === "caption" || event.type === "message") this.#dispatch(event.type, event);
+  }
+
+  /** Take the agent's `hello`. */
+  #greet(hello, leg) {
+    if (hello.call !== this.id || hello.leg !== leg.number) return;
+    if (leg.number) this.#inbox.greet(hello);
+    this.#inbox.isGreeted = true;
+    this.#ledger.noted(hello.noted);
+    // A new process counts its events from wherever it likes.
+    if (!hello.known) this.#ledger.taken = 0;
+    this.#nextSpeech = Math.max(this.#nextSpeech, hello.next);
+    for (const [number, frames] of hello.have ?? []) {
+      const speech = this.#speeches.get(number);
+      if (speech) speech.acknowledge(Math.min(frames, speech.frames));
+    }
+    leg.greeted(hello);
+  }
+
+  /** Have the agent forget what it has told; a moment later, for all that come at once. */
+  #note() {
+    this.#noting ??= setTimeout(() => {
+      this.#noting = null;
+      this.#leg?.send({ type: "noted", n: this.#ledger.taken });
+    }, NOTE_AFTER_MS);
   }
 
   #tell(state, { error = null }) {
@@ -238,20 +328,4 @@ export class Call extends EventTarget {
   #dispatch(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
-}
-
-/** hang's catalog of our audio, so that any hang player can listen in. */
-function describe(track) {
-  const config = {
-    codec: "opus",
-    container: { kind: "legacy" },
-    sampleRate: 48_000,
-    numberOfChannels: 1,
-    bitrate: BITRATE,
-    jitter: 20,
-  };
-  const group = track.append();
-  const text = JSON.stringify({ audio: { renditions: { audio: config } } });
-  group.write(new TextEncoder().encode(text), 0);
-  group.finish();
 }

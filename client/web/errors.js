@@ -11,6 +11,8 @@ export const SessionCode = Object.freeze({
   EXCESSIVE_LOAD: 0x9,
   CONTROL_TIMEOUT: 0x11,
   VERSION: 0x15,
+  /** Ours: a call goes on over another connection. A close with code 0 would hang up. */
+  MOVED: 0x40,
 });
 
 export const StreamCode = Object.freeze({

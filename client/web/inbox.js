@@ -1,9 +1,9 @@
 /**
- * What a call receives: the agent's responses and events, over any number of connections.
+ * What a call receives: the agent's responses and events, over any number of legs.
  *
- * A response that was cut off with its connection goes on where it stopped if the agent sends
- * it again: the same number with the same first frame. Another first frame means that the
- * agent began anew, and its numbers with it.
+ * Numbers name frames over the whole call, so a response goes on where it stopped. An agent
+ * that says no `hello` may use its numbers again: there, the same number with the same first
+ * frame is the same response, and another first frame means that it began anew.
  */
 
 import { MediaError, StreamCode, StreamEnded } from "./errors.js";
@@ -17,8 +17,12 @@ const MAX_EVENT_BYTES = 64 * 1024;
 /** Captions held of one response. */
 const MAX_CAPTIONS = 1_024;
 
-/** How long an unfinished response may take to go on after a reconnection. */
+/** How long an unfinished response may take to go on, where the agent says no `hello`. */
 const RESUME_MS = 4_000;
+
+/** How long a `hello` is waited for: of an agent that said one before, and of any other. */
+const HELLO_MS = 5_000;
+const FIRST_HELLO_MS = 500;
 
 const FIELDS = {
   ack: { speech: "number", frames: "number" },
@@ -28,6 +32,9 @@ const FIELDS = {
   cancel: { speech: "number" },
   caption: { speech: "number", text: "string" },
   message: { name: "string" },
+  hello: { call: "string", leg: "number", noted: "number", next: "number" },
+  noted: { n: "number" },
+  bye: {},
 };
 
 /** Read one event; null for a type not known here. Throws MediaError for a broken one. */
@@ -55,6 +62,8 @@ const same = (one, other) =>
   one !== null && one.length === other.length && one.every((byte, at) => byte === other[at]);
 
 export class Inbox {
+  /** Whether the agent has ever said `hello`. */
+  isGreeted = false;
   #begun;
   #progress;
   #event;
@@ -64,22 +73,44 @@ export class Inbox {
   #items = 0;
   #resuming;
 
-  /** `begun(response)`, `progress(response, last)`, `event(event)` are told as things come. */
+  /** `begun(response)`, `progress(response, last)`, `event(event, leg)` are told as things come. */
   constructor({ begun, progress, event }) {
     this.#begun = begun;
     this.#progress = progress;
     this.#event = event;
   }
 
-  /** Read the agent's broadcast until its tracks or the session end. */
-  async read(session, path) {
+  /** Read the agent's broadcast of a leg until its tracks end; throws what ended it otherwise. */
+  async read(session, leg) {
     const wishes = { ordered: true, maxAgeMs: PATIENCE_MS };
-    const audio = session.subscribe(path, "audio", { priority: 80, ...wishes });
-    const events = session.subscribe(path, "events", { priority: 120, ...wishes });
-    const reading = this.#readEvents(events).catch(() => {});
+    const audio = session.subscribe(leg.agentPath, "audio", { priority: 80, ...wishes });
+    const events = session.subscribe(leg.agentPath, "events", { priority: 120, ...wishes });
+    const reading = this.#readEvents(events, leg).catch(() => {});
     await audio.accepted;
-    for await (const group of audio) void this.#readSpeech(group);
+    for await (const group of audio) void this.#readSpeech(group, leg);
     await reading;
+  }
+
+  /** What we have, as a `hello` tells it. */
+  have() {
+    return [...this.#responses.values()].slice(-MAX_KEPT)
+      .map((response) => [response.number, response.unbroken, response.over ? 1 : 0]);
+  }
+
+  /** The first number that no response of the agent's has had. */
+  get next() {
+    return Math.max(-1, ...this.#responses.keys()) + 1;
+  }
+
+  /** Take the agent's `hello` of a later leg: without its session, what was under way is over. */
+  greet({ known }) {
+    this.isGreeted = true;
+    clearTimeout(this.#resuming);
+    for (const response of this.#responses.values()) {
+      if (response.over) continue;
+      if (known) response.resumptions += 1;
+      else this.#finish(response);
+    }
   }
 
   /** Want no more of a response. */
@@ -88,15 +119,14 @@ export class Inbox {
     response.cancel();
   }
 
-  /** After a reconnection: what the agent does not go on with ends with what there is. */
+  /** A leg has begun with an agent that may say no `hello`: what it leaves alone ends. */
   renew(session) {
     const open = [...this.#responses.values()].filter((response) => !response.over);
     clearTimeout(this.#resuming);
     this.#resuming = setTimeout(() => {
       for (const response of open) {
         if (!response.over && !session.isClosed && !this.#reading.has(response)) {
-          response.finish();
-          this.#progress(response, true);
+          this.#finish(response);
         }
       }
     }, RESUME_MS);
@@ -107,21 +137,32 @@ export class Inbox {
     for (const response of this.#responses.values()) if (!response.over) response.cancel();
   }
 
-  async #readSpeech(group) {
+  #finish(response) {
+    response.finish();
+    this.#progress(response, true);
+  }
+
+  async #readSpeech(group, leg) {
     let response = null;
-    let skip = 0;
     try {
+      // On the first leg every group begins with its first frame, whoever sends it.
+      const hello = leg.number
+        ? await leg.hello(this.isGreeted ? HELLO_MS : FIRST_HELLO_MS) : null;
+      let at = group.frameStart;
+      if (hello) {
+        at += new Map(hello.from ?? []).get(group.sequence) ?? 0;
+        response = this.#resumed(group, at);
+      }
       for await (const { payload } of group) {
-        if (response === null) {
-          response = this.#find(group, payload);
+        response ??= this.#find(group, payload);
+        if (this.#reading.get(response) !== group) {
           if (response.over) {
             group.stop();
             return;
           }
           this.#reading.set(response, group);
-          skip = response.frames - group.frameStart;
         }
-        if (skip-- > 0) continue;
+        if (at++ < response.next) continue;
         if (!response.add(payload, performance.now())) continue;
         if (response.frames === 1) this.#begun(response);
         if (response.frames % ACK_EVERY === 1) this.#progress(response, false);
@@ -138,6 +179,13 @@ export class Inbox {
     if (response) this.#progress(response, true);
   }
 
+  /** The response that goes on with frame `at` of a group, or begins with it. */
+  #resumed(group, at) {
+    const response = this.#responses.get(group.sequence) ?? this.#new(group.sequence);
+    if (!response.over && at > response.next) response.skipTo(at);
+    return response;
+  }
+
   /** The response a group belongs to: one that goes on, or a new one. */
   #find(group, payload) {
     const known = this.#responses.get(group.sequence);
@@ -148,10 +196,14 @@ export class Inbox {
       }
       this.#responses.clear();
     }
-    const response = new Response(group.sequence, this.#items++);
-    response.captions.push(...(this.#early.get(group.sequence) ?? []));
-    this.#early.delete(group.sequence);
-    this.#responses.set(group.sequence, response);
+    return this.#new(group.sequence);
+  }
+
+  #new(number) {
+    const response = new Response(number, this.#items++);
+    response.captions.push(...(this.#early.get(number) ?? []));
+    this.#early.delete(number);
+    this.#responses.set(number, response);
     for (const [number, each] of this.#responses) {
       if (this.#responses.size <= MAX_KEPT) break;
       if (each.over) this.#responses.delete(number);
@@ -159,17 +211,17 @@ export class Inbox {
     return response;
   }
 
-  async #readEvents(events) {
+  async #readEvents(events, leg) {
     for await (const group of events) {
       try {
-        for await (const { payload } of group) this.#takeEvent(payload);
+        for await (const { payload } of group) this.#takeEvent(payload, leg);
       } catch (error) {
         if (!(error instanceof StreamEnded)) throw error;
       }
     }
   }
 
-  #takeEvent(payload) {
+  #takeEvent(payload, leg) {
     let event;
     try {
       event = decodeEvent(payload);
@@ -177,13 +229,15 @@ export class Inbox {
       console.warn(`moqvox: ${error.message}`);
       return;
     }
-    if (event?.type === "cancel") {
-      const response = this.#responses.get(event.speech);
-      if (response && !response.cancelled) this.stop(response);
-    } else if (event) {
-      if (event.type === "caption") this.#caption(event);
-      this.#event(event);
-    }
+    if (event) this.#event(event, leg);
+  }
+
+  /** Take an event about a response, once. */
+  note(event) {
+    if (event.type === "caption") this.#caption(event);
+    if (event.type !== "cancel") return;
+    const response = this.#responses.get(event.speech);
+    if (response && !response.cancelled) this.stop(response);
   }
 
   /** Keep a caption with its response, which may come later: it has a stream of its own. */

@@ -6,7 +6,7 @@
  * the first, and whichever answers first is kept.
  */
 
-import { Unavailable } from "./errors.js";
+import { SessionCode, Unavailable } from "./errors.js";
 
 /** Silence, while something is waited for, after which a second connection is tried. */
 export const STALL_MS = 3_000;
@@ -94,7 +94,7 @@ export class Line {
         rival?.drop();
         rival = null;
       } else if (rival?.session) {
-        session.close(0, "replaced by a live connection");
+        session.close(SessionCode.MOVED, "replaced by a live connection");
         return rival.session;
       } else if (!rival || rival.failed) {
         if (!rival) this.#tell("reconnecting", { error: null });

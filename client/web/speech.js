@@ -23,8 +23,10 @@ export async function digestOf(payloads) {
   return [...hash].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** One utterance: one group of the `audio` track, kept until its receipt came. */
+/** One utterance: on each leg a group of the `audio` track, kept until its receipt came. */
 export class Speech {
+  finished = false;
+  bytes = 0;
   ackedFrames = 0;
   receipt = null;
   /** Whether what arrived is what was sent, to the byte; null until that is known. */
@@ -37,33 +39,43 @@ export class Speech {
   drain = null;
   firstAckMs = null;
   receiptMs = null;
-  #group;
+  #frames = [];
+  #group = null;
   #changed;
   #receipted = resolvers();
 
   /** `changed(speech)` is called whenever something about it is new. */
-  constructor(group, startUs, changed) {
-    this.#group = group;
+  constructor(number, startUs, changed) {
+    this.number = number;
     this.startUs = startUs;
     this.#changed = changed;
     unattended(this.#receipted.promise);
   }
 
-  get number() {
-    return this.#group.sequence;
-  }
-
   get frames() {
-    return this.#group.frames.length;
-  }
-
-  get finished() {
-    return this.#group.over;
+    return this.#frames.length;
   }
 
   /** Opus packets so far, in order. */
   get packets() {
-    return this.#group.frames.map(({ payload }) => decodeLegacy(payload).packet);
+    return this.#frames.map(({ payload }) => decodeLegacy(payload).packet);
+  }
+
+  /** Whether the other side may still lack some of it. */
+  get isOwed() {
+    return !this.receipt && !this.cancelled;
+  }
+
+  /** Frames from one number up to another. */
+  kept(from, to) {
+    return this.#frames.slice(from, to);
+  }
+
+  /** Go on in a group of a new leg, with frame `from` as its first. */
+  attach(group, from) {
+    for (const { payload, timestampUs } of this.kept(from)) group.write(payload, timestampUs);
+    if (this.finished) group.finish();
+    this.#group = group;
   }
 
   /** Resolves with the receiver's receipt; rejects when the utterance was taken back. */
@@ -77,7 +89,10 @@ export class Speech {
     const durationUs = packetDurationUs(packet);
     const timestampUs = this.startUs + this.durationUs;
     this.durationUs += durationUs;
-    this.#group.write(encodeLegacy(timestampUs, packet), timestampUs);
+    const payload = encodeLegacy(timestampUs, packet);
+    this.bytes += payload.length;
+    this.#frames.push({ payload, timestampUs });
+    this.#group?.write(payload, timestampUs);
     this.#changed(this);
   }
 
@@ -94,7 +109,8 @@ export class Speech {
       return;
     }
     if (this.finished) return;
-    this.#group.finish();
+    this.finished = true;
+    this.#group?.finish();
     this.finishedMs = performance.now();
     this.#changed(this);
   }
@@ -103,8 +119,9 @@ export class Speech {
   cancel(code = StreamCode.CANCELLED) {
     if (this.cancelled || this.receipt) return false;
     this.cancelled = true;
-    this.#group.abort(code);
-    this.#group.settle();
+    this.finished = true;
+    this.#group?.abort(code);
+    this.#group?.settle();
     this.#receipted.reject(new LocalError("the utterance was taken back"));
     this.#changed(this);
     return true;
@@ -123,8 +140,8 @@ export class Speech {
     this.receipt = receipt;
     this.receiptMs = performance.now();
     this.ackedFrames = receipt.frames;
-    this.#group.settle();
-    const sent = this.#group.frames.map(({ payload }) => payload);
+    this.#group?.settle();
+    const sent = this.#frames.map(({ payload }) => payload);
     const digest = await digestOf(sent);
     this.intact = receipt.frames === sent.length && receipt.digest === digest;
     this.#receipted.resolve(receipt);
@@ -144,7 +161,12 @@ export class Response {
   /** What the playback last told: `{ heardUs, state, silenceUs, underruns, leadUs }`. */
   heard = null;
   changed = new Signal();
+  /** Legs begun while it was under way. */
+  resumptions = 0;
+  /** Frames that never came, as `[first, last]`: the agent had let go of them. */
+  missing = [];
   #payloads = [];
+  #absent = 0;
   #bytes = 0;
   #fastest = Infinity;
   #slowest = -Infinity;
@@ -162,6 +184,22 @@ export class Response {
 
   get frames() {
     return this.#payloads.length;
+  }
+
+  /** The number of the next frame. */
+  get next() {
+    return this.#payloads.length + this.#absent;
+  }
+
+  /** So many frames are there, from the first on. */
+  get unbroken() {
+    return this.missing.length ? this.missing[0][0] : this.next;
+  }
+
+  /** Frames up to `next` will not come. */
+  skipTo(next) {
+    this.missing.push([this.next, next - 1]);
+    this.#absent += next - this.next;
   }
 
   /** The first frame's bytes, by which a replay is told from another response. */
@@ -207,8 +245,10 @@ export class Response {
       ms: this.durationUs / 1000,
       digest: await digestOf(this.#payloads),
       added_delay_ms: delay(this.#last),
-      complete: this.ended,
+      complete: this.ended && !this.missing.length,
       worst_delay_ms: delay(this.#slowest),
+      resumptions: this.resumptions,
+      ...(this.missing.length ? { missing: this.missing } : {}),
     };
   }
 

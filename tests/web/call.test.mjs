@@ -46,7 +46,7 @@ class FarEnd {
   async run() {
     for await (const { path, active } of this.session.announced()) {
       if (!active) continue;
-      this.id = path.split("/")[0];
+      this.id = path.replace(/\/caller$/, "");
       this.origin.publish(`${this.id}/agent`, this.broadcast);
       void this.read(path, "audio", (group, frame) => {
         const packets = this.speeches.get(group.sequence) ?? [];
@@ -187,12 +187,12 @@ test("events of before are not told to an agent that begins anew, messages are",
   call.report(response, { heardUs: 20_000, state: "interrupted", silenceUs: 0, underruns: 0, leadUs: 0 });
   call.message("text", { text: "hello" });
   const types = () => last().events.map(({ type }) => type).sort();
-  await until(() => types().length >= 4, "the events");
-  assert.deepEqual(types(), ["ack", "heard", "message", "receipt"]);
+  await until(() => types().length >= 5, "the events");
+  assert.deepEqual(types(), ["ack", "heard", "hello", "message", "receipt"]);
   last().session.close();
   await until(() => ends.length === 2 && last().events.length, "the events again");
   await pause(30);
-  assert.deepEqual(types(), ["message"]);
+  assert.deepEqual(types(), ["hello", "message"]);
   await call.hangUp();
 });
 
