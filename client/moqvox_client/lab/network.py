@@ -6,6 +6,7 @@ import functools
 import importlib.util
 import json
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -20,14 +21,16 @@ import msgspec
 
 from moqvox_client.errors import Failed
 from moqvox_client.lab.scenario import Event, Path, Scenario
+from moqvox_client.lab.tunnel import CONTROL, SERVER, TunnelPlan
 from moqvox_client.lab.wire import READY, STATS, Plan
 
-__all__ = ["Netlab", "Network", "Place", "Userspace", "load_netlab", "stop"]
+__all__ = ["Namespaces", "Netlab", "Network", "Place", "Userspace", "load_netlab", "stop"]
 
 PORT: Final = 4433
 POLL_S: Final = 0.02
 PATIENCE_S: Final = 20.0
 GRACE_S: Final = 5.0
+SHOWN_CHARS: Final = 300
 LATE_US: Final = 2000
 """A netlab that released one packet in a hundred later than this was too busy to count."""
 
@@ -166,10 +169,89 @@ def _keywords(path: Path) -> dict[str, object]:
     return found
 
 
+class Namespaces:
+    """Network namespaces joined by our own program; TCP and UDP alike. Needs root on Linux."""
+
+    name = "namespaces"
+    carries_tcp = True
+
+    @staticmethod
+    def obstacle() -> str:
+        """Say why it can't be used here; "" when it may."""
+        if sys.platform != "linux":
+            return "network namespaces need Linux"
+        if os.geteuid() != 0:
+            return "network namespaces need root"
+        if shutil.which("ip") is None:
+            return "network namespaces need the command ip (iproute2)"
+        if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
+            return "/dev/net/tun can't be opened"
+        return ""
+
+    @asynccontextmanager
+    async def stand_up(self, scenario: Scenario, seed: int, folder: File) -> AsyncIterator[Place]:
+        """Make two namespaces, and start the program between them.
+
+        Raises:
+            Failed: it does not start.
+        """
+        tag = secrets.token_hex(4)
+        client, server = f"moqvox-{tag}-client", f"moqvox-{tag}-server"
+        plan = TunnelPlan(
+            client=client,
+            server=server,
+            path=scenario.path,
+            cell=scenario.cell,
+            events=scenario.events,
+            seed=seed,
+            folder=str(folder),
+        )
+        file = folder / "plan.json"
+        file.write_bytes(msgspec.json.encode(plan))
+        argv = [sys.executable, "-P", "-m", "moqvox_client.lab.tunnel", str(file)]
+        wire: subprocess.Popen[bytes] | None = None
+        try:
+            await asyncio.to_thread(_namespaces, "add", client, server)
+            wire = _start("wire", argv, own_environment(), folder / "wire.log")
+            await until((folder / READY).exists, wire, "the network", folder / "wire.log")
+
+            def start(
+                end: str, argv: Sequence[str], environment: Mapping[str, str], log: File
+            ) -> "subprocess.Popen[bytes]":
+                inside = ["ip", "netns", "exec", client if end == "caller" else server]
+                return _start(end, [*inside, *argv], environment, log)
+
+            stats = functools.partial(_stats_of, wire, folder)
+            control = str(folder / CONTROL)
+            yield Place(SERVER, PORT, PORT, control, start, stats)
+        finally:
+            if wire is not None:
+                await asyncio.to_thread(stop, wire)
+            await asyncio.to_thread(_namespaces, "del", client, server)
+
+
+def _namespaces(verb: str, *names: str) -> None:
+    for name in names:
+        done = subprocess.run(
+            ["ip", "netns", verb, name], capture_output=True, text=True, check=False
+        )
+        if done.returncode and verb == "add":
+            raise Failed(f"no network namespace: {' '.join(done.stderr.split())}")
+
+
+def _stats_of(wire: "subprocess.Popen[bytes]", folder: File) -> dict[str, object]:
+    stop(wire)
+    try:
+        told: dict[str, object] = json.loads((folder / STATS).read_text())
+    except (OSError, ValueError):
+        return {}
+    return told
+
+
 class Userspace:
     """Loopback with the built-in link between; UDP only. Needs nothing."""
 
-    name = "userspace"
+    name = "loopback"
     carries_tcp = False
 
     @asynccontextmanager
@@ -190,26 +272,25 @@ class Userspace:
         )
         file = folder / "plan.json"
         file.write_bytes(msgspec.json.encode(plan))
-        start = functools.partial(_start, {})
         argv = [sys.executable, "-P", "-m", "moqvox_client.lab.wire", str(file)]
-        wire = start("wire", argv, own_environment(), folder / "wire.log")
+        wire = _start("wire", argv, own_environment(), folder / "wire.log")
         try:
             ready = folder / READY
-            await until(lambda: ready.exists() and ready.stat().st_size > 0, wire, "the link")
+            await until(
+                lambda: ready.exists() and ready.stat().st_size > 0,
+                wire,
+                "the link",
+                folder / "wire.log",
+            )
             found = json.loads(ready.read_text())
 
-            def stats() -> dict[str, object]:
-                stop(wire)
-                told: dict[str, object] = json.loads((folder / STATS).read_text())
-                return told
-
-            yield Place("127.0.0.1", port, found["port"], found["control"], start, stats)
+            stats = functools.partial(_stats_of, wire, folder)
+            yield Place("127.0.0.1", port, found["port"], found["control"], _start, stats)
         finally:
             stop(wire)
 
 
 def _start(
-    extra: Mapping[str, str],
     _end: str,
     argv: Sequence[str],
     environment: Mapping[str, str],
@@ -217,7 +298,7 @@ def _start(
 ) -> "subprocess.Popen[bytes]":
     with log.open("wb") as stream:
         return subprocess.Popen(
-            argv, env={**os.environ, **environment, **extra}, stdout=stream, stderr=stream
+            argv, env={**os.environ, **environment}, stdout=stream, stderr=stream
         )
 
 
@@ -227,7 +308,7 @@ def own_environment() -> dict[str, str]:
 
 
 async def until(
-    condition: Callable[[], bool], process: "subprocess.Popen[bytes]", what: str
+    condition: Callable[[], bool], process: "subprocess.Popen[bytes]", what: str, log: File
 ) -> None:
     """Wait for something that a process does.
 
@@ -238,10 +319,19 @@ async def until(
         async with asyncio.timeout(PATIENCE_S):
             while not condition():
                 if process.poll() is not None:
-                    raise Failed(f"{what} ended with code {process.returncode}")
+                    raise Failed(f"{what} ended with code {process.returncode}: {tail(log)}")
                 await asyncio.sleep(POLL_S)
     except TimeoutError:
-        raise Failed(f"{what} was not ready after {PATIENCE_S:g} s") from None
+        raise Failed(f"{what} was not ready after {PATIENCE_S:g} s: {tail(log)}") from None
+
+
+def tail(log: File) -> str:
+    """Quote the end of what a program said."""
+    try:
+        text = " ".join(log.read_text(errors="replace").split())
+    except OSError:
+        return ""
+    return text[-SHOWN_CHARS:]
 
 
 def stop(process: "subprocess.Popen[bytes]") -> None:

@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import socket
 import ssl
@@ -42,6 +43,9 @@ SETTLE_S: Final = 1.5
 
 NOTICE_S: Final = 0.01
 """Seconds between two looks at our own address, where an application is told of changes."""
+
+LEAVE_S: Final = 0.5
+"""Seconds that a server's farewells may take."""
 
 READY: Final = "ready"
 
@@ -197,6 +201,7 @@ class ServerSide:
         self.answer = read_frames(job.answer)
         self.answered_ns: int | None = None
         self.over = asyncio.Event()
+        self.newest = 0
         self.extra: dict[str, object] = {}
 
     def ready(self) -> None:
@@ -206,6 +211,15 @@ class ServerSide:
     def take(self, index: int, frame: bytes, at_ns: int | None = None) -> None:
         """Note a frame of the prompt."""
         self.ear.take(index, frame, at_ns)
+
+    def meet(self) -> int:
+        """Number a connection."""
+        self.newest += 1
+        return self.newest
+
+    def shall_answer(self, number: int) -> bool:
+        """Tell whether the answer goes to this connection: the newest one, and only once."""
+        return number == self.newest and self.answered_ns is None
 
     async def prompt_over(self) -> None:
         """Wait for the prompt's end: told, complete, or overdue."""
@@ -298,14 +312,22 @@ async def _run_caller(side: CallerSide, call: Callable[[CallerSide], Awaitable[N
 
 async def _run_server(side: ServerSide, serve: Callable[[ServerSide], Awaitable[None]]) -> None:
     task = asyncio.current_task()
-    if task is not None:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+
+    def leave() -> None:
+        side.save()  # first: closing politely may take longer than anybody waits
+        asyncio.get_running_loop().call_later(LEAVE_S, os._exit, 0)
+        if task is not None:
+            task.cancel()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, leave)
     try:
         await serve(side)
     except asyncio.CancelledError:
         return  # SIGTERM: the caller is done
-    finally:
+    except BaseException as exc:
+        side.extra["error"] = _explain(exc)
         side.save()
+        raise
 
 
 def _explain(exc: BaseException) -> str:

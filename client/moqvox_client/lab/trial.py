@@ -2,17 +2,18 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
 import msgspec
 
-from moqvox_client.errors import Failed
+from moqvox_client.lab import ticker
 from moqvox_client.lab.ear import Heard, listen
 from moqvox_client.lab.metrics import Downlink, Uplink, downlink, in_order, uplink
-from moqvox_client.lab.network import LATE_US, Network, Place, stop, until
+from moqvox_client.lab.network import LATE_US, Network, Place, stop, tail, until
 from moqvox_client.lab.scenario import Scenario
 from moqvox_client.lab.sides import FRAME_NS, READY, write_frames
 from moqvox_client.lab.systems import System
@@ -20,7 +21,9 @@ from moqvox_client.lab.systems import System
 __all__ = ["Identity", "Run", "Speech", "run_trial"]
 
 LEAVING_S: Final = 12.0
-SHOWN_CHARS: Final = 300
+BUSY_P99_MS: Final = 5.0
+BUSY_MAX_MS: Final = 40.0
+"""A machine that wakes a sleeper later than this is too busy for its runs to count."""
 
 
 class Speech(msgspec.Struct, frozen=True):
@@ -47,7 +50,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         heard: what the audio itself says, where what was played was kept.
         late_ms: lateness in order by frame, None for frames that never came.
         cpu_ms: CPU of the caller's and the server's process.
-        doubts: why the run should not count; empty when the network kept up.
+        doubts: why the run should not count; empty when network and machine kept up.
+        machine_late_ms: how late a process woke that only slept meanwhile: p99, worst.
     """
 
     system: str
@@ -65,6 +69,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     twice: int = 0
     doubts: list[str] = []
     release_late_us: float | None = None
+    machine_late_ms: tuple[float, float] = (0.0, 0.0)
 
 
 class _Side(msgspec.Struct):
@@ -73,6 +78,13 @@ class _Side(msgspec.Struct):
     arrived: list[tuple[int, int]] = []
     wrong: int = 0
     twice: int = 0
+
+
+class _Busy(msgspec.Struct):
+    """A ticker's record."""
+
+    p99_ms: float = 0.0
+    max_ms: float = 0.0
 
 
 class _Caller(msgspec.Struct):
@@ -114,7 +126,7 @@ async def run_trial(
             job = _write_job(folder, system, scenario, place, said, identity)
             await _converse(system, scenario, place, folder, job)
             stats = await asyncio.to_thread(place.stats)
-        return _judge(system, scenario, seed, network, said, folder, stats)
+        return await asyncio.to_thread(_judge, system, scenario, seed, network, said, folder, stats)
 
 
 def _cut(speech: Speech, scenario: Scenario) -> Speech:
@@ -170,12 +182,10 @@ async def _converse(
     python, environment = system.interpreter()
     argv = [python, "-P", "-m", f"moqvox_client.lab.peers.{system.module}"]
     log = folder / "server.log"
+    watch = _watch_the_machine(folder)
     server = place.start("server", [*argv, "server", str(job)], environment, log)
     try:
-        try:
-            await until((folder / READY).exists, server, f"{system.name}'s server")
-        except Failed as exc:
-            raise Failed(f"{exc}: {_tail(log)}") from None
+        await until((folder / READY).exists, server, f"{system.name}'s server", log)
         caller = place.start(
             "caller", [*argv, "caller", str(job)], environment, folder / "caller.log"
         )
@@ -188,7 +198,12 @@ async def _converse(
         finally:
             await asyncio.to_thread(stop, caller)
     finally:
+        await asyncio.to_thread(stop, watch)
         await asyncio.to_thread(stop, server)
+
+
+def _watch_the_machine(folder: Path) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen([sys.executable, "-I", ticker.__file__, str(folder)])
 
 
 def _judge(
@@ -208,7 +223,7 @@ def _judge(
     error = "; ".join(filter(None, (caller.error, server.error)))
     if not up.arrived and not error:
         logs = (folder / "caller.log", folder / "server.log")
-        error = "nothing arrived: " + " / ".join(filter(None, map(_tail, logs)))
+        error = "nothing arrived: " + " / ".join(filter(None, map(tail, logs)))
     down = heard = None
     if said.answer:
         down = downlink(server.answered_ns, caller.down.arrived, frames=len(said.answer))
@@ -223,6 +238,12 @@ def _judge(
         for n, at in enumerate(in_order(server.up.arrived, frames))
     ]
     release_late_us, doubts = _doubts(stats)
+    busy = _record(folder / ticker.FILE, _Busy)
+    if busy.p99_ms > BUSY_P99_MS or busy.max_ms > BUSY_MAX_MS:
+        doubts.append(
+            f"the machine was busy: a sleeper woke {busy.p99_ms:.0f} ms late (p99), "
+            f"{busy.max_ms:.0f} at worst"
+        )
     return Run(
         system=system.name,
         scenario=scenario.name,
@@ -239,6 +260,7 @@ def _judge(
         twice=server.up.twice + caller.down.twice,
         doubts=doubts,
         release_late_us=release_late_us,
+        machine_late_ms=(round(busy.p99_ms, 1), round(busy.max_ms, 1)),
     )
 
 
@@ -265,16 +287,3 @@ def _doubts(stats: dict[str, object]) -> tuple[float | None, list[str]]:
             doubts.append(f"the link released packets {p99 / 1000:.1f} ms late (p99)")
         return float(p99), doubts
     return None, doubts
-
-
-def _tail(log: Path) -> str:
-    try:
-        text = " ".join(log.read_text(errors="replace").split())
-    except OSError:
-        return ""
-    return text[-SHOWN_CHARS:]
-
-
-def doubtful(runs: Sequence[Run]) -> list[Run]:
-    """Pick the runs that should not count."""
-    return [run for run in runs if run.doubts]

@@ -19,7 +19,7 @@ from moqvox_client.fate import Burst, Impairment
 from moqvox_client.lab.scenario import Event, Path
 from moqvox_client.link import Link, Settings
 
-__all__ = ["Plan", "impairment"]
+__all__ = ["READY", "STATS", "Control", "Plan", "impairment"]
 
 READY: Final = "wire.json"
 STATS: Final = "wire-stats.json"
@@ -51,11 +51,14 @@ def impairment(path: Path) -> Impairment:
     )
 
 
-class _Control(asyncio.DatagramProtocol):
+class Control(asyncio.DatagramProtocol):
+    """A UDP port on which the caller tells that it begins."""
+
     def __init__(self) -> None:
         self.begun = asyncio.Event()
 
     def datagram_received(self, data: bytes, addr: object) -> None:
+        """Take the word."""
         del addr
         if data == b"t0":
             self.begun.set()
@@ -69,7 +72,7 @@ async def _run(plan: Plan) -> None:
     settings = Settings.both(impairment(plan.path))
     async with Link(plan.target, settings, seed=plan.seed) as link:
         transport, control = await loop.create_datagram_endpoint(
-            _Control, local_addr=("127.0.0.1", 0)
+            Control, local_addr=("127.0.0.1", 0)
         )
         host, port = transport.get_extra_info("sockname")[:2]
         ready = {"port": link.address[1], "control": f"{host}:{port}"}

@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime
+import enum
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ import moqvox_certs
 from moqvox_client.errors import Failed, UsageError, did_you_mean
 from moqvox_client.kinds import Kind, Percent
 from moqvox_client.lab import plot, table
-from moqvox_client.lab.network import Netlab, Network, Userspace, load_netlab
+from moqvox_client.lab.network import Namespaces, Netlab, Network, Userspace, load_netlab
 from moqvox_client.lab.scenario import Path as NetworkPath
 from moqvox_client.lab.scenario import (
     Scenario,
@@ -31,9 +32,9 @@ from moqvox_client.speech.recordings import TRANSCRIPTS, recording
 __all__ = ["EXAMPLES", "Options", "run"]
 
 EXAMPLES: Final = """
-moqvox lab --rtt 100 --loss 5                        # ours, on the built-in link
-moqvox lab --rtt 30 --event 3:outage=1500            # 1.5 s of nothing in mid-prompt
-moqvox lab matrix --seeds 5 --against websocket,grpc --netlab netlab.py --plot matrix.svg
+moqvox lab --rtt 100 --loss 5                              # ours alone
+moqvox lab --rtt 30 --event 3:outage=1500                  # 1.5 s of nothing in mid-prompt
+moqvox lab matrix --seeds 5 --against websocket,grpc --plot matrix.svg   # TCP needs root
 """
 
 MAX_JOBS: Final = 16
@@ -51,6 +52,15 @@ def _ms(text: str) -> float:
 
 
 Milliseconds = Annotated[float, Kind("MS", _ms, lambda value: f"{float(str(value)):g}")]
+
+
+class Link(enum.Enum):
+    """What joins caller and server."""
+
+    AUTO = "auto"
+    NETLAB = "netlab"
+    NAMESPACES = "namespaces"
+    LOOPBACK = "loopback"
 
 
 class Options(Shared, frozen=True, kw_only=True):
@@ -94,8 +104,11 @@ class Options(Shared, frozen=True, kw_only=True):
     seeds: Annotated[int, Flag("runs of each", at_least=1, at_most=MAX_SEEDS)] = 1
     seed: Annotated[int, Flag("the first one's seed", at_least=0)] = 1
     jobs: Annotated[int, Flag("runs at a time", at_least=1, at_most=MAX_JOBS)] = 1
+    link: Annotated[Link, Flag("what joins the two; auto takes the best that works here")] = (
+        Link.AUTO
+    )
     netlab: Annotated[
-        Path | None, Flag("use the network namespaces of this netlab.py (root); else loopback")
+        Path | None, Flag("a netlab.py whose link is used instead of our own (root)")
     ] = None
     out: Annotated[Path | None, Flag("add each run to this file, a JSON line each")] = None
     runs: Annotated[
@@ -127,9 +140,7 @@ def _is_whole(one: Run) -> bool:
 async def _measure(options: Options, output: Output) -> list[Run]:
     scenarios = _scenarios(options)
     systems = _systems(options)
-    network: Network = Userspace()
-    if options.netlab is not None:
-        network = Netlab(load_netlab(options.netlab))
+    network = _network(options, output)
     systems = _carried(systems, network, output)
     for system in systems:
         if system.needs is not None:
@@ -173,6 +184,21 @@ async def _run_all(
         for _ in range(min(options.jobs, len(plan))):
             tasks.create_task(work())
     return [found[number] for number in sorted(found)]
+
+
+def _network(options: Options, output: Output) -> Network:
+    obstacle = Namespaces.obstacle()
+    if options.link is Link.NETLAB or (options.link is Link.AUTO and options.netlab is not None):
+        if options.netlab is None:
+            raise UsageError("--link netlab needs --netlab FILE")
+        return Netlab(load_netlab(options.netlab))
+    if options.link is Link.NAMESPACES and obstacle:
+        raise Failed(obstacle)
+    if options.link is Link.LOOPBACK or obstacle:
+        if obstacle and options.link is Link.AUTO:
+            output.note(f"on loopback, UDP only: {obstacle}", Color.WARNING)
+        return Userspace()
+    return Namespaces()
 
 
 def _scenarios(options: Options) -> list[Scenario]:
@@ -220,12 +246,12 @@ def _carried(systems: list[System], network: Network, output: Output) -> list[Sy
         if system.tcp:
             output.note(
                 f"left out: {system.name} goes over TCP, which the built-in link can't impair; "
-                "it needs --netlab",
+                "it needs root on Linux",
                 Color.WARNING,
             )
     carried = [system for system in systems if not system.tcp]
     if not carried:
-        raise UsageError("nothing is left to run; --netlab carries TCP too")
+        raise UsageError("nothing is left to run; as root on Linux, TCP too")
     return carried
 
 

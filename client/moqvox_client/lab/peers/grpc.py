@@ -77,6 +77,8 @@ async def take(side: ServerSide) -> None:
     """Take callers until told to stop."""
 
     async def converse(incoming: AsyncIterator[bytes], _context: object) -> AsyncIterator[bytes]:
+        number = side.meet()
+
         async def read() -> None:
             async for message in incoming:
                 if message == END:
@@ -87,7 +89,7 @@ async def take(side: ServerSide) -> None:
         async with asyncio.TaskGroup() as tasks:
             reading = tasks.create_task(read())
             await side.prompt_over()
-            if side.answered_ns is None:
+            if side.shall_answer(number):
                 async for numbered in side.reply():
                     yield pack(*numbered)
             await reading

@@ -49,7 +49,11 @@ async def _once(side: CallerSide, spoken: "asyncio.Queue[tuple[int, bytes] | Non
     try:
         async with connect(uri, ssl=client_tls(job), compression=None) as socket:
             side.mark("connected")
-            await _talk(side, socket, spoken)
+            try:
+                await _talk(side, socket, spoken)
+            except asyncio.CancelledError:
+                socket.transport.abort()  # a farewell on a dead network would take 10 s
+                raise
     except (ConnectionClosed, OSError) as exc:
         side.extra["error"] = f"{type(exc).__name__}: {exc}"
 
@@ -89,9 +93,11 @@ async def take(side: ServerSide) -> None:
     """Take callers until told to stop."""
 
     async def handle(socket: ServerConnection) -> None:
+        number = side.meet()
+
         async def answer() -> None:
             await side.prompt_over()
-            if side.answered_ns is None:
+            if side.shall_answer(number):
                 async for numbered in side.reply():
                     await socket.send(pack(*numbered))
 

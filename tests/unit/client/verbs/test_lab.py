@@ -5,6 +5,7 @@ import json
 import pytest
 
 from moqvox_client.__main__ import main
+from moqvox_client.lab.network import Namespaces
 
 
 @pytest.mark.parametrize(
@@ -17,7 +18,8 @@ from moqvox_client.__main__ import main
         (["--burst", "7"], "is no burst"),
         (["--rtt", "-3"], "between 0 and 60000"),
         (["--rtt", "slow"], "not a number of milliseconds"),
-        (["--system", "websocket"], "nothing is left to run"),
+        (["--system", "websocket", "--link", "loopback"], "nothing is left to run"),
+        (["--link", "netlab"], "needs --netlab FILE"),
     ],
 )
 def test_a_wrong_command_line_is_one_clear_line(words, hint, capsys):
@@ -57,7 +59,18 @@ def test_runs_that_are_none_are_refused(tmp_path, capsys):
 def test_a_prompt_and_its_answer_come_whole_over_a_lossy_link(tmp_path, capsys):
     """Three processes and real time: 0.6 s of prompt, 0.4 s of answer, the oracle's verdict."""
     kept, drawn = tmp_path / "runs.jsonl", tmp_path / "runs.svg"
-    words = ["--rtt", "20", "--loss", "10", "--frames", "30", "--answer-frames", "20"]
+    words = [
+        "--link",
+        "loopback",
+        "--rtt",
+        "20",
+        "--loss",
+        "10",
+        "--frames",
+        "30",
+        "--answer-frames",
+        "20",
+    ]
     assert main(["lab", *words, "--json", "--out", str(kept), "--plot", str(drawn)]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     run = next(line for line in lines if line["event"] == "run")
@@ -73,3 +86,21 @@ def test_a_prompt_and_its_answer_come_whole_over_a_lossy_link(tmp_path, capsys):
 
     assert main(["lab", "--runs", str(kept)]) == 0
     assert "rtt20-loss10" in capsys.readouterr().out
+
+
+@pytest.mark.net
+@pytest.mark.slow
+@pytest.mark.skipif(bool(Namespaces.obstacle()), reason=Namespaces.obstacle())
+def test_namespaces_carry_tcp_as_well_and_lose_and_delay_it(capsys):
+    """Ours and WebSocket through the same losses and a change of network in mid-prompt."""
+    words = ["--link", "namespaces", "--rtt", "40", "--loss", "5", "--frames", "60"]
+    words += ["--answer-frames", "10", "--event", "0.5:switch=100", "--jobs", "2"]
+    assert main(["lab", *words, "--against", "websocket", "--json"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    ours, theirs = (line for line in lines if line["event"] == "run")
+    assert (ours["system"], theirs["system"]) == ("moqvox", "websocket")
+    assert ours["up"]["arrived"] == 60
+    assert ours["up"]["gap_ms"] > 100  # what the switch left without a network
+    assert ours["down"]["arrived"] == 10
+    assert theirs["up"]["ttfa_ms"] > 4 * 20 + 20  # TCP, TLS, the upgrade, then the frame
+    assert 15 < theirs["up"]["arrived"] < 60  # TCP stays on the address that is gone
