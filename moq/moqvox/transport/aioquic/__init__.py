@@ -3,6 +3,7 @@
 from moqvox.transport.aioquic.dial import connect
 from moqvox.transport.aioquic.limits import Limits
 from moqvox.transport.aioquic.serve import Listener, listen
+from moqvox.transport.aioquic.wallet import Wallet
 from moqvox.transport.credentials import ServerCertificate, Verify
 from moqvox.transport.failures import (
     CertificateRefused,
@@ -26,6 +27,7 @@ __all__ = [
     "RequestRefused",
     "ServerCertificate",
     "Verify",
+    "Wallet",
     "connect",
     "listen",
 ]

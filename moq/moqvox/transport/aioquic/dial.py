@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import hashlib
 import ipaddress
 import logging
 import socket
@@ -13,6 +14,7 @@ import msgspec
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.events import HandshakeCompleted, QuicEvent
 from aioquic.quic.packet import QuicErrorCode
+from aioquic.tls import SessionTicket
 
 from moqvox.errors import LocalError
 from moqvox.transport.address import Address, host_of, show
@@ -28,6 +30,7 @@ from moqvox.transport.aioquic.private import Engine
 from moqvox.transport.aioquic.raw import RawConnection
 from moqvox.transport.aioquic.roaming import Roaming
 from moqvox.transport.aioquic.routes import Route, bind_to_device, find_routes
+from moqvox.transport.aioquic.wallet import Kept, Wallet
 from moqvox.transport.aioquic.webtransport import WebTransportConnection
 from moqvox.transport.credentials import Verify
 from moqvox.transport.failures import (
@@ -67,23 +70,39 @@ class Order(msgspec.Struct, frozen=True):
     local: tuple[str, int] | None
     roams: bool
     limits: Limits
+    timeout: float
+    wallet: Wallet | None
+
+    @property
+    def offers(self) -> Sequence[str]:
+        """ALPNs."""
+        return (H3,) if self.webtransport else self.protocols
+
+    @property
+    def server(self) -> str:
+        """Name the server, and how it is made sure of, for the wallet."""
+        trust = hashlib.sha256(msgspec.msgpack.encode(self.verify, order="sorted")).hexdigest()
+        kind = H3 if self.webtransport else "quic"
+        return f"{self.server_name} {self.host} {self.port} {kind} {trust[:16]}"
 
     @property
     def where(self) -> str:
         """Name the server in messages."""
         return show((self.host, self.port))
 
-    def configuration(self) -> QuicConfiguration:
+    def configuration(self, kept: Kept | None, token: bytes) -> QuicConfiguration:
         """Build the engine's configuration."""
         configuration = QuicConfiguration(
             is_client=True,
-            alpn_protocols=[H3] if self.webtransport else list(self.protocols),
+            alpn_protocols=list(self.offers),
             connection_id_length=CONNECTION_ID_BYTES,
             idle_timeout=self.idle_timeout,
             max_data=self.limits.connection_window_bytes,
             max_stream_data=self.limits.stream_window_bytes,
             max_datagram_frame_size=MAX_DATAGRAM_FRAME_BYTES,
             server_name=self.server_name,
+            session_ticket=kept.session() if kept is not None else None,
+            token=token,
         )
         trust(configuration, self.verify)
         return configuration
@@ -103,8 +122,14 @@ async def connect(
     local: tuple[str, int] | None = None,
     roams: bool = True,
     limits: Limits | None = None,
+    wallet: Wallet | None = None,
 ) -> RawConnection:
     """Dial a server; when its name has several addresses, the first that answers wins.
+
+    With a ticket that lets it be early, a raw connection is returned at once, and what is
+    written goes along with the first packet. Then nobody has answered yet: failure is told as
+    the connection's end, `timeout` at the latest. An attacker who sees early data may keep it
+    and send it on, later; servers of ours take it once.
 
     Args:
         host: a name or address.
@@ -120,6 +145,7 @@ async def connect(
         roams: follow the system's routes from one network to another, and use another uplink
             when this one is dead.
         limits: bounds; None: the defaults.
+        wallet: what is left of earlier connections, and takes what is left of this one.
 
     Raises:
         ConnectFailed: no connection; the subclass and the message say why.
@@ -140,11 +166,17 @@ async def connect(
         local=local,
         roams=roams,
         limits=limits or Limits(),
+        timeout=timeout,
+        wallet=wallet,
     )
     try:
         async with asyncio.timeout(timeout):
-            targets = await resolve(bare, port)
-            return await _race(order, targets[:MAX_ADDRESSES])
+            targets = (await resolve(bare, port))[:MAX_ADDRESSES]
+            kept = wallet.take(order.server, order.offers) if wallet is not None else None
+            if kept is not None:
+                # The address that answered the last time goes first.
+                targets = sorted(targets, key=lambda target: target.address[0] != kept.host)
+            return await _race(order, targets, kept)
     except TimeoutError as exc:
         raise NoAnswer(
             f"{order.where} did not answer on UDP within {timeout:g} s;"
@@ -152,8 +184,11 @@ async def connect(
         ) from exc
 
 
-async def _race(order: Order, targets: Sequence[Target]) -> RawConnection:
-    """Try addresses, each a moment after the one before it, or when that has failed."""
+async def _race(order: Order, targets: Sequence[Target], kept: Kept | None) -> RawConnection:
+    """Try addresses, each a moment after the one before it, or when that has failed.
+
+    The first has the use of the ticket, which is good for one connection.
+    """
     winners: list[RawConnection] = []
     failures: list[ConnectFailed] = []
     failed = [asyncio.Event() for _ in targets]
@@ -165,7 +200,7 @@ async def _race(order: Order, targets: Sequence[Target]) -> RawConnection:
                 async with asyncio.timeout(NEXT_ADDRESS_DELAY * index):
                     await failed[index - 1].wait()
         try:
-            connection = await _dial(order, targets[index])
+            connection = await _dial(order, targets[index], None if index else kept)
         except ConnectFailed as exc:
             failures.append(exc)
             failed[index].set()
@@ -190,7 +225,7 @@ def _vagueness(failure: ConnectFailed) -> bool:
     return isinstance(failure, PortRefused) or type(failure) is ConnectFailed
 
 
-async def _dial(order: Order, target: Target) -> RawConnection:
+async def _dial(order: Order, target: Target, kept: Kept | None) -> RawConnection:
     """Try one address, until it answers or the caller's patience is over."""
     address: Address = ("::", 0, 0, 0) if target.family == socket.AF_INET6 else ("0.0.0.0", 0)  # noqa: S104  # any interface
     if order.local is not None:
@@ -211,12 +246,12 @@ async def _dial(order: Order, target: Target) -> RawConnection:
     dialling = Dialling(order, target, route)
     endpoint = Endpoint(sock, dialling, closes_with_link=True)
     try:
-        dialling.start(endpoint)
+        dialling.start(endpoint, kept)
         connection = await dialling.answer
     except BaseException:
         endpoint.close()
         raise
-    report_errors(sock, enabled=False)
+    report_errors(sock, enabled=dialling.is_waiting)
     return connection
 
 
@@ -230,7 +265,10 @@ def _route_to(order: Order, target: Target) -> Route | None:
 
 
 class Dialling:
-    """One attempt until it has an answer. Observes its link, and the endpoint's errors."""
+    """One attempt until its handshake is complete. Observes its link, and the endpoint's errors.
+
+    With a ticket for early data, the connection is the answer before anybody has answered.
+    """
 
     def __init__(self, order: Order, target: Target, route: Route | None) -> None:
         self._order = order
@@ -238,24 +276,61 @@ class Dialling:
         self._target = target
         self._link: Link | None = None
         self._session: WebTransportConnection | None = None
+        self._early: RawConnection | None = None
+        self._deadline: asyncio.TimerHandle | None = None
         self.answer: asyncio.Future[RawConnection] = asyncio.get_running_loop().create_future()
 
-    def start(self, endpoint: Endpoint) -> None:
+    def start(self, endpoint: Endpoint, kept: Kept | None) -> None:
         """Send the first packet."""
-        order = self._order
-        engine = Engine(order.configuration(), order.limits, pins=order.verify.fingerprints)
-        self._link = Link(engine, order.limits, endpoint)
-        self._link.observer = self
-        self._link.roaming = Roaming(
-            self._link,
+        order, wallet = self._order, self._order.wallet
+        token = wallet.take_token(order.server) if wallet is not None else b""
+        engine = Engine(
+            order.configuration(kept, token),
+            order.limits,
+            pins=order.verify.fingerprints,
+            on_ticket=self._keep if wallet is not None else None,
+            on_token=self._keep_token if wallet is not None else None,
+        )
+        link = self._link = Link(engine, order.limits, endpoint)
+        link.observer = self
+        link.roaming = Roaming(
+            link,
             self._target.address,
             self._target.family,
             endpoint.ways,
             route=self._route,
         )
-        endpoint.add(self._link, engine.host_cid)
+        endpoint.add(link, engine.host_cid)
         engine.connect(self._target.address, endpoint.now())
-        endpoint.touch(self._link)
+        if kept is not None and engine.is_early and not order.webtransport:
+            self._early = RawConnection(link, protocol=kept.protocol, is_client=True)
+            self._deadline = asyncio.get_running_loop().call_later(order.timeout, self._give_up)
+            self.answer.set_result(self._early)
+        endpoint.touch(link)
+
+    def _keep(self, session: SessionTicket) -> None:
+        link, wallet = self._link, self._order.wallet
+        protocol = link.engine.protocol if link is not None else ""
+        if wallet is not None and protocol:
+            wallet.keep(self._order.server, session, protocol, self._target.address[0])
+
+    def _keep_token(self, token: bytes) -> None:
+        if self._order.wallet is not None:
+            self._order.wallet.keep_token(self._order.server, token)
+
+    def _give_up(self) -> None:
+        self._break_off(f"{self._order.where} did not answer on UDP")
+
+    def _break_off(self, reason: str) -> None:
+        """End a connection that was handed over early, and that nobody answers."""
+        link = self._link
+        if link is not None and self._early is not None and link.observer is self:
+            link.abort(Closed(0, reason, lost=True))
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the answer was given before the server's."""
+        return self._early is not None and self._link is not None and self._link.observer is self
 
     def _fail(self, failure: ConnectFailed) -> None:
         if not self.answer.done():
@@ -277,6 +352,7 @@ class Dialling:
             self._link.roaming.on_refused(error)
         elif error.errno == errno.ECONNREFUSED:
             self._fail(PortRefused(f"nothing listens on UDP {where}"))
+            self._break_off(f"nothing listens on UDP {where}")
         elif error.errno in UNREACHABLE:
             reason = (error.strerror or "unreachable").lower()
             self._fail(ConnectFailed(f"cannot reach {where}: {reason}"))
@@ -290,8 +366,20 @@ class Dialling:
             return
         if self._session is not None:
             self._session.on_engine_event(event)
+        elif self._early is not None:
+            self._early.on_engine_event(event)
+            if isinstance(event, HandshakeCompleted):
+                self._confirm(link, self._early, event.alpn_protocol)
         elif isinstance(event, HandshakeCompleted):
             self._on_handshake(link, event.alpn_protocol)
+
+    def _confirm(self, link: Link, early: RawConnection, protocol: str | None) -> None:
+        """Let an early connection observe its link itself, if it is what it was taken for."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+        link.observer = early
+        if protocol != early.protocol:
+            early.close(0, f"the server speaks {printable(protocol or '')} now")
 
     def _on_handshake(self, link: Link, protocol: str | None) -> None:
         order = self._order
@@ -327,18 +415,26 @@ class Dialling:
             self.answer.set_result(connection)
 
     def on_writable(self, streams: list[int]) -> None:
-        """Nothing is written yet."""
+        """Pass on what concerns an early connection; nothing else is written yet."""
+        if self._early is not None:
+            self._early.on_writable(streams)
 
     def on_discarded(self, streams: list[int]) -> None:
-        """Pass on what concerns a session in the making."""
-        if self._session is not None:
-            self._session.on_discarded(streams)
+        """Pass on what concerns a connection in the making."""
+        connection = self._session or self._early
+        if connection is not None:
+            connection.on_discarded(streams)
 
     def on_path(self, address: Address, cause: str) -> None:
         """Nothing to report to."""
 
     def on_over(self, closed: Closed) -> None:
         """Explain a handshake that failed."""
+        if self._early is not None:
+            if self._deadline is not None:
+                self._deadline.cancel()
+            self._early.on_over(closed)
+            return
         ending = self._link.engine.ending() if self._link is not None else None
         if ending is None or ending.lost or not ending.is_transport:
             reason = closed.reason or "no answer"
@@ -348,6 +444,8 @@ class Dialling:
 
     def close(self, code: int = 0, reason: str = "") -> None:
         """Give up."""
-        if self._link is not None:
+        if self._early is not None:
+            self._early.close(code, reason)
+        elif self._link is not None:
             ending = Ending(QuicErrorCode.NO_ERROR, is_transport=True, reason="")
             self._link.close(ending, linger=0.0)

@@ -67,6 +67,11 @@ class HandshakeConnection(GuardedConnection):
         self._sends_early = False
 
     @property
+    def protocol(self) -> str:
+        """The negotiated ALPN; empty before that."""
+        return self.tls.alpn_negotiated or ""
+
+    @property
     def is_early(self) -> bool:
         """Whether a client sends ahead of the handshake now."""
         return self._sends_early and not self._handshake_complete
