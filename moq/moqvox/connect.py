@@ -19,6 +19,7 @@ from moqvox.driver.scope import scope
 from moqvox.errors import LocalError
 from moqvox.model import cache, origin
 from moqvox.session.lite.session import LiteSession
+from moqvox.transport.aioquic import Wallet
 from moqvox.transport.aioquic import connect as connect_quic
 from moqvox.transport.credentials import Verify
 from moqvox.transport.interface import Connection, Kind
@@ -26,7 +27,7 @@ from moqvox.transport.websocket import connect_websocket, race
 from moqvox.url import Address, Scheme, parse_url
 from moqvox.wire.version import LITE_ALPNS as ALPNS
 
-__all__ = ["connect", "dial", "hold", "open_session"]
+__all__ = ["Wallet", "connect", "dial", "hold", "open_session"]
 
 log = logging.getLogger("moqvox.connect")
 
@@ -50,6 +51,7 @@ async def dial(
     timeout: float = 10.0,
     websocket: bool = True,
     roams: bool = True,
+    wallet: Wallet | None = None,
 ) -> Connection:
     """Open the connection that a URL asks for, without a session on it.
 
@@ -61,6 +63,8 @@ async def dial(
         websocket: for `https://`, try WebSocket too when WebTransport takes long or fails;
             `wss://` is WebSocket in any case.
         roams: over QUIC, go from one network to another when the system does.
+        wallet: lets QUIC begin sooner than the first time: a raw connection is there at once,
+            before the server has answered, and failure is told as its end.
 
     Raises:
         MoqError: unreachable, refused, not trusted, or no common version; the message
@@ -79,6 +83,7 @@ async def dial(
         verify=verify,
         timeout=timeout,
         roams=roams,
+        wallet=wallet,
     )
     if address.scheme is not Scheme.WEBSOCKET and not (websocket and address.is_webtransport):
         return await quic()
@@ -169,6 +174,7 @@ async def connect(
     timeout: float = 10.0,
     linger: float = 2.0,
     websocket: bool = True,
+    wallet: Wallet | None = None,
 ) -> AsyncIterator[Driver]:
     """Hold a session open for as long as the block runs; it is closed on leaving.
 
@@ -186,6 +192,7 @@ async def connect(
         timeout: seconds for the handshake.
         linger: seconds an unread subscription is kept.
         websocket: see `dial`.
+        wallet: see `dial`.
 
     Raises:
         MoqError: see `dial`.
@@ -197,6 +204,7 @@ async def connect(
         versions=versions,
         timeout=timeout,
         websocket=websocket,
+        wallet=wallet,
     )
     async with hold(
         connection,

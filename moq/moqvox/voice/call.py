@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
+from moqvox.connect import Wallet
 from moqvox.driver import Driver
 from moqvox.driver.scope import scope
 from moqvox.errors import LocalError, SessionClosed
@@ -288,6 +289,7 @@ async def call(
     websocket: bool = True,
     patience: float = PATIENCE,
     keep: Keep = KEEP,
+    wallet: Wallet | None = None,
 ) -> AsyncIterator[Call]:
     """Call an agent, directly or through a relay; hang up when the block is left.
 
@@ -305,6 +307,9 @@ async def call(
         websocket: for `https://`, go over TCP where UDP is blocked.
         patience: seconds to try to get back to the agent; 0 ends the call with its connection.
         keep: what is kept for another connection.
+        wallet: what earlier calls left, and what this one leaves: with it, the next call over
+            raw QUIC speaks in its first packet. Then a server that can't be reached is told as
+            the call's end.
 
     Raises:
         MoqError: no server can be reached at first. One that ends the call later ends the
@@ -320,6 +325,7 @@ async def call(
             timeout=timeout,
             origin_id=made.origin_id,
             websocket=websocket,
+            wallet=wallet,
         ) as dial,
         scope() as tasks,
     ):

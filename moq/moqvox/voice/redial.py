@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
+from moqvox.connect import Wallet, open_session
 from moqvox.connect import dial as dial_connection
-from moqvox.connect import open_session
 from moqvox.driver import Driver
 from moqvox.driver.scope import scope
 from moqvox.errors import LocalError, MoqError, SessionClosed, SessionCode
@@ -279,6 +279,7 @@ async def dialling(
     timeout: float,
     origin_id: int,
     websocket: bool = False,
+    wallet: Wallet | None = None,
 ) -> AsyncIterator[Dial]:
     """Open sessions to URLs for as long as the block runs; then all are closed."""
     drivers: list[Driver] = []
@@ -292,6 +293,7 @@ async def dialling(
                 versions=versions,
                 timeout=timeout,
                 websocket=websocket,
+                wallet=wallet,
             )
             try:
                 driver = open_session(

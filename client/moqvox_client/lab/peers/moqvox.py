@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from moqvox import voice
+from moqvox.connect import Wallet
 from moqvox.driver.scope import scope
 from moqvox.errors import MoqError
 from moqvox.transport.credentials import ServerCertificate, Verify
@@ -49,11 +50,12 @@ async def call(side: CallerSide) -> None:
     url = f"{scheme}://{job.host}:{job.caller_port or job.port}/"
     ear = Ear(side)
     verify = Verify.authority(Path(job.root).read_bytes())
+    wallet = Wallet()
     if job.options.get("resumed"):
-        await _call_before(url, verify)
+        await _call_before(url, verify, wallet)
     side.begin()
     try:
-        async with voice.call(url, verify=verify) as made, scope() as tasks:
+        async with voice.call(url, verify=verify, wallet=wallet) as made, scope() as tasks:
             playback = voice.Playback(made, ear.play, on_packet=ear.take)
             playing = tasks.create_task(playback.run(), name="playback")
             speaking = tasks.create_task(_speak(side, made), name="prompt")
@@ -72,9 +74,9 @@ async def call(side: CallerSide) -> None:
     Path(job.folder, "played.pcm").write_bytes(ear.played)
 
 
-async def _call_before(url: str, verify: Verify) -> None:
+async def _call_before(url: str, verify: Verify, wallet: Wallet) -> None:
     """Make a call and end it, as a caller does that was here before."""
-    async with voice.call(url, verify=verify) as made:
+    async with voice.call(url, verify=verify, wallet=wallet) as made:
         driver = await made.connected()
         await driver.wait_setup()
         await asyncio.sleep(TICKET_S)
