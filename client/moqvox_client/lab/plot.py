@@ -23,6 +23,9 @@ ROW: Final = 17
 FEW: Final = 6
 """So many scenarios get a panel each; more get a line each."""
 
+WHOLE: Final = 99.95
+"""Percent from which on a prompt counts as whole in the picture."""
+
 FRAME_S: Final = 0.02
 LEAST_MS: Final = 1.0
 COLORS: Final = (
@@ -143,6 +146,9 @@ def _dot(cell: Cell, color: str, y: float, scale: float) -> str:
         LEFT + scale * math.log10(max(value, LEAST_MS)) for value in cell.figures["late_p99_ms"]
     )
     label = f"{cell.figures['late_p99_ms'][0]:.0f}"
+    arrived = cell.figures["complete_pct"][0]
+    if arrived < WHOLE:
+        label += f" (of the {arrived:.0f} % that arrived)"
     return (
         f'<line x1="{least:.1f}" x2="{most:.1f}" y1="{y}" y2="{y}" stroke="{color}" '
         f'stroke-width="2"/><circle cx="{middle:.1f}" cy="{y}" r="4.5" fill="{color}"/>'

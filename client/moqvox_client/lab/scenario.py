@@ -228,10 +228,10 @@ def _outages() -> list[Scenario]:
         Scenario(
             name=f"outage{ms / 1000:g}",
             path=Path(rtt_ms=50.0),
-            events=(Event(3.0, "outage", ms=ms),),
+            events=(Event(3.0, "outage", ms=ms),) if ms else (),
             answer_frames=0,
         )
-        for ms in (1000.0, 1500.0, 3000.0)
+        for ms in (0.0, 1000.0, 1500.0, 3000.0)
     ]
 
 

@@ -9,7 +9,7 @@ import msgspec
 from moqvox_client.lab.metrics import percentile
 from moqvox_client.lab.trial import Run
 
-__all__ = ["COLUMNS", "Cell", "Column", "cells", "markdown", "rows"]
+__all__ = ["COLUMNS", "NAMES", "Cell", "Column", "cells", "markdown", "rows"]
 
 TWENTY: Final = 20
 
@@ -62,6 +62,8 @@ COLUMNS: Final = (
 )
 """Times in ms. `docs/continuity.md` explains each figure."""
 
+NAMES: Final = tuple(column.name for column in COLUMNS)
+
 
 def cells(runs: Sequence[Run]) -> list[Cell]:
     """Sum runs up, one cell for each system in each scenario, in the order they were run."""
@@ -94,13 +96,14 @@ def _cell(scenario: str, system: str, group: list[Run]) -> Cell:
     )
 
 
-def rows(summed: Sequence[Cell]) -> tuple[list[str], list[list[str]]]:
-    """Lay cells out as a heading and lines, leaving out what no cell has."""
+def rows(summed: Sequence[Cell], names: Sequence[str] = ()) -> tuple[list[str], list[list[str]]]:
+    """Lay cells out as a heading and lines: what was asked for, or else what any cell has."""
     answered = any("answer_pct" in cell.figures for cell in summed)
     used = [
         column
         for column in COLUMNS
-        if any(column.name in cell.figures for cell in summed) and not (column.rung and answered)
+        if any(column.name in cell.figures for cell in summed)
+        and (column.name in names if names else not (column.rung and answered))
     ]
     header = ["scenario", "system", *(column.heading for column in used), "runs"]
     lines = []
@@ -120,8 +123,7 @@ def show(figure: tuple[float, float, float] | None, digits: int) -> str:
     return middle if least == most else f"{middle} [{least}-{most}]"
 
 
-def markdown(summed: Sequence[Cell]) -> str:
+def markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """Write the same table as Markdown."""
-    header, lines = rows(summed)
     rule = ["---"] * len(header)
     return "".join(f"| {' | '.join(line)} |\n" for line in (header, rule, *lines))

@@ -39,6 +39,7 @@ moqvox lab matrix --seeds 5 --against websocket,grpc --plot matrix.svg   # TCP n
 
 MAX_JOBS: Final = 16
 MAX_SEEDS: Final = 100
+MAX_FRAMES: Final = 15_000
 
 
 def _ms(text: str) -> float:
@@ -90,11 +91,16 @@ class Options(Shared, frozen=True, kw_only=True):
         ),
     ] = ()
     cell: Annotated[str, Flag("the network that a switch goes to", metavar="'K=V ...'")] = "rtt=80"
-    frames: Annotated[int, Flag("frames of 20 ms spoken", at_least=1, at_most=15_000)] = 400
-    answer_frames: Annotated[int, Flag("frames answered", at_least=0, at_most=15_000)] = 400
+    frames: Annotated[
+        int | None, Flag("frames of 20 ms spoken (400)", at_least=1, at_most=MAX_FRAMES)
+    ] = None
+    answer_frames: Annotated[
+        int | None, Flag("frames answered (400)", at_least=0, at_most=MAX_FRAMES)
+    ] = None
     pace: Annotated[
-        float, Flag("the answer's multiple of real time; 0: all at once", at_least=0, at_most=100)
-    ] = 0.0
+        float | None,
+        Flag("the answer's multiple of real time; 0: all at once", at_least=0, at_most=100),
+    ] = None
     system: Annotated[tuple[str, ...], Flag("of ours: moqvox, moqvox-webtransport", split=True)] = (
         OURS,
     )
@@ -115,11 +121,18 @@ class Options(Shared, frozen=True, kw_only=True):
         tuple[Path, ...], Flag("show the runs that such files hold, and make none")
     ] = ()
     plot: Annotated[Path | None, Flag("draw the runs into this SVG file")] = None
+    columns: Annotated[
+        tuple[str, ...],
+        Flag("figures to print, by their names in JSON", metavar="NAME", split=True),
+    ] = ()
     markdown: Annotated[bool, Flag("print the table as Markdown")] = False
 
 
 async def run(options: Options, output: Output) -> int:
     """Run everything and print the table."""
+    unknown = [name for name in options.columns if name not in table.NAMES]
+    if unknown:
+        raise UsageError(f"no figure {unknown[0]!r}{did_you_mean(unknown[0], table.NAMES)}")
     if options.runs:
         found = [one for file in options.runs for one in _read(file)]
     else:
@@ -204,7 +217,7 @@ def _network(options: Options, output: Output) -> Network:
 def _scenarios(options: Options) -> list[Scenario]:
     try:
         if options.scenario:
-            return named(options.scenario)
+            return [_adapted(one, options) for one in named(options.scenario)]
         path = NetworkPath(
             rtt_ms=options.rtt,
             loss=options.loss,
@@ -216,17 +229,20 @@ def _scenarios(options: Options) -> list[Scenario]:
         raise UsageError(str(exc)) from None
     words = [f"rtt{options.rtt:g}", f"loss{options.loss:g}" if options.loss else ""]
     words += ["bursts" if options.burst else "", *map(str, events)]
-    return [
-        Scenario(
-            name="-".join(filter(None, words)),
-            path=path,
-            cell=cell,
-            events=events,
-            frames=options.frames,
-            answer_frames=options.answer_frames,
-            pace=options.pace,
-        )
-    ]
+    name = "-".join(filter(None, words))
+    return [_adapted(Scenario(name=name, path=path, cell=cell, events=events), options)]
+
+
+def _adapted(scenario: Scenario, options: Options) -> Scenario:
+    """Speak and answer for as long as was asked."""
+    asked = {
+        "frames": options.frames,
+        "answer_frames": options.answer_frames,
+        "pace": options.pace,
+    }
+    return msgspec.structs.replace(
+        scenario, **{name: value for name, value in asked.items() if value is not None}
+    )
 
 
 def _systems(options: Options) -> list[System]:
@@ -274,11 +290,11 @@ def _identity() -> Identity:
 
 def _show(options: Options, output: Output, found: Sequence[Run]) -> None:
     summed = table.cells(found)
+    header, lines = table.rows(summed, options.columns)
     if options.markdown:
-        for line in table.markdown(summed).splitlines():
+        for line in table.markdown(header, lines).splitlines():
             output.text(line)
     else:
-        header, lines = table.rows(summed)
         output.table(lines, header=header)
         output.text("times in ms, median [least-most] over the runs; docs/continuity.md explains")
     for cell in summed:

@@ -48,13 +48,14 @@ def test_a_table_shows_only_figures_that_some_run_has():
     header, lines = rows(cells(RUNS))
     assert "late p99" in header
     assert "at the ear" not in header
+    assert rows(cells(RUNS), ["complete_pct"])[0] == ["scenario", "system", "prompt %", "runs"]
     assert lines[0][:2] == ["a", "moqvox"]
     assert "21 [20-40]" in lines[0]
     assert "200" in lines[1]
 
 
 def test_markdown_has_as_many_cells_in_every_line():
-    lines = markdown(cells(RUNS)).splitlines()
+    lines = markdown(*rows(cells(RUNS))).splitlines()
     assert len({line.count("|") for line in lines}) == 1
 
 
@@ -72,6 +73,12 @@ def test_many_scenarios_are_drawn_as_a_dot_each():
     assert len(dots) == 8
     places = [float(dot.get("cx")) for dot in dots]
     assert places == sorted(places)
+
+
+def test_what_lost_part_of_the_prompt_is_not_shown_as_just_early():
+    up = Uplink(frames=4, arrived=3, complete_pct=75.0, late_p99_ms=2.0)
+    lossy = [Run(system="aiortc", scenario=f"s{n}", network="n", seed=1, up=up) for n in range(8)]
+    assert draw(lossy).count("of the 75 % that arrived") == 8
 
 
 def test_of_twenty_runs_the_nineteenth_best_is_told():

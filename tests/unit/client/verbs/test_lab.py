@@ -13,6 +13,7 @@ from moqvox_client.lab.network import Namespaces
     [
         (["matrx"], "no scenario 'matrx'"),
         (["--against", "websockets"], "did you mean 'websocket'"),
+        (["--columns", "late_p98_ms"], "did you mean 'late_p99_ms'"),
         (["--event", "soon"], "write SECONDS:WHAT"),
         (["--cell", "rtt=often"], "is not a number"),
         (["--burst", "7"], "is no burst"),
