@@ -24,7 +24,7 @@ from moqvox.transport.aioquic.streams import StreamTable
 
 __all__ = ["Redundancy"]
 
-FIRST_BYTES: Final = 800
+FIRST_BYTES: Final = 640
 """So much of what is written first is copied once: losses are not known to be rare yet."""
 
 CLEAN_AFTER: Final = 5.0

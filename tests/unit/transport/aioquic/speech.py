@@ -33,6 +33,7 @@ class Talk(Wire):
         limits: Limits | None = None,
         delay: float = 0.05,
         lose: Callable[[bool, float], bool] = lambda _, __: False,
+        settle: float = 1.0,
     ) -> None:
         self.heard_at: list[float] = []
         self.spoken_at: list[float] = []
@@ -42,7 +43,7 @@ class Talk(Wire):
         self.stream: int | None = None
         self.is_up = True
         super().__init__(limits=limits, delay=delay, lose=lambda: lose(self.is_up, self.now))
-        self.run(1.0)
+        self.run(settle)
         self.sent_bytes = self.sent_datagrams = 0
 
     def speak(self, frames: int, *, by: Engine | None = None) -> None:

@@ -138,6 +138,16 @@ def test_what_fits_no_packet_with_what_is_new_is_copied_in_parts():
     assert talk.client.redundancy.copied_bytes > 1400
 
 
+def test_a_lost_end_of_the_handshake_costs_a_frame_and_no_probe_timeout():
+    talk = Talk(delay=0.05, lose=lambda is_up, now: is_up and 0.05 < now < 0.101, settle=0.101)
+    assert talk.client._handshake_complete
+    assert not talk.server._handshake_complete
+    talk.speak(20)
+    talk.run(0.5)
+    late = [h - s - talk.delay for h, s in zip(talk.heard_at, talk.spoken_at, strict=True)]
+    assert max(late) < 0.05
+
+
 def test_runs_of_losses_are_told_from_single_ones():
     redundancy = Redundancy(Limits(), StreamTable(lambda s: s, lambda _: False, Limits()))
     for _ in range(20):

@@ -37,6 +37,12 @@ from moqvox.transport.send_queue import QUANTUM_BYTES
 
 __all__ = ["Engine"]
 
+INSISTENCE: Final = 2
+"""Copies of a client's last handshake message."""
+
+APART: Final = 0.01
+"""Seconds between them at least, lest one burst of losses takes all."""
+
 FIRST_DOUBLING: Final = 63
 """Packet numbers up to here count as one range when single ones are missing."""
 
@@ -87,6 +93,7 @@ class Engine(HandshakeConnection, IdentifiedConnection):
         if issuer is not None:
             self._take_issuer(issuer)
         self._missed_in = 0
+        self._insistence = INSISTENCE
         self._known_losses = 0
         self.redundancy = Redundancy(limits, self.table)
         self._is_initiator: bool | None = None
@@ -267,7 +274,18 @@ class Engine(HandshakeConnection, IdentifiedConnection):
         if self.redundancy.is_active:
             window = recovery.congestion_window
             self.redundancy.advance(now, recovery.rtt, window - recovery.bytes_in_flight, window)
+            if not recovery.handshake_confirmed:
+                self._insist(now)
         return super().datagrams_to_send(now)
+
+    def _insist(self, now: float) -> None:
+        """Let a client's last handshake message go along with its first bytes again.
+
+        Without it the server can read nothing, and its loss would cost a probe time-out.
+        """
+        if self._is_client and self._handshake_complete and self.table.busy and self._insistence:
+            space = self._spaces[tls.Epoch.HANDSHAKE]
+            self._insistence -= self.recovery.repeat_crypto(space, now, now - APART)
 
     def get_timer(self) -> float | None:
         """Return when to call `handle_timer`; None: never."""

@@ -99,6 +99,20 @@ class Recovery(QuicPacketRecovery):
             fresh.bytes_in_flight = self._cc.bytes_in_flight
             self._cc = fresh
 
+    def repeat_crypto(self, space: QuicPacketSpace, now: float, before: float) -> bool:
+        """Send handshake messages again that left before some time; whether there are any.
+
+        That says nothing about losses or congestion.
+        """
+        packets = [
+            packet
+            for packet in space.sent_packets.values()
+            if packet.is_crypto_packet and (packet.sent_time or 0.0) <= before
+        ]
+        if packets:
+            super()._on_packets_lost(congestion_event=False, now=now, packets=packets, space=space)
+        return bool(packets)
+
     def suppose(self, rtt: float) -> None:
         """Begin with a round trip that was measured by probes of the path."""
         self._rtt_initialized = True
