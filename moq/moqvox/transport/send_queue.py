@@ -160,21 +160,25 @@ class SendQueue:
         """Whether a write is welcome; after False, `relieved` names the stream one day."""
         if stream in self._choked:
             return False
-        if self._full and stream in self._streams:
+        if self._is_full() and stream in self._streams:
             self._choked.add(stream)
             return False
         return True
 
     def relieved(self) -> list[int]:
         """Take the streams whose writers may go on, those that were choked until now."""
-        if self._full and self._waiting <= self._marks.connection_low:
-            self._full = False
-        if self._full or not self._choked:
+        if self._is_full() or not self._choked:
             return []
         low = self._marks.stream_low
         found = [s for s in self._choked if s in self._streams and self._streams[s].waiting <= low]
         self._choked.difference_update(found)
         return sorted(found)
+
+    def _is_full(self) -> bool:
+        """Whether the connection's high mark was passed and its low mark not yet reached."""
+        if self._full and self._waiting <= self._marks.connection_low:
+            self._full = False
+        return self._full
 
     def set_priority(self, stream: int, priority: int) -> None:
         """Move a stream to another class; unknown streams are ignored."""

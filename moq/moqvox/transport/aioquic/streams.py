@@ -12,6 +12,7 @@ from aioquic.quic.stream import QuicStream
 from moqvox.transport.aioquic.limits import Limits
 
 if TYPE_CHECKING:
+    from moqvox.transport.aioquic.private.receiver import Receiver
     from moqvox.transport.aioquic.private.sender import Sender
 
 __all__ = ["CREDIT_STEPS", "BusyStreams", "HeldStream", "StreamTable"]
@@ -36,6 +37,7 @@ class HeldStream(QuicStream):
     handed_bytes: int
     is_released: bool
     sender: "Sender"  # type: ignore[mutable-override]  # set once, when it is adopted
+    receiver: "Receiver"  # type: ignore[mutable-override]  # as above
 
     @property
     def is_finished(self) -> bool:
@@ -53,6 +55,11 @@ class HeldStream(QuicStream):
         has_words = not sender.buffer_is_empty or sender.reset_pending or self.receiver.stop_pending
         return (has_words and not self.is_blocked) or self.is_finished
 
+    @property
+    def has_more_than_data(self) -> bool:
+        """Whether it has anything to do but to send bytes and its end."""
+        return self.sender.reset_pending or self.receiver.stop_pending or self.is_finished
+
 
 def _priority(stream: HeldStream) -> int:
     return stream.priority
@@ -61,28 +68,53 @@ def _priority(stream: HeldStream) -> int:
 class BusyStreams(list[HeldStream]):
     """The streams worth a look when a packet is written, urgent ones first.
 
-    Among equals the order of arrival rules, and upstream moves those it served to the end.
+    Among equals the order of arrival rules, and those that were served go to the end.
+
+    Attributes:
+        has_only_data: whether bytes, or the end, are all that any of them has to send.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.members: set[int | None] = set()
         self.is_sorted = True
+        self.has_only_data = True
 
     def reset(self, streams: Iterable[HeldStream]) -> None:
         """Begin anew with those of these that have more to do."""
         if self:
             self.clear()
             self.members.clear()
+        self.has_only_data = True
         for stream in streams:
             self.append(stream)
 
     def append(self, stream: HeldStream) -> None:
         """Add it, once, if it has something to do."""
-        if stream.stream_id not in self.members and stream.is_busy:
-            self.members.add(stream.stream_id)
-            super().append(stream)
-            self.is_sorted = False
+        if not stream.is_busy:
+            return
+        if stream.has_more_than_data:
+            self.has_only_data = False
+        if stream.stream_id not in self.members:
+            self._add(stream)
+
+    def append_fed(self, stream: HeldStream) -> None:
+        """Add one that the peer has allowed and that was just given bytes, or its end."""
+        if stream.stream_id not in self.members:
+            self._add(stream)
+
+    def _add(self, stream: HeldStream) -> None:
+        self.members.add(stream.stream_id)
+        super().append(stream)
+        self.is_sorted = False
+
+    def serve(self, served: list[HeldStream]) -> None:
+        """Move those that were served to the end, and let go of those that have no more."""
+        left = [stream for stream in self if stream not in served]
+        left += [stream for stream in served if not stream.sender.buffer_is_empty]
+        self[:] = left
+        self.members = {stream.stream_id for stream in left}
+        self.is_sorted = len(left) < 2
 
     def extend(self, streams: Iterable[HeldStream]) -> None:
         """Add those that have more to do."""
@@ -106,7 +138,10 @@ class StreamTable(dict[int, HeldStream]):
         discarded: streams that ended in every respect since `take_discarded`.
         fed_bytes: bytes given to the engine, without those that a reset made pointless.
         watches_live: whether `take_live` is to tell what live streams are fed.
+        under_way_of: lists start, stop and end mark of a sender's frames on the way.
     """
+
+    under_way_of: Callable[["Sender"], Iterable[tuple[int, int, bool]]]
 
     def __init__(
         self,
@@ -175,7 +210,10 @@ class StreamTable(dict[int, HeldStream]):
         if stream is not None and stream.sender.takes_bytes:
             stream.sender.write(data, end_stream=fin)
             self.fed_bytes += len(data)
-            self.busy.append(stream)
+            if stream.is_blocked:
+                self.busy.append(stream)
+            else:
+                self.busy.append_fed(stream)
             if self.watches_live and data and stream.priority < self._limits.redundant_below:
                 if len(self._live) >= MAX_LIVE:
                     del self._live[0]

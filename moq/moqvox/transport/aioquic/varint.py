@@ -17,7 +17,10 @@ def pull_varint(data: bytes | bytearray, offset: int) -> tuple[int, int] | None:
 
 def encode_varint(value: int) -> bytes:
     """Write one in its shortest form; `value` is below 2**62."""
-    for size, mark in ((1, 0x00), (2, 0x40), (4, 0x80)):
-        if value < 1 << (8 * size - 2):
-            return (value | mark << (8 * (size - 1))).to_bytes(size, "big")
-    return (value | 0xC0 << 56).to_bytes(8, "big")
+    if value < 0x40:
+        return value.to_bytes(1, "big")
+    if value < 0x4000:
+        return (value | 0x4000).to_bytes(2, "big")
+    if value < 0x4000_0000:
+        return (value | 0x8000_0000).to_bytes(4, "big")
+    return (value | 0xC000_0000_0000_0000).to_bytes(8, "big")

@@ -9,11 +9,13 @@ from aioquic import tls
 from aioquic.quic.congestion.base import QuicRttMonitor
 from aioquic.quic.connection import QuicConnection
 from aioquic.quic.events import DatagramFrameReceived, StreamDataReceived
+from aioquic.quic.packet import QuicErrorCode
 from aioquic.quic.packet_builder import QuicPacketBuilder
 from aioquic.quic.recovery import QuicPacketPacer
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.transport.aioquic.wires import Wire
+from tests.unit.transport.aioquic.wires import CLIENT, Wire
 
 from moqvox.transport.aioquic import Limits
 from moqvox.transport.aioquic.private import plain
@@ -25,37 +27,64 @@ step = st.tuples(
     st.sampled_from([0, 1, 60, 1130, 1180, 1200, 5000]),
     st.booleans(),
     st.sampled_from([0.0, 0.0, 0.002, 0.02, 0.3]),
+    st.sampled_from([None, None, None, None, "ping", "datagram", "keys", "reset", "stop"]),
 )
+
+
+def do(engine, what, stream_id):
+    """Do something that is not usual."""
+    if what == "ping":
+        engine.send_ping(stream_id)
+    elif what == "datagram":
+        engine.send_datagram_frame(b"beside")
+    elif what == "keys":
+        engine.request_key_update()
+    elif what == "reset":
+        engine.table.abandon(stream_id, 7)
+    elif what == "stop":
+        engine.table.refuse(stream_id, 7)
 
 
 @pytest.mark.parametrize(
     ("name", "parameters"),
     [
-        ("_flush_builder", ["self", "builder", "network_path", "peer_cid", "now"]),
+        ("_idle_timeout", ["self"]),
+        ("_initialize", ["self", "peer_cid"]),
+        ("_log_key_updated", ["self", "key_type", "trigger"]),
         ("_on_ack_delivery", ["self", "delivery", "space", "highest_acked"]),
+        ("_replenish_connection_ids", ["self"]),
     ],
 )
-def test_upstream_has_the_methods_that_are_called(name, parameters):
+def test_upstream_has_the_methods_that_are_called_or_hooked(name, parameters):
     assert list(inspect.signature(getattr(QuicConnection, name)).parameters) == parameters
 
 
-def test_upstream_asks_a_builder_for_no_more_than_ours_has():
-    source = inspect.getsource(QuicConnection._flush_builder)
-    assert set(re.findall(r"builder\.\w+", source)) == {"builder.flush", "builder.packet_number"}
-
-
-def test_upstream_has_the_attributes_that_are_read():
+def test_upstream_has_the_attributes_that_are_read_or_written():
     engine = Wire().handshake().server
-    plain._unusual(engine)
+    names = set()
+    for method in (plain.PlainConnection, plain.Recovery):
+        for source in inspect.getsource(method).split("\n"):
+            names |= set(re.findall(r"self\.(_[a-z]\w+)", source))
+    ours = set(dir(plain.PlainConnection)) | set(dir(plain.Recovery))
+    held = set(vars(engine)) | set(vars(engine._loss)) | ours
+    assert names - held == set()
+    space = set(vars(engine._spaces[tls.Epoch.ONE_RTT]))
+    assert set(re.findall(r"space\.(\w+)", inspect.getsource(plain))) <= space
     assert isinstance(engine._loss._pacer, QuicPacketPacer)
-    assert engine._cryptos[tls.Epoch.ONE_RTT].aead_tag_size == 16
-    assert engine._crypto_streams[tls.Epoch.ONE_RTT].sender.buffer_is_empty
-    for name in ("_host_cids", "_local_ack_delay_exponent", "_pacing_at", "_spin_bit"):
-        assert hasattr(engine, name), name
+
+
+def test_upstreams_keys_have_the_parts_that_are_used():
+    pair = Wire().handshake().server._cryptos[tls.Epoch.ONE_RTT]
+    for context in (pair.send, pair.recv):
+        assert isinstance(context.aead._aead, AESGCM | ChaCha20Poly1305)
+        assert context.aead._iv.bit_length() <= 96
+        assert isinstance(context.hp._is_chacha20, bool)
+        assert len(context.hp._mask(bytes(16))) >= 5
+        assert callable(context.hp._encryptor.update)
 
 
 def test_upstream_writes_nothing_that_we_do_not_look_for():
-    """Count the frames of a 1-RTT packet; `_is_plain` names what calls for each of them."""
+    """Count the frames of a 1-RTT packet; `_is_more_due` and `_survey` know what calls for each."""
     source = inspect.getsource(QuicConnection._write_application)
     assert sorted(set(re.findall(r"self\._write_(\w+)\(", source))) == [
         "ack_frame",
@@ -85,26 +114,93 @@ def settle(engine):
     recovery._cc.congestion_window, recovery._cc._congestion_stash = 15_000, 0
     recovery._cc._rtt_monitor = QuicRttMonitor()
     # Upstream looks at the pacer also when nothing is due, which moves it by microseconds.
-    recovery._pacer.packet_time = None
-    recovery._pacer.update_rate = lambda **_options: None
+    recovery._pacer.packet_time, recovery._pacer.bucket_time = None, 0.0
+    recovery._pacer.evaluation_time = 0.0
+    recovery._pacer.update_rate = lambda *_arguments, **_options: None
 
 
-def played(steps, *, by_upstream, seed=0, lossy=False):
-    """Play a conversation; return all payloads in the clear, and what arrived."""
-    wire = Wire(limits=Limits(redundancy=0.0)).handshake()
+class Recorder:
+    """Notes what is sealed, in the clear."""
+
+    def __init__(self, shield, note):
+        self._shield, self._note = shield, note
+        self.open = shield.open
+
+    def seal(self, spin, cid, number, payload):
+        self._note(number, spin, payload)
+        return self._shield.seal(spin, cid, number, payload)
+
+
+def listen(engine, note, *, by_upstream):
+    """Note every 1-RTT payload that an engine sends, whoever builds it."""
+    pair, survey = engine._cryptos[tls.Epoch.ONE_RTT], engine._survey
+
+    def encrypt(header, payload, packet):
+        note(packet, header[0] & plain.SPIN_BIT, payload)
+        return pair.send.encrypt_packet(header, payload, packet)
+
+    def surveyed():
+        usual = survey()
+        if usual is not None:
+            usual.shield = Recorder(usual.shield, note)
+        return usual
+
+    pair.encrypt_packet = encrypt
+    engine._survey = (lambda: None) if by_upstream else surveyed
+    engine._usual = None
+
+
+def books(engine):
+    """Take all that upstream keeps about packets, streams and the path."""
+    space, loss = engine._spaces[tls.Epoch.ONE_RTT], engine._loss
+    kept = {name: vars(space)[name] for name in vars(space)}
+    kept["ack_queue"] = list(space.ack_queue)
+    kept["received_packets"] = sorted(space.received_packets._received)
+    kept["sent_packets"] = [
+        (number, p.packet_number, p.sent_time, p.sent_bytes, p.in_flight, p.is_ack_eliciting)
+        for number, p in space.sent_packets.items()
+    ]
+    kept["loss"] = {
+        name: value for name, value in vars(loss).items() if isinstance(value, int | float | None)
+    }
+    kept["control"] = loss.congestion_window, loss.bytes_in_flight, vars(loss._cc._rtt_monitor)
+    kept["pacer"] = vars(loss._pacer)["bucket_time"], loss._pacer.evaluation_time
+    for name in ("_close_at", "_packet_number", "_pacing_at", "_spin_bit", "_spin_highest_pn"):
+        kept[name] = getattr(engine, name)
+    kept["data"] = engine._remote_max_data_used, vars(engine._local_max_data)
+    kept["eliciting"] = engine._ack_eliciting_sent_since_receipt
+    kept["timer"] = engine.get_timer()
+    kept["streams"] = [
+        (
+            number,
+            stream.sender._buffer_start,
+            bytes(stream.sender._buffer),
+            list(stream.sender._pending),
+            list(stream.sender._acked),
+            stream.sender.highest_offset,
+            stream.sender.is_finished,
+            stream.receiver._buffer_start,
+            stream.receiver.highest_offset,
+            stream.receiver._final_size,
+            stream.receiver.is_finished,
+        )
+        for number, stream in engine.table.items()
+    ]
+    return kept
+
+
+def played(steps, *, by_upstream, seed=0, lossy=False, redundancy=0.0):
+    """Play a conversation; return all payloads, what arrived, and the books after each step."""
+    wire = Wire(limits=Limits(redundancy=redundancy)).handshake()
     engines = (wire.client, wire.server)
     said = []
     for number, engine in enumerate(engines):
         settle(engine)
-        if by_upstream:
-            engine._is_plain = lambda _now: False
-        pair = engine._cryptos[tls.Epoch.ONE_RTT]
 
-        def encrypt(header, payload, packet, number=number, pair=pair):
-            said.append((round(wire.now, 6), number, packet, header[0], payload))
-            return pair.send.encrypt_packet(header, payload, packet)
+        def note(packet, spin, payload, number=number):
+            said.append((round(wire.now, 6), number, packet, spin, payload))
 
-        pair.encrypt_packet = encrypt
+        listen(engine, note, by_upstream=by_upstream)
     chance = random.Random(seed)
     wire.lose = lambda: lossy and chance.random() < 0.2
     # Upstream leaves the order among equals to the addresses of objects, so there are none.
@@ -112,18 +208,22 @@ def played(steps, *, by_upstream, seed=0, lossy=False):
         [engine.open_stream(bidirectional=False, priority=n) for n in range(STREAMS)]
         for engine in engines
     ]
-    for from_client, index, size, fin, pause in steps:
+    kept = []
+    for from_client, index, size, fin, pause, unusual in steps:
         engine, names = engines[not from_client], streams[not from_client]
         engine.table.feed(names[index], bytes([index]) * size, fin=fin)
+        do(engine, unusual, names[index] if unusual != "stop" else streams[from_client][index])
         engine.hasten_ack(wire.now)
         if pause:
             wire.run(pause)
+        kept += [books(engine) for engine in engines]
     wire.run(5.0)
+    kept += [books(engine) for engine in engines]
     arrived = [
         [(e.stream_id, e.data, e.end_stream) for e in events if isinstance(e, StreamDataReceived)]
         for events in wire.events.values()
     ]
-    return said, arrived
+    return said, arrived, kept
 
 
 @settings(max_examples=40, deadline=None)
@@ -139,6 +239,13 @@ def test_packets_are_upstreams_when_many_are_lost(steps, seed):
     assert ours == played(steps, by_upstream=True, seed=seed, lossy=True)
 
 
+@settings(max_examples=20, deadline=None)
+@given(st.lists(step, max_size=12), st.integers(0, 1000), st.booleans())
+def test_packets_are_upstreams_when_bytes_are_copied(steps, seed, lossy):
+    ours = played(steps, by_upstream=False, seed=seed, lossy=lossy, redundancy=1.0)
+    assert ours == played(steps, by_upstream=True, seed=seed, lossy=lossy, redundancy=1.0)
+
+
 def test_the_usual_conversation_does_not_trouble_upstream(monkeypatch):
     wire = Wire().handshake()
     there = wire.client.open_stream(bidirectional=False, priority=0)
@@ -148,9 +255,11 @@ def test_the_usual_conversation_does_not_trouble_upstream(monkeypatch):
     wire.run(1.0)
 
     def fail(*_arguments, **_options):
-        raise AssertionError("upstream built a packet")
+        raise AssertionError("upstream was troubled")
 
     monkeypatch.setattr(QuicPacketBuilder, "__init__", fail)
+    monkeypatch.setattr(QuicConnection, "receive_datagram", fail)
+    monkeypatch.setattr(QuicConnection, "get_timer", fail)
     for _ in range(20):
         wire.client.table.feed(there, bytes(60), fin=False)
         wire.server.table.feed(back, bytes(60), fin=False)
@@ -158,6 +267,71 @@ def test_the_usual_conversation_does_not_trouble_upstream(monkeypatch):
     for engine in (wire.client, wire.server):
         received = [e.data for e in wire.events[engine] if isinstance(e, StreamDataReceived)]
         assert len(b"".join(received)) == 5 + 20 * 60
+
+
+def test_what_is_damaged_repeated_or_late_changes_what_upstream_says_it_changes():
+    wire = Wire().handshake()
+    stream = wire.client.open_stream(bidirectional=False, priority=0)
+    wire.client.table.feed(stream, b"one", fin=False)
+    wire.run(0.5)
+    packets = []
+    for content in (b"two", b"three", b"four"):
+        wire.client.table.feed(stream, content, fin=False)
+        packets += [data for data, _ in wire.client.datagrams_to_send(wire.now)]
+    two, three, four = packets
+    damaged = two[:-1] + bytes([two[-1] ^ 1])
+    for data in (damaged, two, two, four, three, four, two[:12], b"\x40"):
+        wire.server.receive_datagram(data, CLIENT, wire.now)
+    wire.run(1.0)
+    events = wire.events[wire.server]
+    heard = [event.data for event in events if isinstance(event, StreamDataReceived)]
+    assert b"".join(heard) == b"onetwothreefour"
+    assert wire.server._spaces[tls.Epoch.ONE_RTT].ack_at is None
+
+
+def test_keys_are_changed_by_either_side_and_followed_by_the_other():
+    wire = Wire().handshake()
+    streams = [(e, e.open_stream(bidirectional=False, priority=0)) for e in wire.events]
+    for turn in range(12):
+        for engine, stream in streams:
+            engine.table.feed(stream, bytes(60), fin=False)
+        if turn % 4 == 1:
+            streams[turn // 4 % 2][0].request_key_update()
+        wire.run(0.1)
+    phases = {e._cryptos[tls.Epoch.ONE_RTT].key_phase for e in wire.events}
+    assert phases == {1}
+    for events in wire.events.values():
+        heard = [event.data for event in events if isinstance(event, StreamDataReceived)]
+        assert len(b"".join(heard)) == 12 * 60
+
+
+def test_chacha20_protects_as_well():
+    wire = Wire()
+    suites = [tls.CipherSuite.CHACHA20_POLY1305_SHA256]
+    wire.server._configuration.cipher_suites = suites
+    wire.handshake()
+    stream = wire.client.open_stream(bidirectional=False, priority=0)
+    for _ in range(4):
+        wire.client.table.feed(stream, bytes(60), fin=False)
+        wire.run(0.2)
+    assert wire.client._cryptos[tls.Epoch.ONE_RTT].send.hp._is_chacha20
+    assert wire.client._usual is not None
+    events = wire.events[wire.server]
+    heard = [event.data for event in events if isinstance(event, StreamDataReceived)]
+    assert len(b"".join(heard)) == 4 * 60
+
+
+def test_bytes_beyond_a_limit_are_upstreams_to_refuse():
+    wire = Wire().handshake()
+    stream = wire.client.open_stream(bidirectional=False, priority=0)
+    wire.client.table.feed(stream, b"one", fin=False)
+    wire.run(0.5)
+    wire.server.table[stream].max_stream_data_local = 10
+    wire.client.table.feed(stream, bytes(60), fin=False)
+    wire.run(0.5)
+    ending = wire.client.ending()
+    assert ending is not None
+    assert ending.code == QuicErrorCode.FLOW_CONTROL_ERROR
 
 
 def test_a_burst_is_paced():

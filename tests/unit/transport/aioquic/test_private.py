@@ -17,7 +17,6 @@ from aioquic.quic.events import (
     StreamReset,
 )
 from aioquic.quic.packet import QuicErrorCode
-from aioquic.quic.rangeset import RangeSet
 from aioquic.quic.recovery import QuicPacketRecovery
 from aioquic.quic.stream import QuicStreamReceiver, QuicStreamSender
 from hypothesis import given, settings
@@ -27,6 +26,7 @@ from tests.unit.transport.aioquic.wires import SERVER, Wire, certificate
 from moqvox.transport.aioquic import Limits
 from moqvox.transport.aioquic.limits import MAX_GAPS
 from moqvox.transport.aioquic.private import Sender
+from moqvox.transport.aioquic.private.ranges import Ranges
 from moqvox.transport.aioquic.streams import HeldStream
 
 
@@ -321,7 +321,7 @@ def test_scattered_bytes_close_instead_of_filling_memory():
     stream_id = wire.client.open_stream(bidirectional=False, priority=0)
     wire.client.table.feed(stream_id, bytes(200_000), fin=False)
     sender = wire.client.table[stream_id].sender
-    sender._pending = RangeSet([range(n, n + 1) for n in range(1, 4 * MAX_GAPS, 2)])
+    sender._pending = Ranges([range(n, n + 1) for n in range(1, 4 * MAX_GAPS, 2)])
     wire.run(5.0)
     ending = wire.client.ending()
     assert ending is not None

@@ -103,6 +103,15 @@ def test_all_streams_pause_while_the_connection_is_full():
     assert queue.relieved() == [2, 3]
 
 
+def test_a_full_queue_that_ran_empty_takes_more_although_nobody_waited():
+    marks = Marks(stream_high=500, connection_high=100, connection_low=50)
+    queue = queue_of((1, 0), (2, 0), marks=marks)
+    queue.push(1, bytes(120), fin=True)
+    queue.take(PLENTY, plenty)
+    assert queue.relieved() == []
+    assert queue.writable(2)
+
+
 def test_beyond_the_hard_bound_nothing_is_queued():
     queue = queue_of((1, 0), marks=Marks(hard=100))
     queue.push(1, bytes(60), fin=False)

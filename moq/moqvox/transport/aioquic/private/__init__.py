@@ -2,8 +2,10 @@
 
 `Engine` is `QuicConnection` with these changes:
 
-- packets of the usual kind, an ACK and bytes of streams, are built without looking for
-  everything else that might be due (`plain`);
+- packets of the usual kind, an ACK and bytes of streams, are built and read without looking
+  for everything else that might be in them (`plain`, `packets`, `Recovery.on_plain_ack`), on
+  upstream's own books: either may go on where the other stopped;
+- ranges of numbers are lists (`ranges`);
 - the cost of a packet does not grow with idle streams, and priorities rule among the
   others (`streams`);
 - flow control is raised by what the application has read, not by what has arrived;

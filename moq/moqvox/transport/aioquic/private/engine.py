@@ -113,6 +113,7 @@ class Engine(HandshakeConnection, IdentifiedConnection):
             logger=self._logger,
         )
         self.recovery.engine = self
+        self.table.under_way_of = self.frames_under_way
 
     @property
     def next_packet_number(self) -> int:
@@ -243,10 +244,13 @@ class Engine(HandshakeConnection, IdentifiedConnection):
 
     def on_loss(self, now: float) -> None:
         """Take a sign that packets are lost."""
+        self._usual = None
         self.redundancy.on_loss(now)
 
     def receive_datagram(self, data: bytes, addr: Address, now: float) -> None:
         """Take a datagram; others missing before it may be a sign of loss."""
+        if self.take_plain(data, addr, now):
+            return
         space = self._spaces.get(tls.Epoch.ONE_RTT)
         before = space.largest_received_packet if space is not None else -1
         super().receive_datagram(data, addr, now)

@@ -1,252 +1,369 @@
-"""Packets of the usual kind, built without detours: 1-RTT, an ACK and bytes of streams.
+"""Packets of the usual kind without detours: 1-RTT, an ACK and bytes of streams, both ways.
 
-RFC 9000, sections 17.3.1 (short header), 19.3 (ACK) and 19.8 (STREAM). Upstream builds every
-packet as if anything might be due, and then begins another to find that nothing is. Whatever is
-not of the usual kind is left to upstream, and so are all the books on what was sent.
+Upstream builds every packet as if anything might be due, and reads every packet as if anything
+might be in it. Here the usual is done with few steps on the same books, so that either may
+take over from the other at any packet; whatever is not usual is left to upstream.
+
+What upstream alone knows to be due is looked for once and then taken as known (`Usual`) until
+upstream has had a hand in anything, or keys, paths or connection IDs changed.
 """
 
-from collections.abc import Callable
-from operator import attrgetter
+from collections.abc import Iterator
 from typing import Final
 
-from aioquic.buffer import encode_uint_var, size_uint_var
-from aioquic.quic.connection import END_STATES
-from aioquic.quic.crypto import CryptoPair
-from aioquic.quic.packet import QuicFrameType, QuicPacketType
-from aioquic.quic.packet_builder import QuicSentPacket
-from aioquic.quic.recovery import QuicPacketPacer, QuicPacketSpace
+from aioquic.quic.connection import END_STATES, QuicNetworkPath
+from aioquic.quic.recovery import MAX_ACK_RANGES, QuicPacketSpace
 from aioquic.tls import Epoch
 
 from moqvox.transport.address import Address
+from moqvox.transport.aioquic.private.packets import (
+    OVERHEAD_BYTES,
+    Fate,
+    PlainPacket,
+    ReceivedAck,
+    ReceivedFrame,
+    SentFrame,
+    Shield,
+    ack_frame,
+    read_frames,
+)
 from moqvox.transport.aioquic.private.paths import RovingConnection
+from moqvox.transport.aioquic.private.ranges import Ranges
+from moqvox.transport.aioquic.private.recovery import Recovery
+from moqvox.transport.aioquic.private.sender import Sender
 from moqvox.transport.aioquic.streams import HeldStream, StreamTable
 
-__all__ = ["PlainBuilder", "PlainConnection"]
+__all__ = ["PlainConnection"]
 
-NUMBER_BYTES: Final = 2
-SHORT_HEADER: Final = 0x40 | (NUMBER_BYTES - 1)
-SPIN_SHIFT: Final = 5
-KEY_PHASE_SHIFT: Final = 2
-STREAM_WITH_LENGTH: Final = QuicFrameType.STREAM_BASE | 2
-WITH_OFFSET, WITH_FIN = 4, 1
-LENGTH_BYTES: Final = 2
-TWO_BYTE_VARINT: Final = 0x4000
-
-_unusual: Final = attrgetter(
-    *("_close_pending", "_datagrams_pending", "_handshake_done_pending", "_ping_pending"),
-    *("_probe_pending", "_quic_logger", "_remote_preferred_address", "_retire_connection_ids"),
-    *("_streams_blocked_pending", "_token_pending"),
-)
-"""What upstream would put into the next packet, or do beside it."""
-
-Fate = tuple[Callable[..., None], tuple[object, ...]]
-"""Whom to tell, and with what, when a frame was acknowledged or lost."""
-
-Ack = tuple[bytes, Fate]
+SHORT_HEADER, HEADER_FORM = 0x40, 0xC0
+SPIN_BIT: Final = 0x20
 
 
-class PlainBuilder:
-    """Takes the place of upstream's builder: holds packets until they are registered as sent.
+class Usual:
+    """What packets of the usual kind need, while nothing else is due."""
 
-    Attributes:
-        packet_number: of the next packet.
-    """
+    __slots__ = ("address", "host_cid", "path", "peer_cid", "shield", "space")
 
     def __init__(
         self,
-        crypto: CryptoPair,
-        peer_cid: bytes,
-        packet_number: int,
-        *,
-        spin_bit: bool,
-        max_datagram_bytes: int,
-        flight_bytes: int,
+        path: QuicNetworkPath,
+        space: QuicPacketSpace,
+        shield: Shield,
+        cids: tuple[bytes, bytes],
     ) -> None:
-        self.packet_number = packet_number
-        self._crypto = crypto
-        self._first_byte = SHORT_HEADER | spin_bit << SPIN_SHIFT
-        self._peer_cid = peer_cid
-        self._overhead = 1 + len(peer_cid) + NUMBER_BYTES + crypto.aead_tag_size
-        self._max_datagram_bytes = max_datagram_bytes
-        self._flight_bytes = flight_bytes
-        self._datagrams: list[bytes] = []
-        self._packets: list[QuicSentPacket] = []
-
-    def flush(self) -> tuple[list[bytes], list[QuicSentPacket]]:
-        """Return what was built."""
-        return self._datagrams, self._packets
-
-    def write(self, table: StreamTable, ack: Ack | None, credit: int) -> int | None:
-        """Build one packet of what is due and fits.
-
-        Args:
-            table: the streams, of which the busy ones are served in order.
-            ack: goes into the packet whatever the congestion window says.
-            credit: stream bytes that the peer's limit for the connection allows.
-
-        Returns:
-            How much of the credit was used; None when there was no packet to build.
-        """
-        frames: list[bytes] = []
-        fates: list[Fate] = []
-        room = min(self._max_datagram_bytes, self._flight_bytes) - self._overhead
-        if ack is not None:
-            frames.append(ack[0])
-            fates.append(ack[1])
-            room -= len(ack[0])
-        left = credit
-        served: list[HeldStream] = []
-        for stream in table.busy.in_order():
-            sender = stream.sender
-            before = sender.highest_offset
-            limit = min(before + left, stream.max_stream_data_remote)
-            size = _write_frame(stream, room, limit, frames, fates)
-            if size:
-                room -= size
-                left -= sender.highest_offset - before
-                served.append(stream)
-        if not frames:
-            return None
-        if served:
-            waiting = [stream for stream in table.busy if stream not in served]
-            table.busy.reset(waiting + served)
-        self._seal(b"".join(frames), fates, has_data=bool(served))
-        return credit - left
-
-    def _seal(self, payload: bytes, fates: list[Fate], *, has_data: bool) -> None:
-        number, crypto = self.packet_number, self._crypto
-        first_byte = self._first_byte | crypto.key_phase << KEY_PHASE_SHIFT
-        truncated = (number & 0xFFFF).to_bytes(NUMBER_BYTES, "big")
-        header = b"%c%b%b" % (first_byte, self._peer_cid, truncated)
-        data = crypto.encrypt_packet(header, payload, number)
-        packet = QuicSentPacket(
-            epoch=Epoch.ONE_RTT,
-            in_flight=has_data,
-            is_ack_eliciting=has_data,
-            is_crypto_packet=False,
-            packet_number=number,
-            packet_type=QuicPacketType.ONE_RTT,
-            sent_bytes=len(data),
-            delivery_handlers=fates,
-        )
-        self._datagrams.append(data)
-        self._packets.append(packet)
-        if has_data:
-            self._flight_bytes -= len(data)
-        self.packet_number = number + 1
+        self.path = path
+        self.address: Address = path.addr
+        self.space = space
+        self.shield = shield
+        self.host_cid, self.peer_cid = cids
 
 
 class PlainConnection(RovingConnection):
     """A connection that knows the usual case."""
 
     table: StreamTable
+    recovery: Recovery
     _token_pending = b""
     """A token that a client is to get."""
+
+    _usual: Usual | None = None
+
+    # Sending.
 
     def datagrams_to_send(self, now: float) -> list[tuple[bytes, Address]]:
         """Build what is due; nothing once the close has left, which takes the keys along."""
         if self._state in END_STATES:
             return []
-        if not self._is_plain(now):
+        usual = self._usual or self._survey()
+        if usual is None or self._is_more_due(usual.space, now):
+            self._usual = None
             return super().datagrams_to_send(now)
         # As upstream does: only what pacing holds back now may set the time again.
         self._pacing_at = None
-        space, recovery, cid = self._spaces[Epoch.ONE_RTT], self._loss, self._peer_cid.cid
-        ack = self._take_ack(space, now)
-        if ack is None and not self.table.busy:
-            return []
-        builder = PlainBuilder(
-            self._cryptos[Epoch.ONE_RTT],
-            cid,
-            self._packet_number,
-            spin_bit=self._spin_bit,
-            max_datagram_bytes=self._max_datagram_size,
-            flight_bytes=recovery.congestion_window - recovery.bytes_in_flight,
-        )
-        pacer = recovery._pacer  # noqa: SLF001  # upstream's connection does so, too
-        self._write_plain(builder, ack, pacer, now)
-        path = self._network_paths[0]
-        return self._flush_builder(builder=builder, network_path=path, peer_cid=cid, now=now)  # type: ignore[arg-type]  # takes its place
-
-    def _write_plain(
-        self, builder: PlainBuilder, ack: Ack | None, pacer: QuicPacketPacer, now: float
-    ) -> None:
-        """Build packets until nothing is due, or pacing, congestion or the peer say stop."""
-        while ack is not None or self.table.busy:
+        space, busy = usual.space, self.table.busy
+        ack = self._take_ack(space, now) if space.ack_at is not None else None
+        datagrams: list[tuple[bytes, Address]] = []
+        while ack is not None or busy:
             if ack is None:
-                self._pacing_at = pacer.next_send_time(now=now)
+                self._pacing_at = self.recovery.paced_until(now)
                 if self._pacing_at is not None:
-                    return
-            credit = self._remote_max_data - self._remote_max_data_used
-            used = builder.write(self.table, ack, credit)
-            if used is None:
-                return
-            self._remote_max_data_used += used
+                    break
+            data = self._next_packet(usual, ack, now)
+            if data is None:
+                break
+            datagrams.append((data, usual.address))
             ack = None
-            pacer.update_after_send(now=now)
+        return datagrams
 
-    def _take_ack(self, space: QuicPacketSpace, now: float) -> Ack | None:
+    def _next_packet(
+        self, usual: Usual, ack: tuple[bytes, Fate] | None, now: float
+    ) -> bytes | None:
+        """Build one packet of what is due and fits, and note it as sent.
+
+        An ACK goes along whatever the congestion window says.
+        """
+        recovery, cid = self.recovery, usual.peer_cid
+        room = min(self._max_datagram_size, recovery.window_left) - OVERHEAD_BYTES - len(cid)
+        parts: list[bytes] = []
+        fate: Fate | None = None
+        if ack is not None:
+            parts.append(ack[0])
+            fate = ack[1]
+            room -= len(ack[0])
+        frames = self._take_frames(room, parts)
+        if not parts:
+            return None
+        number, spin = self._packet_number, SPIN_BIT if self._spin_bit else 0
+        data = usual.shield.seal(spin, cid, number, b"".join(parts))
+        self._packet_number = number + 1
+        recovery.on_plain_sent(PlainPacket(number, len(data), now, frames, fate), usual.space)
+        if frames and not self._ack_eliciting_sent_since_receipt:
+            self._close_at = now + self._idle_timeout()
+            self._ack_eliciting_sent_since_receipt = True
+        usual.path.bytes_sent += len(data)
+        return data
+
+    def _take_frames(self, room: int, parts: list[bytes]) -> list[SentFrame]:
+        """Cut frames that fit off the busy streams, the urgent ones first."""
+        busy = self.table.busy
+        frames: list[SentFrame] = []
+        served: list[HeldStream] = []
+        credit = self._remote_max_data - self._remote_max_data_used
+        for stream in busy.in_order():
+            sender = stream.sender
+            before = sender.highest_offset
+            limit = before + credit
+            if limit > stream.max_stream_data_remote:
+                limit = stream.max_stream_data_remote
+            cut = sender.cut(room, limit)
+            if cut is not None:
+                parts.append(cut[0])
+                frames.append(cut[1])
+                served.append(stream)
+                room -= len(cut[0])
+                used = sender.highest_offset - before
+                credit -= used
+                self._remote_max_data_used += used
+        if served:
+            busy.serve(served)
+        return frames
+
+    def _take_ack(self, space: QuicPacketSpace, now: float) -> tuple[bytes, Fate] | None:
         """Encode the ACK that is due, of one unbroken range."""
         if space.ack_at is None or space.ack_at > now:
             return None
         space.ack_at = None
         received, received_at = space.ack_queue[0], space.largest_received_time or now
         delay = int((now - received_at) * 1_000_000) >> self._local_ack_delay_exponent
-        last = received.stop - 1
-        fields = (QuicFrameType.ACK, last, delay, 0, last - received.start)
-        fate = self._on_ack_delivery, (space, space.largest_received_packet)
-        return b"".join([encode_uint_var(field) for field in fields]), fate
+        frame = ack_frame(received.start, received.stop - 1, delay)
+        return frame, (self._on_ack_delivery, (space, space.largest_received_packet))
 
-    def _is_plain(self, now: float) -> bool:
-        """Whether nothing can be due but an ACK of one range, and bytes of streams."""
-        if not self._handshake_confirmed or any(_unusual(self)) or self.table.due:
-            return False
-        path, space = self._network_paths[0], self._spaces[Epoch.ONE_RTT]
-        data, bidi, uni = (
-            self._local_max_data,
-            self._local_max_streams_bidi,
-            self._local_max_streams_uni,
+    def _is_more_due(self, space: QuicPacketSpace, now: float) -> bool:
+        """Whether anything is due but an ACK of one range and bytes of streams."""
+        data = self._local_max_data
+        return bool(
+            not self.table.busy.has_only_data
+            or self.table.due
+            or self._close_pending
+            or self._datagrams_pending
+            or self._ping_pending
+            or self._probe_pending
+            or self._retire_connection_ids
+            or self._streams_blocked_pending
+            or self._token_pending
+            or data.value != data.sent
+            or (space.ack_at is not None and space.ack_at <= now and len(space.ack_queue) != 1)
         )
+
+    # Receiving.
+
+    def take_plain(self, data: bytes, address: Address, now: float) -> bool:
+        """Take a packet of the usual kind that comes in its turn; False: nothing was done.
+
+        It may hold an ACK that leaves no gap, and bytes that a stream waits for, copies included.
+        """
+        usual = self._usual or self._survey()
+        if usual is None or self._close_pending or address != usual.address:
+            return False
+        cid = usual.host_cid
+        start = 1 + len(cid)
+        if data[0] & HEADER_FORM != SHORT_HEADER or data[1:start] != cid:
+            return False
+        space = usual.space
+        opened = usual.shield.open(data, start, space.expected_packet_number)
+        if opened is None or opened[1] != space.largest_received_packet + 1:
+            return False
+        first_byte, number, payload = opened
+        found = read_frames(payload)
+        if found is None:
+            return False
+        ack, frame, asks = found
+        if ack is not None and not self.recovery.is_plain_ack(ack, space, self._packet_number):
+            return False
+        stream = None
+        if frame is not None:
+            stream = self._takes(frame)
+            if stream is None:
+                return False
+        if ack is not None:
+            self._take_received_ack(ack, space, now)
+        if frame is not None and stream is not None:
+            event = stream.receiver.take(*frame)
+            self._events.append(event)
+            self._local_max_data.used += len(event.data)
+        self._note_received(space, number, spin=bool(first_byte & SPIN_BIT), asks=asks, now=now)
+        return True
+
+    def _takes(self, frame: ReceivedFrame) -> HeldStream | None:
+        """Find the stream that waits for these bytes, if the limits allow them."""
+        stream_id, offset, data, _ = frame
+        stream = self.table.get(stream_id)
+        if stream is None:
+            return None
+        limit, size = self._local_max_data, len(data)
+        news = stream.receiver.news_in(offset, size)
+        if not news or offset + size > stream.max_stream_data_local:
+            return None
+        if limit.used + news > limit.value:
+            return None
+        return stream
+
+    def _take_received_ack(self, ack: ReceivedAck, space: QuicPacketSpace, now: float) -> None:
+        delay = (ack[2] << self._remote_ack_delay_exponent) / 1_000_000
+        if not self.recovery.on_plain_ack(ack[0], ack[1], delay, now, space):
+            self._usual = None
+
+    def _note_received(
+        self, space: QuicPacketSpace, number: int, *, spin: bool, asks: bool, now: float
+    ) -> None:
+        """Do the books for a packet that came in its turn."""
+        if number > space.expected_packet_number:
+            space.expected_packet_number = number + 1
+        self._spin_bit = spin is not self._is_client
+        self._spin_highest_pn = number
+        self._close_at = now + self._idle_timeout()
+        self._ack_eliciting_sent_since_receipt = False
+        space.largest_received_packet = number
+        space.largest_received_time = now
+        space.ack_queue.add(number)
+        space.received_packets.add(number)
+        if len(space.ack_queue) > MAX_ACK_RANGES:
+            space.ack_queue.shift()
+        if asks and space.ack_at is None:
+            space.ack_at = now + self._ack_delay
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether the last packet brought no event, and nothing is due because of it."""
+        usual = self._usual
         return (
+            usual is not None
+            and usual.space.ack_at is None
+            and not (self._events or self.table.busy or self.table.discarded)
+        )
+
+    # Timers.
+
+    def get_timer(self) -> float | None:
+        """Return when to call `handle_timer`; None: never."""
+        usual = self._usual
+        if usual is None or self._close_at is None:
+            return super().get_timer()
+        timer, space = self._close_at, usual.space
+        self._loss_at = loss_at = self.recovery.plain_loss_time(space)
+        for due in (space.ack_at, loss_at, self._pacing_at):
+            if due is not None and due < timer:
+                timer = due
+        return timer
+
+    def handle_timer(self, now: float) -> None:
+        """Do what is due."""
+        self._usual = None
+        super().handle_timer(now)
+
+    # When the usual may be over.
+
+    def receive_datagram(self, data: bytes, addr: Address, now: float) -> None:
+        """Take a datagram of any kind."""
+        self._usual = None
+        super().receive_datagram(data, addr, now)
+
+    def probe(self, address: Address) -> bool:
+        """Ask the peer on a path that is not used."""
+        self._usual = None
+        return super().probe(address)
+
+    def move(self, now: float, address: Address, rtt: float | None = None) -> None:
+        """Go on from another address of ours."""
+        self._usual = None
+        super().move(now, address, rtt)
+
+    def forget_path(self, address: Address) -> None:
+        """Give up a path that is not the active one."""
+        self._usual = None
+        super().forget_path(address)
+
+    def restart_path(self, now: float, *, same_host: bool) -> None:
+        """Forget what was measured on the old path."""
+        self._usual = None
+        super().restart_path(now, same_host=same_host)
+
+    def change_connection_id(self) -> None:
+        """Go on under another ID of the peer's."""
+        self._usual = None
+        super().change_connection_id()
+
+    def request_key_update(self) -> None:
+        """Go on with other keys from the next packet."""
+        self._usual = None
+        super().request_key_update()
+
+    def _replenish_connection_ids(self) -> None:
+        self._usual = None
+        super()._replenish_connection_ids()
+
+    def _log_key_updated(self, key_type: str, trigger: str) -> None:
+        """Learn of new keys; upstream has no other hook."""
+        self._usual = None
+        super()._log_key_updated(key_type, trigger)
+
+    def _close_begin(self, is_initiator: bool, now: float) -> None:
+        self._usual = None
+        super()._close_begin(is_initiator, now)
+
+    def _initialize(self, peer_cid: bytes) -> None:
+        super()._initialize(peer_cid)
+        self._spaces[Epoch.ONE_RTT].ack_queue = Ranges()  # type: ignore[assignment]  # its place
+
+    def _survey(self) -> Usual | None:
+        """Look whether there is nothing due that upstream alone knows of."""
+        self._usual = None
+        if not self._handshake_confirmed:
+            return None
+        path, pair = self._network_paths[0], self._cryptos[Epoch.ONE_RTT]
+        bidi, uni = self._local_max_streams_bidi, self._local_max_streams_uni
+        if (
             path.is_validated
             and (len(self._network_paths) == 1 or self._has_silent_paths)
             and not path.remote_challenges
-            and data.value == data.sent
+            and not self._handshake_done_pending
+            and self._quic_logger is None
+            and self._remote_preferred_address is None
+            and not pair._update_key_requested  # noqa: SLF001  # upstream's connection asks for it
+            and not self._cryptos[Epoch.ZERO_RTT].recv.is_valid()
             # Upstream announces streams once the peer may open fewer than it would be told of.
             and bidi.sent - bidi.used >= bidi.value - bidi.sent
             and uni.sent - uni.used >= uni.value - uni.sent
-            and (space.ack_at is None or space.ack_at > now or len(space.ack_queue) == 1)
             and self._crypto_streams[Epoch.ONE_RTT].sender.buffer_is_empty
             and False not in [connection_id.was_sent for connection_id in self._host_cids]
-            and True not in [_needs_more_than_sending(stream) for stream in self.table.busy]
-        )
+        ):
+            cids = self.host_cid, self._peer_cid.cid
+            self._usual = Usual(path, self._spaces[Epoch.ONE_RTT], Shield(pair), cids)
+        return self._usual
 
-
-def _needs_more_than_sending(stream: HeldStream) -> bool:
-    return stream.sender.reset_pending or stream.receiver.stop_pending or stream.is_finished
-
-
-def _write_frame(
-    stream: HeldStream, room: int, limit: int, frames: list[bytes], fates: list[Fate]
-) -> int:
-    """Append a STREAM frame of at most `room` bytes, and whom its fate concerns.
-
-    Returns:
-        Its size; 0 when there is none.
-    """
-    sender, stream_id = stream.sender, stream.stream_id or 0
-    start = sender.next_offset
-    head_bytes = 1 + size_uint_var(stream_id) + LENGTH_BYTES
-    head_bytes += size_uint_var(start) if start else 0
-    frame = sender.get_frame(room - head_bytes, limit)
-    if frame is None:
-        return 0
-    kind = STREAM_WITH_LENGTH | (WITH_OFFSET if start else 0) | (WITH_FIN if frame.fin else 0)
-    size = len(frame.data)
-    frames.append(b"%c%b" % (kind, encode_uint_var(stream_id)))
-    if start:
-        frames.append(encode_uint_var(start))
-    frames.append((TWO_BYTE_VARINT | size).to_bytes(LENGTH_BYTES, "big"))
-    frames.append(frame.data)
-    fates.append((sender.on_data_delivery, (start, start + size, frame.fin)))
-    return head_bytes + size
+    def frames_under_way(self, sender: Sender) -> Iterator[tuple[int, int, bool]]:
+        """List start, stop and end mark of a stream's frames that nothing was heard of yet."""
+        for packet in self._spaces[Epoch.ONE_RTT].sent_packets.values():
+            for handler, place in packet.delivery_handlers:
+                if handler == sender.on_data_delivery:
+                    yield place

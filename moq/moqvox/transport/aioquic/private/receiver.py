@@ -20,3 +20,20 @@ class Receiver(QuicStreamReceiver):
                 QuicErrorCode.INTERNAL_ERROR, QuicFrameType.STREAM_BASE, "too many gaps in a stream"
             )
         return super().handle_frame(frame)
+
+    def news_in(self, offset: int, size: int) -> int:
+        """Count the new bytes of so many from there on; 0 also if any before them are missing."""
+        start = self._buffer_start
+        if start != self.highest_offset or offset > start or self.is_finished:
+            return 0
+        return max(0, offset + size - start) if self._final_size is None else 0
+
+    def take(self, stream_id: int, offset: int, data: bytes, fin: bool) -> StreamDataReceived:
+        """Take bytes of which some are new, and none before them are missing."""
+        start = self._buffer_start
+        stop = self.highest_offset = self._buffer_start = offset + len(data)
+        if fin:
+            self._final_size = stop
+            self.is_finished = True
+        fresh = data[start - offset :] if offset < start else data
+        return StreamDataReceived(data=fresh, end_stream=fin, stream_id=stream_id)

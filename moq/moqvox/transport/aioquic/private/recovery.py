@@ -3,16 +3,24 @@
 import itertools
 import math
 from collections.abc import Collection, Iterable
-from typing import Protocol
+from typing import Final, Protocol
 
 from aioquic.quic.congestion.base import create_congestion_control
 from aioquic.quic.connection import QuicConnectionError
 from aioquic.quic.packet import QuicErrorCode, QuicFrameType, QuicPacketType
-from aioquic.quic.packet_builder import QuicSentPacket
+from aioquic.quic.packet_builder import QuicDeliveryState, QuicSentPacket
 from aioquic.quic.rangeset import RangeSet
 from aioquic.quic.recovery import QuicPacketRecovery, QuicPacketSpace
 
+from moqvox.transport.aioquic.private.packets import PlainPacket, ReceivedAck
+
 __all__ = ["Numbering", "Recovery"]
+
+MIN_RTT: Final = 0.001
+"""Seconds, below which upstream takes no measurement seriously."""
+
+GRANULARITY: Final = 0.001
+"""Seconds; RFC 9002, section 6.1.2."""
 
 
 class Numbering(Protocol):
@@ -69,6 +77,105 @@ class Recovery(QuicPacketRecovery):
         if had_rtt and before != (self._rtt_smoothed, self._rtt_variance):
             smoothed, variance = before
             self._rtt_variance = 0.75 * variance + 0.25 * abs(smoothed - self._rtt_latest)
+
+    # What packets of the usual kind come to; upstream's steps, with those left out that find
+    # nothing to do.
+
+    @property
+    def window_left(self) -> int:
+        """Bytes that congestion control lets leave now."""
+        control = self._cc
+        return control.congestion_window - control.bytes_in_flight
+
+    def paced_until(self, now: float) -> float | None:
+        """Return when the next packet may leave; None: now."""
+        pacer = self._pacer
+        return None if pacer.packet_time is None else pacer.next_send_time(now)
+
+    def on_plain_sent(self, packet: PlainPacket, space: QuicPacketSpace) -> None:
+        """Note a packet."""
+        space.sent_packets[packet.packet_number] = packet  # type: ignore[assignment]  # its place
+        if packet.in_flight:
+            space.ack_eliciting_in_flight += 1
+            self._time_of_last_sent_ack_eliciting_packet = packet.sent_time
+            self._cc.on_packet_sent(packet=packet)  # type: ignore[arg-type]  # its place
+        pacer = self._pacer
+        if pacer.packet_time is not None:
+            pacer.update_after_send(packet.sent_time)
+
+    def is_plain_ack(self, ack: ReceivedAck, space: QuicPacketSpace, next_number: int) -> bool:
+        """Whether an ACK is of packets that were sent, and passes none over."""
+        first, last, _ = ack
+        if last >= next_number or any(first <= n <= last for n in self.engine.skipped_numbers):
+            return False
+        for oldest in space.sent_packets:
+            return first <= oldest
+        return True
+
+    def on_plain_ack(
+        self, first: int, last: int, delay: float, now: float, space: QuicPacketSpace
+    ) -> bool:
+        """Take a plain ACK; nothing is found lost by it, as none is left that was sent before.
+
+        Returns:
+            Whether all packets in it were of the usual kind.
+        """
+        if last > space.largest_acked_packet:
+            space.largest_acked_packet = last
+        sent, control = space.sent_packets, self._cc
+        flying, asks, is_usual, newest = len(sent), False, True, None
+        for number in list(sent):
+            if number > last:
+                break
+            newest = sent.pop(number)
+            if newest.is_ack_eliciting:
+                asks = True
+                space.ack_eliciting_in_flight -= 1
+            if newest.in_flight:
+                control.on_packet_acked(packet=newest, now=now)
+            is_usual &= _tell_acked(newest)
+        if newest is None:
+            return True
+        if asks and newest.packet_number == last:
+            self._sample(now - (newest.sent_time or 0.0), delay, now)
+        space.loss_time = None
+        self._pto_count = 0
+        self.engine.on_fates(now, flying - len(sent), 0)
+        return is_usual
+
+    def _sample(self, rtt: float, delay: float, now: float) -> None:
+        """Measure the path by one round trip, of which the peer took `delay` to answer."""
+        latest = max(rtt, MIN_RTT)
+        if latest < self._rtt_min:
+            self._rtt_min = latest
+        delay = min(delay, self.max_ack_delay)
+        if latest > self._rtt_min + delay:
+            latest -= delay
+        self._rtt_latest = latest
+        if self._rtt_initialized:
+            smoothed = self._rtt_smoothed
+            self._rtt_variance = 0.75 * self._rtt_variance + 0.25 * abs(smoothed - latest)
+            self._rtt_smoothed = 7 / 8 * smoothed + 1 / 8 * latest
+        else:
+            self._rtt_first_sample_time = now
+            self._rtt_initialized = True
+            self._rtt_variance = rtt / 2
+            self._rtt_smoothed = rtt
+        self._cc.on_rtt_measurement(now=now, rtt=rtt)
+        self._pacer.update_rate(self._cc.congestion_window, self._rtt_smoothed)
+
+    def plain_loss_time(self, space: QuicPacketSpace) -> float | None:
+        """Return when to look for losses, on a confirmed connection and a validated path."""
+        if space.loss_time is not None:
+            return space.loss_time
+        if not space.ack_eliciting_in_flight:
+            return None
+        if self._rtt_initialized:
+            period = self._rtt_smoothed + max(4 * self._rtt_variance, GRANULARITY)
+            period += self.max_ack_delay
+        else:
+            period = 2 * self._rtt_initial
+        return float(self._time_of_last_sent_ack_eliciting_packet + period * 2**self._pto_count)
 
     def restart(self, congestion_control: str | None, max_datagram_size: int, now: float) -> None:
         """Forget a path that is no longer used (RFC 9000, section 9.4).
@@ -187,3 +294,13 @@ def _runs(numbers: list[int]) -> list[int]:
         else:
             runs.append(1)
     return runs
+
+
+def _tell_acked(packet: QuicSentPacket | PlainPacket) -> bool:
+    """Tell whom a packet's arrival concerns; whether it was of the usual kind."""
+    if isinstance(packet, PlainPacket):
+        packet.on_acked()
+        return True
+    for handler, place in packet.delivery_handlers:
+        handler(QuicDeliveryState.ACKED, *place)
+    return False
