@@ -113,6 +113,8 @@ class Netlab:
             Failed: they can't be made.
         """
         del folder
+        if sum(event.kind == "switch" for event in scenario.events) > 1:
+            raise Failed("a netlab has one switch in it; --link namespaces goes back and forth")
         lab = self._module.Lab(
             events=[(event.at, _command(event)) for event in scenario.events],
             seed=seed,

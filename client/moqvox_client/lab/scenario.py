@@ -213,11 +213,13 @@ def _switches() -> list[Scenario]:
 def _changes() -> list[Scenario]:
     """Address changes without a gap: one NAT rebinding, 20 in a row, one in a burst of loss."""
     twenty = tuple(Event(1.0 + 0.3 * n, "nat", address=f"10.77.1.{100 + n}") for n in range(20))
+    back_and_forth = tuple(Event(1.0 + 0.3 * n, "switch", ms=100.0) for n in range(20))
     burst = Path(rtt_ms=30.0, burst=(400.0, 400.0, 0.8))
     return [
         Scenario(name="nat", path=WIFI, events=(Event(3.0, "nat"),)),
         Scenario(name="nat-address", path=WIFI, events=(Event(3.0, "nat", address="10.77.1.99"),)),
         Scenario(name="nat-twenty", path=WIFI, events=twenty),
+        Scenario(name="switch-twenty", path=WIFI, cell=CELL, events=back_and_forth),
         Scenario(name="nat-in-bursts", path=burst, events=(Event(3.0, "nat"),)),
         Scenario(name="switch-in-bursts", path=burst, events=(Event(3.0, "switch", ms=500.0),)),
     ]

@@ -192,23 +192,30 @@ class Tunnel:
                 steps.append((event.at, event.kind, event))
         await begun.wait()
         started = self._loop.time()
+        used, left = self.wifi, self.cell
         for at, what, event in sorted(steps, key=lambda step: step[0]):
             await asyncio.sleep(max(0.0, started + at - self._loop.time()))
             self.happened.append({"ns": time.monotonic_ns(), "what": f"{what} ({event})"})
             if what == "dies":
-                self.wifi.alive = False
+                (left if event.ms < 0 else used).alive = False
             elif what == "arrives":
-                self.cell.alive = True
-                self._use_cell(keep=event.keep)
+                left, used = used, left
+                used.alive = True
+                self._go(left, used, keep=event.keep)
             elif what == "outage":
-                self.wifi.outages.add(Outage(self._loop.time(), event.ms / 1000))
+                used.outages.add(Outage(self._loop.time(), event.ms / 1000))
             else:
-                self.wifi.nat.rebind(event.address)
+                used.nat.rebind(event.address)
 
-    def _use_cell(self, *, keep: bool) -> None:
+    def _go(self, left: _Way, used: _Way, *, keep: bool) -> None:
         """Do what the client's system does when it goes from one network to the other."""
-        old = () if keep else ("addr flush dev wifi", "link set wifi down")
-        new = ("link set cell up", f"addr add {CELL}/24 dev cell", "route replace default dev cell")
+        address = WIFI if used is self.wifi else CELL
+        old = () if keep else (f"addr flush dev {left.name}", f"link set {left.name} down")
+        new = (
+            f"link set {used.name} up",
+            f"addr add {address}/24 dev {used.name}",
+            f"route replace default dev {used.name}",
+        )
         if self._system.stdin is not None:
             self._system.stdin.write("".join(f"{line}\n" for line in (*old, *new)).encode())
             self._system.stdin.flush()
