@@ -1,6 +1,6 @@
 """What is shown between moqvox and its peers; importing this registers every case."""
 
-from interop.cases import access, catalog, comings, opus, relaying, websocket
+from interop.cases import access, catalog, comings, opus, relaying, roaming, websocket
 from interop.cases.registry import CASES, Case, Direction
 
 __all__ = [
@@ -12,5 +12,6 @@ __all__ = [
     "comings",
     "opus",
     "relaying",
+    "roaming",
     "websocket",
 ]
