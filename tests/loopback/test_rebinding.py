@@ -23,6 +23,7 @@ from moqvox_client.link import Link, Rebind, Settings
 
 pytestmark = [
     pytest.mark.net,
+    pytest.mark.slow,
     pytest.mark.skipif(sys.platform != "linux", reason="127.0.0.2 is there on Linux only"),
     pytest.mark.filterwarnings("ignore:unclosed transport"),  # aioquic leaves its first one
 ]
@@ -82,7 +83,6 @@ async def fetch(settings: Settings, *, migrates: bool = False) -> tuple[int, int
     return changes
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("address", [False, True], ids=["rebind-port", "rebind-addr"])
 def test_a_download_goes_on_when_a_nat_rebinds(address):
     rebinds = tuple(Rebind(at, address) for at in (1.0, 6.0, 11.0, 16.0))
@@ -91,7 +91,6 @@ def test_a_download_goes_on_when_a_nat_rebinds(address):
     assert theirs >= 2
 
 
-@pytest.mark.slow
 def test_a_download_goes_on_when_the_client_migrates():
     ours, theirs = asyncio.run(fetch(Settings.both(RUNNER), migrates=True))
     assert ours >= 5
@@ -174,7 +173,6 @@ def test_our_server_follows_a_plain_aioquic_client_that_changes_its_socket():
             port,
             configuration=configuration,
             create_protocol=PlainEnd,
-            local_host="127.0.0.1",
         ) as client:
             server = Reader(await listener.accept())
             quic = client._quic

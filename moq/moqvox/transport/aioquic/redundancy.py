@@ -57,9 +57,16 @@ BURSTY: Final = 0.4
 """Share of losses that follow another at once, from which on losses count as bursts."""
 
 ALL_TURNS: Final = 4
-"""Turns of a burst in which everything goes along; after them every third does (`SELDOM`)."""
+"""Turns of a burst in which everything goes along."""
 
-SELDOM: Final = 3
+SELDOM: Final = 2
+"""After them, what is oldest does in every second turn: the first packet through ends the pause."""
+
+OLDEST: Final = 8
+"""So many pieces: a round trip of what may have arrived unacknowledged, and more."""
+
+OVERDRAFT_BYTES: Final = 6000
+"""How far a silent path may spend ahead of what is earned."""
 
 BURST_WINDOW: Final = 8
 """Losses over which that share is averaged."""
@@ -67,7 +74,7 @@ BURST_WINDOW: Final = 8
 MAX_TURN_BYTES: Final = 1000
 """Copied in one turn, so that they fit a packet with what is new."""
 
-MAX_PIECE_BYTES: Final = 500
+MAX_PIECE_BYTES: Final = 200
 """More at once is watched in parts, which are copied each as it fits."""
 
 THIN_BYTES: Final = 4096
@@ -146,11 +153,19 @@ class Redundancy:
             self.is_active = self._table.watches_live = True
             self.loss = FIRST_SHARE
             self._turn_at = now - TURN
+            self._arrived_at = now
             self._timed = 0
             self._budget = float(SAVINGS_BYTES)
             self._pieces.clear()
             for under_way in self._table.under_way(THIN_BYTES)[-MAX_PIECES:]:
                 self._watch(*under_way, now)
+
+    def on_silence(self, now: float) -> None:
+        """Take the want of ACKs for a sign of loss: all that is under way is overdue."""
+        self.on_loss(now)
+        self._arrived_at = now - SILENCE - TURN
+        for piece in self._pieces:
+            piece.at -= self._overdue_after + TURN
 
     def on_probe(self, now: float) -> None:
         """Fill a probe, which congestion control lets pass, with all that is under way."""
@@ -229,15 +244,17 @@ class Redundancy:
         self._forget_arrived()
         if not self._pieces or now - self._pieces[0].at > HOPELESS_AFTER:
             return
-        for piece in self._chosen(now):
-            if piece.stop - piece.start > min(self._budget, room_bytes):
+        chosen = self._chosen(now)
+        room_bytes = min(room_bytes, round(self._budget) + OVERDRAFT_BYTES * self._is_silent(now))
+        for piece in chosen:
+            if piece.stop - piece.start > room_bytes:
                 break
             copied = self._repeat(piece)
             self._budget -= copied
             room_bytes -= copied
 
     def _chosen(self, now: float) -> list[Piece]:
-        """Choose what to copy, the most wanted first: in bursts all of it, or nothing."""
+        """Choose what to copy, the most wanted first: in bursts all of it, or just the oldest."""
         turn, copies = self._turn, self._copies
         near = min(copies, NEAR)
         last = [piece for piece in reversed(self._pieces) if piece.turn + near >= turn]
@@ -246,16 +263,20 @@ class Redundancy:
         rest = [piece for piece in self._pieces if piece.turn + near < turn]
         overdue = [piece for piece in rest if now - piece.at > self._overdue_after]
         spare = self._budget - SAVINGS_BYTES / 2
-        is_silent = bool(overdue) and now - self._arrived_at > SILENCE
-        if not (is_silent or self.burstiness > BURSTY):
+        if not (self._is_silent(now) and overdue) and self.burstiness <= BURSTY:
             more = [piece for piece in rest if piece.turn + copies >= turn and spare > 0]
             return last + overdue + more
-        if overdue:
-            self._troubled += 1
-            is_wanted = self._troubled <= ALL_TURNS or self._troubled % SELDOM == 0
-        else:
-            is_wanted = spare >= sum(piece.stop - piece.start for piece in self._pieces)
-        return rest + last[::-1] if is_wanted else []
+        everything = rest + last[::-1]
+        if not overdue:
+            size = sum(piece.stop - piece.start for piece in everything)
+            return everything if size <= spare else []
+        self._troubled += 1
+        if self._troubled <= ALL_TURNS:
+            return everything
+        return everything[:OLDEST] if self._troubled % SELDOM == 0 else []
+
+    def _is_silent(self, now: float) -> bool:
+        return now - self._arrived_at > SILENCE
 
     def _watch(self, stream: int, start: int, stop: int, now: float) -> None:
         for first in range(start, stop, MAX_PIECE_BYTES):

@@ -37,7 +37,7 @@ SILENCE: Final = 0.5
 PROBE_TIMEOUTS: Final = 3
 """As many probe time-outs at least, for either of the above."""
 
-MAX_DOUBLINGS: Final = 5
+MAX_DOUBLINGS: Final = 2
 """Each path that is dead too doubles the patience with the next, up to here."""
 
 DOUBT: Final = 0.04

@@ -1,5 +1,7 @@
 """A change of path: what is under way goes out again at once, estimates start over."""
 
+import random
+
 import pytest
 from aioquic.quic.connection import QuicReceiveContext
 from tests.unit.transport.aioquic.speech import INTERVAL, Talk
@@ -179,3 +181,57 @@ def test_a_rebinding_is_followed_and_the_old_path_is_asked():
     assert len(talk.heard_at) == len(talk.spoken_at)
     (left,) = [path for path in talk.server._network_paths if path.addr == CLIENT]
     assert left.local_challenges
+
+
+def roam(talk: Talk, *, times: int, frames_between: int) -> None:
+    """Change address again and again, each time after the new path answered."""
+    for number in range(times):
+        address = talk.open_way(("192.0.2.7", 1000 + number))
+        for _ in range(20):
+            assert talk.client.probe(address)
+            talk.speak(2 + round(talk.delay * 2 / INTERVAL))
+            if talk.client.answered:
+                break
+        left = talk.client.peer[0]
+        talk.client.move(talk.now, *talk.client.answered.popleft())
+        talk.client.answered.clear()
+        talk.speak(frames_between)
+        talk.client.forget_path(left)
+    talk.run(2.0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rtt", [0.05, 0.1])
+def test_a_hundred_moves_of_one_connection_are_not_heard(rtt):
+    talk = Talk(delay=rtt / 2)
+    talk.speak(20)
+    roam(talk, times=100, frames_between=15)
+    assert talk.server.peer == (("192.0.2.7", 1099), True)
+    assert len(talk.heard_at) == len(talk.spoken_at)
+    assert talk.gap(0.0) <= INTERVAL + 0.005
+    assert talk.client.recovery.lost_packets == 0
+
+
+@pytest.mark.slow
+def test_twenty_moves_with_losses_lose_nothing():
+    rng = random.Random(5)
+    talk = Talk(delay=0.025, lose=lambda *_: rng.random() < 0.03)
+    talk.speak(20)
+    roam(talk, times=20, frames_between=15)
+    assert len(talk.heard_at) == len(talk.spoken_at)
+    assert talk.gap(0.0) <= 0.1
+
+
+@pytest.mark.parametrize("rtt", [0.05, 0.1])
+def test_a_client_that_does_nothing_is_heard_on_after_an_outage_and_a_rebinding(rtt):
+    talk = Talk(delay=rtt / 2)
+    talk.speak(50)
+    died_at = talk.now
+    talk.dead.add(0)
+    talk.speak(round(DEAD / INTERVAL))
+    talk.dead.clear()
+    talk.client_address = OTHER
+    talk.speak(50)
+    talk.run(2.0)
+    assert len(talk.heard_at) == len(talk.spoken_at)
+    assert talk.gap(died_at - 0.1) <= DEAD + rtt / 2 + 0.04

@@ -275,6 +275,8 @@ class Engine(HandshakeConnection, IdentifiedConnection):
         """Take what leaves now, and with it copies of what may be lost."""
         recovery = self.recovery
         self._known_losses = recovery.lost_packets
+        if not self.redundancy.is_active and recovery.is_silent(now):
+            self.redundancy.on_silence(now)
         if self.redundancy.is_active:
             window = recovery.congestion_window
             self.redundancy.advance(now, recovery.rtt, window - recovery.bytes_in_flight, window)

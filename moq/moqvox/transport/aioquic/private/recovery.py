@@ -22,6 +22,10 @@ MIN_RTT: Final = 0.001
 GRANULARITY: Final = 0.001
 """Seconds; RFC 9002, section 6.1.2."""
 
+SILENT_RTTS: Final = 1.5
+SILENT_AFTER: Final = 0.05
+"""Round trips, and seconds, after which a missing ACK is a sign of trouble by itself."""
+
 
 class Numbering(Protocol):
     """Knows how far the packets are numbered, and which numbers were left out."""
@@ -205,6 +209,16 @@ class Recovery(QuicPacketRecovery):
             )
             fresh.bytes_in_flight = self._cc.bytes_in_flight
             self._cc = fresh
+
+    def is_silent(self, now: float) -> bool:
+        """Whether an ACK is long overdue; upstream's probes wait while new packets leave."""
+        if not self.handshake_confirmed:
+            return False
+        before = now - SILENT_RTTS * self._rtt_smoothed - SILENT_AFTER
+        for packet in self.spaces[-1].sent_packets.values():
+            if packet.is_ack_eliciting:
+                return packet.sent_time is not None and packet.sent_time < before
+        return False
 
     def repeat_crypto(self, space: QuicPacketSpace, now: float, before: float) -> bool:
         """Send handshake messages again that left before some time; whether there are any.
