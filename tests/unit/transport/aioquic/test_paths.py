@@ -1,9 +1,11 @@
 """A change of path: what is under way goes out again at once, estimates start over."""
 
 import random
+from types import SimpleNamespace
 
 import pytest
-from aioquic.quic.connection import QuicReceiveContext
+from aioquic.buffer import Buffer
+from aioquic.quic.connection import QuicConnection, QuicNetworkPath, QuicReceiveContext
 from tests.unit.transport.aioquic.speech import INTERVAL, Talk
 from tests.unit.transport.aioquic.wires import CLIENT, SERVER
 
@@ -235,3 +237,35 @@ def test_a_client_that_does_nothing_is_heard_on_after_an_outage_and_a_rebinding(
     talk.run(2.0)
     assert len(talk.heard_at) == len(talk.spoken_at)
     assert talk.gap(died_at - 0.1) <= DEAD + rtt / 2 + 0.04
+
+
+def probe_as_upstream(talk: Talk) -> QuicNetworkPath:
+    """Have upstream's own code probe a path that nobody answers yet."""
+    path = QuicNetworkPath(talk.open_way(OTHER))
+    path.peer_cid = talk.client._peer_cid_available.pop(0)
+    talk.client._add_network_path(path)
+    return path
+
+
+def test_upstream_books_probes_on_the_path_in_use():
+    talk = Talk()
+    talk.speak(5)
+    talk.run(0.5)
+    assert talk.client.recovery.bytes_in_flight == 0
+    path = probe_as_upstream(talk)
+    ((data, address),) = QuicConnection._send_probing_frames(talk.client, path, talk.now)
+    assert (len(data), address) == (1200, path.addr)
+    assert path.local_challenge_sent
+    assert talk.client.recovery.bytes_in_flight == 1200
+
+
+def test_upstream_takes_an_answered_path_for_the_preferred_address():
+    talk = Talk()
+    talk.speak(5)
+    path = probe_as_upstream(talk)
+    path.local_challenges.append(bytes(8))
+    before = talk.client._peer_cid
+    context = SimpleNamespace(quic_logger_frames=None, time=talk.now, network_path=path)
+    QuicConnection._handle_path_response_frame(talk.client, context, 0x1B, Buffer(data=bytes(8)))
+    assert talk.client._network_paths[0] is path
+    assert talk.client._peer_cid is not before
