@@ -252,6 +252,7 @@ async def _listeners(
     limits: Limits,
     keys: Keys | None,
     ids: ConnectionIds | None,
+    preferred: Sequence[tuple[str, int]],
     websocket: bool,
     http: Http | None,
 ) -> list[Listener]:
@@ -261,7 +262,14 @@ async def _listeners(
     for attempt in range(PORT_ATTEMPTS):
         last = last or attempt == PORT_ATTEMPTS - 1
         udp = await listen_quic(
-            host, port, protocols=protocols, certificate=tls, limits=limits, keys=keys, ids=ids
+            host,
+            port,
+            protocols=protocols,
+            certificate=tls,
+            limits=limits,
+            keys=keys,
+            ids=ids,
+            preferred=preferred,
         )
         if not websocket and http is None:
             return [udp]
@@ -294,6 +302,7 @@ async def _inherited(
     limits: Limits,
     keys: Keys | None,
     ids: ConnectionIds | None,
+    preferred: Sequence[tuple[str, int]],
     websocket: bool,
     http: Http | None,
 ) -> list[Listener]:
@@ -311,6 +320,7 @@ async def _inherited(
             limits=limits,
             keys=keys,
             ids=ids,
+            preferred=preferred,
             sockets=udp,
         )
     ]
@@ -335,6 +345,7 @@ async def listen(
     keys: Keys | None = None,
     ids: ConnectionIds | None = None,
     sockets: Sequence[socket.socket] = (),
+    preferred: Sequence[tuple[str, int]] = (),
     linger: float = 2.0,
     websocket: bool = False,
     http: Http | None = None,
@@ -352,6 +363,7 @@ async def listen(
         keys: secrets shared with other servers, or with this one's next run; None: made up.
         ids: makes the connection IDs, for a load balancer or steered workers; None: random.
         sockets: UDP sockets, and TCP ones, to use instead of binding; taken over.
+        preferred: UDP addresses where clients should go on, one of each family.
         linger: seconds an unread subscription to a client is kept.
         websocket: listen on the TCP port of the same number too, for clients whose network
             lets no UDP through and browsers without WebTransport. A TCP port that somebody
@@ -374,6 +386,7 @@ async def listen(
             limits=limits or Limits(),
             keys=keys,
             ids=ids,
+            preferred=preferred,
             websocket=websocket,
             http=http,
         )

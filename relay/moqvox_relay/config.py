@@ -5,8 +5,8 @@ from pathlib import Path
 import msgspec
 
 from moqvox.errors import LocalError
-from moqvox.transport.quic import RoutableIds, Routing, Steering
-from moqvox.url import parse_url
+from moqvox.transport.quic import Preferred, RoutableIds, Routing, Steering
+from moqvox.url import parse_bind, parse_url
 from moqvox.wire.version import LITE_ALPNS as ALPNS
 
 __all__ = ["Config", "Upstream"]
@@ -54,6 +54,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             relays behind one load balancer, and with this one's next run.
         secret: the same, not in a file.
         routing: lets a load balancer route by connection IDs.
+        preferred: addresses and ports where clients should go on, one of each family; bound too.
     """
 
     bind: str = "[::]:4443"
@@ -76,6 +77,16 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     secret_file: Path | None = None
     secret: str = ""
     routing: Routing | None = None
+    preferred: tuple[str, ...] = ()
+
+    @property
+    def preferred_addresses(self) -> list[tuple[str, int]]:
+        """Take `preferred` apart.
+
+        Raises:
+            LocalError: one is no `host:port`.
+        """
+        return [parse_bind(address) for address in self.preferred]
 
     def check(self) -> None:
         """Refuse settings that contradict each other.
@@ -102,6 +113,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Steering(0, self.workers).check()
         if self.routing is not None:
             RoutableIds(self.routing, Steering(0, self.workers))
+        Preferred.parse(self.preferred_addresses)
         if self.secret and self.secret_file is not None:
             raise LocalError("--secret-file and --secret exclude each other")
         if self.upstream is not None:

@@ -88,6 +88,7 @@ class Relay:
                 keys=make_keys(config) if share is None else share.keys,
                 ids=connection_ids(config, steering),
                 sockets=share.sockets if share is not None else (),
+                preferred=config.preferred_addresses,
             ) as server,
             scope() as tasks,
         ):

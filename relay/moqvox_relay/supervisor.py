@@ -17,7 +17,8 @@ import msgspec
 
 from moqvox.driver.scope import scope
 from moqvox.errors import LocalError
-from moqvox.transport.quic import bind_workers
+from moqvox.transport.quic import Preferred, bind_workers
+from moqvox.transport.quic.binding import uncovered
 from moqvox.transport.websocket import bind_tcp
 from moqvox.url import parse_bind
 from moqvox_relay.board import Board
@@ -129,9 +130,11 @@ class Supervisor:
         for attempt in range(PORT_ATTEMPTS):
             with contextlib.ExitStack() as bound:
                 rows = await bind_workers(host, port, config.workers, ids=ids)
-                for row in rows:
-                    for sock in row:
-                        bound.enter_context(sock)
+                _enter(bound, rows)
+                for address in uncovered(rows[0], Preferred.parse(config.preferred_addresses)):
+                    more = await bind_workers(*address, config.workers, ids=ids)
+                    _enter(bound, more)
+                    rows = [[*row, *extra] for row, extra in zip(rows, more, strict=True)]
                 tcp: list[socket.socket] = []
                 if config.websocket or config.http:
                     try:
@@ -209,6 +212,12 @@ class Supervisor:
             self._board.write(self._config.workers, rows)
             if dead is not None:
                 self._board.write(dead, {})
+
+
+def _enter(bound: contextlib.ExitStack, rows: list[list[socket.socket]]) -> None:
+    for row in rows:
+        for sock in row:
+            bound.enter_context(sock)
 
 
 def _door() -> socket.socket:

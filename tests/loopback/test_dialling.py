@@ -395,7 +395,7 @@ def test_closing_a_listener_closes_its_connections_and_wakes_accept(webtransport
 def test_a_peer_that_vanishes_is_noticed_after_the_idle_time(kind):
     async def main():
         async with pair(kind, idle_timeout=0.3) as both:
-            both.listener._endpoints[0].close()
+            both.listener._endpoint.close()
             closed = await both.client.until_closed()
             assert (closed.lost, closed.remote) == (True, False)
             assert "idle" in closed.reason

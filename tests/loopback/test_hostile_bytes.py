@@ -89,7 +89,7 @@ def test_garbage_leaves_the_others_unharmed(kind, seed):
                 for data in garbage(random.Random(seed)):
                     stranger.send(data)
                 await still_talk(both)
-            endpoint = both.listener._endpoints[0]
+            endpoint = both.listener._endpoint
             assert len(endpoint) <= 1 + 125
 
     asyncio.run(main())
@@ -99,7 +99,7 @@ def test_garbage_with_a_real_connection_id_is_dropped():
     async def main():
         async with pair("quic") as both:
             rng = random.Random(4)
-            endpoint = both.listener._endpoints[0]
+            endpoint = both.listener._endpoint
             names = list(endpoint._links)
             with Stranger(both.listener) as stranger:
                 for name in names:
@@ -173,11 +173,11 @@ def test_a_flood_of_first_packets_meets_a_bound_and_then_retry():
                     stranger.send(initial())
                 answers = await stranger.answers()
                 retries = [data for data in answers if data[0] & 0xB0 == 0xB0]
-                assert len(listener._endpoints[0]) == 5
+                assert len(listener._endpoint) == 5
                 assert len(retries) == 35
                 assert all(len(data) < 200 for data in retries)
                 connection = await dial(listener, timeout=PATIENCE)
-                assert len(listener._endpoints[0]) == 6
+                assert len(listener._endpoint) == 6
                 connection.close()
                 await connection.wait_closed()
         finally:
@@ -194,7 +194,7 @@ def test_a_token_from_elsewhere_is_worth_nothing():
                 stranger.send(initial(token=os.urandom(80)))
                 (answer,) = await stranger.answers()
                 assert answer[0] & 0xF0 == 0xF0
-                assert len(listener._endpoints[0]) == 0
+                assert len(listener._endpoint) == 0
         finally:
             await listener.close()
 

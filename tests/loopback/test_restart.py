@@ -18,10 +18,9 @@ SECRET = b"shared by both lives" * 2
 
 def kill(listener: Listener) -> None:
     """Free the port without a word to anybody, as a dying process does."""
-    for endpoint in listener._endpoints:
-        for link in list(endpoint._alive):
-            link._over = object()  # nobody hears of the end in a dead process
-        endpoint.close()
+    for link in list(listener._endpoint._alive):
+        link._over = object()  # nobody hears of the end in a dead process
+    listener._endpoint.close()
 
 
 async def restart(listener: Listener, **options: object) -> Listener:

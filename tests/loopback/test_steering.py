@@ -60,10 +60,15 @@ async def ask(client: Reader, words: bytes) -> None:
 
 
 @contextlib.asynccontextmanager
-async def workers(count: int, kind: str = "random", limits: Limits = HASTY) -> AsyncIterator:
+async def workers(
+    count: int, kind: str = "random", limits: Limits = HASTY, preferred: str = ""
+) -> AsyncIterator:
     """Run that many workers, all in this process; give their listeners and what each accepted."""
     keys = Keys.generate()
-    rows = await bind_workers("127.0.0.1", 0, count, ids=KINDS[kind]())
+    hosts = ["127.0.0.1", *([preferred] if preferred else [])]
+    bound = [await bind_workers(host, 0, count, ids=KINDS[kind]()) for host in hosts]
+    rows = [[sock for row in pieces for sock in row] for pieces in zip(*bound, strict=True)]
+    wish = [sock.getsockname() for sock in rows[0][1:]]
     listeners = [
         await listen(
             "",
@@ -73,6 +78,7 @@ async def workers(count: int, kind: str = "random", limits: Limits = HASTY) -> A
             keys=keys,
             ids=KINDS[kind](Steering(number, count)),
             sockets=row,
+            preferred=wish,
             limits=limits,
         )
         for number, row in enumerate(rows)
@@ -133,6 +139,27 @@ def test_a_few_callers_move_about_and_stay_with_their_workers(kind):
 @pytest.mark.slow
 def test_three_workers_fifty_callers_three_hundred_moves_and_no_datagram_astray():
     roam("random", connections=50, moves=6)
+
+
+def test_the_address_that_workers_prefer_leads_to_the_same_worker():
+    async def main() -> None:
+        async with (
+            asyncio.timeout(PATIENCE),
+            workers(3, preferred="127.0.0.7") as (listeners, seen),
+        ):
+            for _ in range(6):
+                client = Reader(await dial(listeners[0], limits=HASTY))
+                await client.until(lambda reader: reader.connection.stats().path_changes)
+                assert client.connection.remote_address.startswith("127.0.0.7:")
+                await ask(client, b"there")
+                client.connection.close()
+                await client.until_closed()
+            assert sum(map(len, seen)) == 6
+            for listener in listeners:
+                assert (listener.counters()["misdirected_packets"]) == 0
+                assert (listener.counters()["unknown_packets"]) == 0
+
+    asyncio.run(main())
 
 
 def test_a_retry_leads_back_to_the_worker_that_asked():

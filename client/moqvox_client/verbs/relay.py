@@ -9,7 +9,7 @@ from moqvox.transport.quic import MAX_WORKERS, Routing
 from moqvox.wire.version import LITE_ALPNS as ALPNS
 from moqvox_client.errors import UsageError
 from moqvox_client.flags import DEFAULT_BIND, Bind, TlsCert, TlsGenerate, TlsKey, WebSocket
-from moqvox_client.kinds import ByteSize, Duration, Url
+from moqvox_client.kinds import ByteSize, Duration, HostPort, Url
 from moqvox_client.options import Flag, Shared
 from moqvox_client.output import Output
 from moqvox_client.reach import Versions
@@ -57,6 +57,9 @@ class Options(Shared, frozen=True, kw_only=True):
     workers: Annotated[
         int, Flag("processes that share the port; Linux", at_least=1, at_most=MAX_WORKERS)
     ] = 1
+    preferred_address: Annotated[
+        tuple[HostPort, ...], Flag("where callers should go on after their handshake; bound too")
+    ] = ()
     secret_file: Annotated[
         Path | None, Flag("hex; shared by relays behind one balancer, and kept over restarts")
     ] = None
@@ -130,6 +133,7 @@ def configuration(options: Options) -> Config:
         secret_file=options.secret_file,
         secret=options.secret,
         routing=routing(options),
+        preferred=tuple(map(str, options.preferred_address)),
     )
 
 

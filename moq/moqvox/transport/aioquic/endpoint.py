@@ -1,4 +1,4 @@
-"""One UDP socket and the connections on it. Serves and dials alike.
+"""A few UDP sockets and the connections on them. Serves and dials alike.
 
 Many datagrams are read at each wake-up, each connection is flushed once in a turn of the
 loop, and one timer serves all connections.
@@ -6,6 +6,7 @@ loop, and one timer serves all connections.
 
 import asyncio
 import errno
+import functools
 import heapq
 import itertools
 import logging
@@ -13,7 +14,16 @@ import socket
 from collections import deque
 from typing import Final, Protocol
 
+import msgspec
+
 from moqvox.transport.address import Address, show
+from moqvox.transport.aioquic.asked import (
+    ANCILLARY_BYTES,
+    Ancillary,
+    Asked,
+    listens_everywhere,
+)
+from moqvox.transport.aioquic.bucket import Bucket
 from moqvox.transport.aioquic.link import Link
 from moqvox.transport.aioquic.ways import Ways, by_way, plain
 from moqvox.transport.interface import Closed
@@ -28,6 +38,9 @@ CONNECTION_ID_BYTES: Final = 8
 MAX_DATAGRAMS_PER_TURN: Final = 128
 MAX_UNSENT_DATAGRAMS: Final = 1024
 """Datagrams kept while the kernel's buffer is full; more are lost, as on the wire."""
+
+MAX_LOOKUPS: Final = 1000
+"""Questions to the system in a second, what address it would send from."""
 
 LONG_HEADER: Final = 0x80
 TRANSIENT: Final = frozenset(
@@ -45,8 +58,30 @@ class Stranger(Protocol):
         """Learn that the network said no: nobody listens there, or there is no way."""
 
 
+class Question(msgspec.Struct, frozen=True, gc=False):
+    """Which address of ours a datagram came to, by a socket that listens on all.
+
+    Attributes:
+        number: of the socket.
+        info: what the system said of it; empty: nothing.
+    """
+
+    number: int
+    asked: Asked
+    info: bytes
+
+    @property
+    def sure_way(self) -> int:
+        """The way that names the address."""
+        return (self.asked.way(self.info) if self.info else 0) or self.number
+
+    def is_natural(self, address: Address) -> bool:
+        """Whether the socket's own way is as good."""
+        return not self.info or self.asked.is_natural(self.info, address)
+
+
 class Endpoint:
-    """One socket; owns it, and closes it."""
+    """Sockets that share their connections; owns them, and closes them."""
 
     def __init__(
         self,
@@ -55,7 +90,9 @@ class Endpoint:
         *,
         closes_with_link: bool = False,
         connection_id_bytes: int = CONNECTION_ID_BYTES,
+        answers_where_asked: bool = False,
     ) -> None:
+        self._answers_where_asked = answers_where_asked
         self._stop_of_id = 1 + connection_id_bytes
         self._closes_with_link = closes_with_link
         self._stranger = stranger
@@ -74,6 +111,7 @@ class Endpoint:
         self._idle = asyncio.Event()
         self._running = 0
         self._address: Address = sock.getsockname()
+        self._lookups = Bucket.full(MAX_LOOKUPS, MAX_LOOKUPS, self._loop.time())
         self.ways = Ways(sock, self._open_way, self._close_way)
 
     @property
@@ -92,7 +130,14 @@ class Endpoint:
             self.enrol(connection_id, link)
 
     def _open_way(self, sock: socket.socket, number: int) -> None:
-        self._loop.add_reader(sock, self._on_readable, sock, number)
+        if self._answers_where_asked and listens_everywhere(sock):
+            asked = Asked(sock, functools.partial(self._name_way, number))
+            self._loop.add_reader(sock, self._on_asked, sock, number, asked)
+        else:
+            self._loop.add_reader(sock, self._on_readable, sock, number)
+
+    def _name_way(self, number: int, source: Ancillary) -> int:
+        return self.ways.name(number, source)
 
     def _close_way(self, sock: socket.socket) -> None:
         """Stop reading; what a socket could not send yet is lost, as on the wire."""
@@ -193,8 +238,12 @@ class Endpoint:
         sock = self.ways.get(address)
         if sock is None:
             return True
+        source = self.ways.source(address)
         try:
-            sock.sendto(data, plain(address))
+            if source is None:
+                sock.sendto(data, plain(address))
+            else:
+                sock.sendmsg((data,), source, 0, plain(address))
         except OSError as exc:
             if exc.errno in TRANSIENT:
                 return False
@@ -237,17 +286,59 @@ class Endpoint:
                 address = by_way(address, number)
                 self._receive(bytes(self._view[:size]), address, now)
 
+    def _on_asked(self, sock: socket.socket, number: int, asked: Asked) -> None:
+        """Read a socket that listens on all addresses, and note which of them was asked."""
+        now = self._loop.time()
+        for _ in range(MAX_DATAGRAMS_PER_TURN):
+            try:
+                size, ancillary, _, address = sock.recvmsg_into((self._buffer,), ANCILLARY_BYTES)
+            except OSError as exc:
+                if exc.errno in TRANSIENT:
+                    return
+                self._on_error(exc, None)
+                if self._is_closed:
+                    return
+                continue
+            if size:
+                info = ancillary[0][2] if ancillary else b""
+                data = bytes(self._view[:size])
+                self._receive_asked(data, address, now, Question(number, asked, info))
+
+    def _receive_asked(
+        self, data: bytes, address: Address, now: float, question: "Question"
+    ) -> None:
+        """Give a datagram to its link with the way that answers go; strangers get the sure one."""
+        link = self._find(data)
+        if link is None:
+            link = self._stranger.on_stranger(data, by_way(address, question.sure_way), self)
+            if link is None:
+                return
+        known = link.asked
+        if known is None or known[0] != question.info or known[1] != address[0]:
+            known = link.asked = question.info, address[0], self._way(question, address)
+        link.receive(data, by_way(address, known[2]), now)
+
+    def _way(self, question: "Question", address: Address) -> int:
+        """Choose the way of answers: the socket's own, if the system sends as was asked."""
+        if self._lookups.take(self._loop.time()) and question.is_natural(address):
+            return question.number
+        return question.sure_way
+
     def _receive(self, data: bytes, address: Address, now: float) -> None:
+        link = self._find(data)
+        if link is None:
+            link = self._stranger.on_stranger(data, address, self)
+        if link is not None:
+            link.receive(data, address, now)
+
+    def _find(self, data: bytes) -> Link | None:
+        """Find whose datagram it is by its connection ID."""
         if data[0] & LONG_HEADER:
             length = data[5] if len(data) > 5 else 0  # RFC 8999, section 5.1
             connection_id = data[6 : 6 + length]
         else:
             connection_id = data[1 : self._stop_of_id]
-        link = self._links.get(connection_id)
-        if link is None:
-            link = self._stranger.on_stranger(data, address, self)
-        if link is not None:
-            link.receive(data, address, now)
+        return self._links.get(connection_id)
 
     def _flush(self) -> None:
         self._flush_due = False

@@ -47,6 +47,7 @@ class Link:
         self.roaming: Roaming | None = None
         self.scheduled_at: float | None = None
         self.connection_ids: set[bytes] = set()
+        self.asked: tuple[bytes, str, int] | None = None
         self._carrier = carrier
         self._queue = SendQueue(limits.marks)
         self._address: Address | None = None
@@ -269,6 +270,8 @@ class Link:
         if address == self._address or not is_validated:
             return
         before, self._address = self._address, address
+        if self.roaming is not None:
+            self.roaming.on_server(address)
         if before is not None:
             self._counters.path_changes += 1
             if self.observer is not None:

@@ -9,6 +9,7 @@ import os
 import random
 from typing import Final
 
+from moqvox.transport.aioquic.bucket import Bucket
 from moqvox.transport.quic.connection_ids import Issuer
 from moqvox.transport.quic.keys import MIN_RESET_BYTES, RESET_TOKEN_BYTES
 
@@ -43,9 +44,7 @@ class Resets:
         self.misdirected = 0
         self.unknown = self.unanswered = 0
         self._issuer = issuer
-        self._per_second = per_second
-        self._left = per_second * BURST_SECONDS
-        self._counted_at: float | None = None
+        self._bucket = Bucket.full(per_second, per_second * BURST_SECONDS, 0.0)
 
     def answer(self, data: bytes, now: float) -> bytes | None:
         """Return the reset that answers a packet with a short header, if any does."""
@@ -56,7 +55,7 @@ class Resets:
             self.misdirected += 1
             return None
         self.unknown += 1
-        if not self._may_answer(now):
+        if not self._bucket.take(now):
             self.unanswered += 1
             return None
         most = min(len(data) - 1, MAX_RESET_BYTES)
@@ -64,13 +63,3 @@ class Resets:
         noise = bytearray(os.urandom(size - RESET_TOKEN_BYTES))
         noise[0] = SHORT_HEADER | noise[0] & ~FIXED_BITS
         return bytes(noise) + self._issuer.reset_token(connection_id)
-
-    def _may_answer(self, now: float) -> bool:
-        if self._counted_at is not None:
-            earned = (now - self._counted_at) * self._per_second
-            self._left = min(self._left + earned, self._per_second * BURST_SECONDS)
-        self._counted_at = now
-        if self._left < 1:
-            return False
-        self._left -= 1
-        return True

@@ -18,7 +18,7 @@ from moqvox.errors import LocalError
 from moqvox.transport.address import Address, show
 from moqvox.transport.aioquic.routes import Route, bind_to_device, find_routes
 from moqvox.transport.aioquic.watch import Watch
-from moqvox.transport.aioquic.ways import Ways, by_way
+from moqvox.transport.aioquic.ways import Ways, by_way, plain
 from moqvox.transport.quic.sockets import bind
 
 if TYPE_CHECKING:
@@ -179,6 +179,10 @@ class Roaming:
         self._asked_at = None
         self._doublings = 0
         self._doubted = False
+
+    def on_server(self, address: Address) -> None:
+        """Note where the server is now: it may prefer another of its addresses."""
+        self._server = plain(address)
 
     def on_asked(self, now: float) -> None:
         """Note that something left that the peer must answer."""

@@ -1,5 +1,6 @@
 """Listening: one UDP port for raw QUIC and WebTransport."""
 
+import contextlib
 import socket
 import time
 from collections.abc import Mapping, Sequence
@@ -13,9 +14,10 @@ from moqvox.transport.aioquic.greeting import H3
 from moqvox.transport.aioquic.identity import identify
 from moqvox.transport.aioquic.limits import Limits
 from moqvox.transport.aioquic.raw import RawConnection
+from moqvox.transport.aioquic.ways import MAX_WAYS
 from moqvox.transport.credentials import ServerCertificate
-from moqvox.transport.quic.binding import bind_all
-from moqvox.transport.quic.connection_ids import ConnectionIds, Issuer, RandomIds
+from moqvox.transport.quic.binding import bind_all, uncovered
+from moqvox.transport.quic.connection_ids import ConnectionIds, Issuer, Preferred, RandomIds
 from moqvox.transport.quic.keys import Keys
 
 __all__ = ["Listener", "listen"]
@@ -26,14 +28,17 @@ MAX_DATAGRAM_FRAME_BYTES = 65536
 class Listener:
     """A `transport.interface.Listener` on UDP. Owns its sockets."""
 
-    def __init__(self, admission: Admission, endpoints: Sequence[Endpoint]) -> None:
+    def __init__(
+        self, admission: Admission, endpoint: Endpoint, addresses: Sequence[tuple[str, int]]
+    ) -> None:
         self._admission = admission
-        self._endpoints = tuple(endpoints)
+        self._endpoint = endpoint
+        self._addresses = tuple(addresses)
 
     @property
     def addresses(self) -> Sequence[tuple[str, int]]:
         """Bound host and port pairs."""
-        return [endpoint.address[:2] for endpoint in self._endpoints]
+        return self._addresses
 
     async def accept(self) -> RawConnection:
         """Wait for the next connection, its protocol negotiated.
@@ -50,14 +55,11 @@ class Listener:
     async def close(self, code: int = 0, reason: str = "") -> None:
         """Refuse new connections, close the open ones, free the port."""
         self._admission.close(code, reason)
-        for endpoint in self._endpoints:
-            endpoint.close_links(code, reason)
+        self._endpoint.close_links(code, reason)
         try:
-            for endpoint in self._endpoints:
-                await endpoint.wait_links_over()
+            await self._endpoint.wait_links_over()
         finally:
-            for endpoint in self._endpoints:
-                endpoint.close()
+            self._endpoint.close()
 
 
 async def listen(
@@ -72,6 +74,7 @@ async def listen(
     keys: Keys | None = None,
     ids: ConnectionIds | None = None,
     sockets: Sequence[socket.socket] = (),
+    preferred: Sequence[tuple[str, int]] = (),
 ) -> Listener:
     """Listen on a UDP port, for raw QUIC by ALPN and for WebTransport.
 
@@ -86,6 +89,8 @@ async def listen(
         keys: secrets shared with other workers, machines or runs; None: made up.
         ids: makes the connection IDs; None: random ones.
         sockets: UDP sockets to use instead of binding `host` and `port`; taken over.
+        preferred: where clients should go on after the handshake, one address of each family
+            (RFC 9000, section 9.6); bound as well.
 
     Raises:
         LocalError: no protocol, a certificate that can't be used, or an address that can't
@@ -95,7 +100,7 @@ async def listen(
     limits = limits or Limits()
     if not protocols:
         raise LocalError("no protocol to offer")
-    ids, keys = ids or RandomIds(), keys or Keys.generate()
+    ids, keys, wish = ids or RandomIds(), keys or Keys.generate(), Preferred.parse(preferred)
     configuration = QuicConfiguration(
         is_client=False,
         alpn_protocols=[*protocols, H3] if webtransport else list(protocols),
@@ -111,11 +116,33 @@ async def listen(
         protocols,
         limits,
         webtransport=webtransport,
-        issuer=Issuer(ids, keys),
+        issuer=Issuer(ids, keys, wish),
         wall_clock=time.time,  # noqa: TID251  # tokens outlive the process
     )
     if not sockets:
-        sockets = await bind_all(host, port, buffer_bytes=limits.socket_buffer_bytes)
-    return Listener(
-        admission, [Endpoint(sock, admission, connection_id_bytes=ids.size) for sock in sockets]
+        sockets = await _bind(host, port, wish, limits.socket_buffer_bytes)
+    if len(sockets) > MAX_WAYS:
+        for sock in sockets:
+            sock.close()
+        raise LocalError(f"{len(sockets)} addresses to listen on; at most {MAX_WAYS} are possible")
+    endpoint = Endpoint(
+        sockets[0], admission, connection_id_bytes=ids.size, answers_where_asked=True
     )
+    for sock in sockets[1:]:
+        endpoint.ways.add(sock)
+    return Listener(admission, endpoint, [sock.getsockname()[:2] for sock in sockets])
+
+
+async def _bind(
+    host: str, port: int, preferred: Preferred | None, buffer_bytes: int
+) -> list[socket.socket]:
+    """Bind what is asked for, and the preferred addresses that this leaves out."""
+    sockets = await bind_all(host, port, buffer_bytes=buffer_bytes)
+    with contextlib.ExitStack() as undo:
+        for sock in sockets:
+            undo.enter_context(sock)
+        for address in uncovered(sockets, preferred):
+            more = await bind_all(*address, buffer_bytes=buffer_bytes)
+            sockets += map(undo.enter_context, more)
+        undo.pop_all()
+    return sockets

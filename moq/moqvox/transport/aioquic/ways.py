@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from moqvox.transport.address import Address
+from moqvox.transport.aioquic.asked import Ancillary
 
 __all__ = ["MAX_WAYS", "Ways", "by_way", "plain", "way_of"]
 
@@ -25,7 +26,7 @@ def by_way(address: Address, number: int) -> Address:
 
 
 def way_of(address: Address) -> int | None:
-    """Return the number of the socket; None: the first one."""
+    """Return the number of the way; None: the first socket, from whatever address."""
     return None if len(address) in PLAIN_LENGTHS else int(address[-1])
 
 
@@ -53,6 +54,7 @@ class Ways:
         self._closed = closed
         self._next = 0
         self._sockets: dict[int, socket.socket] = {}
+        self._named: dict[int, tuple[int, Ancillary]] = {}
         self.add(first)
 
     def __len__(self) -> int:
@@ -68,6 +70,18 @@ class Ways:
         self._opened(sock, number)
         return number
 
+    def name(self, number: int, source: Ancillary) -> int:
+        """Make another way of a socket: with an address of ours to send from."""
+        made, self._next = self._next, self._next + 1
+        self._named[made] = number, source
+        return made
+
+    def source(self, address: Address) -> Ancillary | None:
+        """Return what names our address to send from; None: the system chooses."""
+        number = way_of(address)
+        named = self._named.get(number) if number is not None else None
+        return named[1] if named is not None else None
+
     def close(self, number: int) -> None:
         """Close a socket, if it is still open."""
         sock = self._sockets.pop(number, None)
@@ -82,4 +96,7 @@ class Ways:
 
     def get(self, address: Address) -> socket.socket | None:
         """Return the socket that an address goes by; None: it is closed."""
-        return self._sockets.get(way_of(address) or 0)
+        number = way_of(address) or 0
+        if number in self._named:
+            number = self._named[number][0]
+        return self._sockets.get(number)

@@ -4,17 +4,17 @@ import contextlib
 import functools
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from moqvox.errors import LocalError
 from moqvox.transport.address import Address
-from moqvox.transport.quic.connection_ids import ConnectionIds
+from moqvox.transport.quic.connection_ids import ConnectionIds, Preferred
 from moqvox.transport.quic.sockets import bind
 from moqvox.transport.quic.steering import bind_group
 from moqvox.transport.resolve import Target, resolve
 
-__all__ = ["bind_all", "bind_workers"]
+__all__ = ["bind_all", "bind_workers", "uncovered"]
 
 logger = logging.getLogger("moqvox.transport.quic")
 
@@ -69,6 +69,19 @@ async def bind_workers(
         buffer_bytes=buffer_bytes,
     )
     return [list(row) for row in zip(*await _bind(host, port, bind_one), strict=True)]
+
+
+def uncovered(
+    sockets: Sequence[socket.socket], preferred: Preferred | None
+) -> list[tuple[str, int]]:
+    """List the preferred addresses that none of the sockets listens on."""
+    bound = {sock.getsockname()[:2]: sock for sock in sockets}
+    missing = []
+    for host, port in preferred.addresses if preferred is not None else ():
+        everywhere = ("::", "0.0.0.0") if ":" not in host else ("::",)  # noqa: S104  # compared only
+        if not any((name, port) in bound for name in (host, *everywhere)):
+            missing.append((host, port))
+    return missing
 
 
 async def _bind(host: str, port: int, bind_one: Binder) -> list[list[socket.socket]]:

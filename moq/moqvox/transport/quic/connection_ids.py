@@ -7,7 +7,9 @@ workers, is the worker's number, which a classic BPF program can read. That much
 the number of workers in bits, two IDs of one connection have in common for everybody to see.
 """
 
+import ipaddress
 import os
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 import msgspec
@@ -24,6 +26,7 @@ __all__ = [
     "MAX_WORKERS",
     "ConnectionIds",
     "Issuer",
+    "Preferred",
     "RandomIds",
     "RoutableIds",
     "Routing",
@@ -260,15 +263,49 @@ class _Cipher:
         return mask & ((1 << self._half_bits) - 1) if is_left else mask >> padding
 
 
+class Preferred(msgspec.Struct, frozen=True):
+    """Where a server wants its clients to go on (RFC 9000, section 9.6), by family."""
+
+    ipv4: tuple[str, int] | None = None
+    ipv6: tuple[str, int] | None = None
+
+    @staticmethod
+    def parse(addresses: Sequence[tuple[str, int]]) -> "Preferred | None":
+        """Sort addresses by family; None when there are none.
+
+        Raises:
+            LocalError: no address but a name or every address, no port, or two of one family.
+        """
+        found: dict[int, tuple[str, int]] = {}
+        for host, port in addresses:
+            try:
+                address = ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
+            except ValueError:
+                raise LocalError(f"a preferred address is no name, as {host!r} is") from None
+            if address.is_unspecified or address.is_multicast or not 0 < port < 65536:
+                raise LocalError(f"nobody can go on at {host} port {port}")
+            if address.version in found:
+                raise LocalError(f"two preferred addresses of IPv{address.version}")
+            found[address.version] = (str(address), port)
+        return Preferred(found.get(4), found.get(6)) if found else None
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """List them."""
+        return [address for address in (self.ipv4, self.ipv6) if address is not None]
+
+
 class Issuer:
     """Gives out connection IDs and the reset tokens that go with them.
 
     Attributes:
         keys: what the tokens are made with.
+        preferred: goes to clients with an ID of its own.
     """
 
-    def __init__(self, ids: ConnectionIds, keys: Keys) -> None:
+    def __init__(self, ids: ConnectionIds, keys: Keys, preferred: Preferred | None = None) -> None:
         self.keys = keys
+        self.preferred = preferred
         self._ids = ids
 
     @property

@@ -6,15 +6,26 @@ RFC 9000, sections 5.1 and 10.3.
 import hmac
 from typing import Final
 
+from aioquic._buffer import Buffer
 from aioquic.quic.connection import QuicConnection, QuicConnectionId
-from aioquic.quic.events import ConnectionTerminated
-from aioquic.quic.packet import QuicErrorCode, QuicFrameType
+from aioquic.quic.events import ConnectionIdIssued, ConnectionTerminated
+from aioquic.quic.packet import (
+    QuicErrorCode,
+    QuicFrameType,
+    QuicPreferredAddress,
+    push_quic_preferred_address,
+)
 
 from moqvox.transport.address import Address
 from moqvox.transport.quic.connection_ids import Issuer
 from moqvox.transport.quic.keys import MIN_RESET_BYTES, RESET_TOKEN_BYTES
 
 __all__ = ["IdentifiedConnection"]
+
+PREFERRED_ADDRESS: Final = 0x0D
+"""Of the transport parameters (RFC 9000, section 18.2); shorter than 64 bytes, so is its length."""
+
+MAX_PREFERRED_BYTES: Final = 63
 
 MAX_ISSUED: Final = 8
 """Of our IDs that one peer may hold at once."""
@@ -38,6 +49,32 @@ class IdentifiedConnection(QuicConnection):
         first = self._host_cids[0] = self._identify(issuer, 0)
         first.was_sent = True
         self.host_cid = self._local_initial_source_connection_id = first.cid
+        if issuer.preferred is not None:
+            # In the parameters, so as the second ID (RFC 9000, section 5.1.1).
+            second = self._identify(issuer, self._host_cid_seq)
+            second.was_sent = True
+            self._host_cids.append(second)
+            self._host_cid_seq += 1
+            self._events.append(ConnectionIdIssued(connection_id=second.cid))
+
+    def _serialize_transport_parameters(self) -> bytes:
+        """Add the preferred address; upstream only reads it."""
+        parameters = super()._serialize_transport_parameters()
+        issuer = self._issuer
+        if issuer is None or issuer.preferred is None:
+            return parameters
+        second = self._host_cids[1]
+        value = Buffer(capacity=MAX_PREFERRED_BYTES)
+        push_quic_preferred_address(
+            value,
+            QuicPreferredAddress(
+                ipv4_address=issuer.preferred.ipv4,
+                ipv6_address=issuer.preferred.ipv6,
+                connection_id=second.cid,
+                stateless_reset_token=second.stateless_reset_token,
+            ),
+        )
+        return parameters + bytes((PREFERRED_ADDRESS, len(value.data))) + value.data
 
     def _identify(self, issuer: Issuer, number: int) -> QuicConnectionId:
         """Make the ID with this sequence number."""

@@ -123,7 +123,8 @@ class RovingConnection(QuicConnection):
         before, self._followed = self._followed, address
         if before is None or address is None or before == address:
             return False
-        self._left = before
+        if not self._is_client:  # a client has left for the server's preferred address, for good
+            self._left = before
         self.restart_path(now, same_host=host_of(before) == host_of(address))
         return True
 
