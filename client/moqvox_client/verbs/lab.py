@@ -133,24 +133,29 @@ async def run(options: Options, output: Output) -> int:
     unknown = [name for name in options.columns if name not in table.NAMES]
     if unknown:
         raise UsageError(f"no figure {unknown[0]!r}{did_you_mean(unknown[0], table.NAMES)}")
+    failures = 0
     if options.runs:
         found = [one for file in options.runs for one in _read(file)]
+        if not found:
+            raise Failed("these files hold no run")
     else:
-        found = await _measure(options, output)
-    if not found:
-        raise Failed("no run came to an end")
+        found, failures = await _measure(options, output)
     _show(options, output, found)
     if options.plot is not None:
         _write(options.plot, plot.draw(found))
         output.note(f"drawn into {options.plot}")
-    return 0 if all(_is_whole(one) for one in found if one.system.startswith(OURS)) else 1
+    return (
+        0
+        if not failures and all(_is_whole(one) for one in found if one.system.startswith(OURS))
+        else 1
+    )
 
 
 def _is_whole(one: Run) -> bool:
     return one.up.arrived == one.up.frames and not one.error
 
 
-async def _measure(options: Options, output: Output) -> list[Run]:
+async def _measure(options: Options, output: Output) -> tuple[list[Run], int]:
     scenarios = _scenarios(options)
     systems = _systems(options)
     network = _network(options, output)
@@ -178,15 +183,22 @@ async def _run_all(
     output: Output,
     plan: list[tuple[System, Scenario, int]],
     network: Network,
-) -> list[Run]:
+) -> tuple[list[Run], int]:
+    """Make the planned runs; those that could not be made are named and counted."""
     speech, identity = _speech(), _identity()
     found: dict[int, Run] = {}
     left = list(enumerate(plan))
+    failures: list[str] = []
 
     async def work() -> None:
         while left:
             number, (system, scenario, seed) = left.pop(0)
-            one = await run_trial(system, scenario, seed, network, speech, identity)
+            try:
+                one = await run_trial(system, scenario, seed, network, speech, identity)
+            except Failed as exc:
+                failures.append(f"{scenario.name}, {system.name}, seed {seed}: {exc}")
+                output.note(failures[-1], Color.BAD)
+                continue
             found[number] = one
             if options.out is not None:
                 _append(options.out, one)
@@ -196,7 +208,9 @@ async def _run_all(
     async with asyncio.TaskGroup() as tasks:
         for _ in range(min(options.jobs, len(plan))):
             tasks.create_task(work())
-    return [found[number] for number in sorted(found)]
+    if not found:
+        raise Failed(failures[0])
+    return [found[number] for number in sorted(found)], len(failures)
 
 
 def _network(options: Options, output: Output) -> Network:

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from moqvox_client.__main__ import main
-from moqvox_client.lab.network import Namespaces
+from moqvox_client.errors import Failed
+from moqvox_client.lab.network import Namespaces, Userspace
 
 
 @pytest.mark.parametrize(
@@ -46,6 +47,23 @@ def test_a_file_that_is_no_netlab_is_refused(tmp_path, capsys):
     file.write_text("Laboratory = 1\n")
     assert main(["lab", "--netlab", str(file)]) == 1
     assert "netlab" in capsys.readouterr().err
+
+
+def test_a_run_that_cannot_be_made_is_named_and_the_others_go_on(monkeypatch, capsys):
+    """The network of the first scenario can't be had; the second one's can."""
+    stand_up = Userspace.stand_up
+
+    def choosy(self, scenario, seed, folder):
+        if scenario.name == "outage0":
+            raise Failed("no such network today")
+        return stand_up(self, scenario, seed, folder)
+
+    monkeypatch.setattr(Userspace, "stand_up", choosy)
+    words = ["outage0", "rtt50-loss0", "--link", "loopback", "--frames", "5"]
+    assert main(["lab", *words, "--answer-frames", "5"]) == 1
+    told = capsys.readouterr()
+    assert "outage0, moqvox, seed 1: no such network today" in told.err
+    assert "rtt50-loss0" in told.out
 
 
 def test_runs_that_are_none_are_refused(tmp_path, capsys):
