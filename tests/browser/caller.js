@@ -17,6 +17,8 @@ playback.addEventListener("pieces", ({ detail }) => seen.pieces.push(detail));
 playback.addEventListener("ended", ({ detail: { response, how, totals } }) =>
   seen.ended.push({ number: response.number, item: response.item, how, totals }));
 
+seen.bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+
 /** Speak packets (base64) at the pace of a microphone. */
 seen.say = async (packets, paceMs = 20) => {
   const speech = call.speak({ source: "packets" });
@@ -25,7 +27,7 @@ seen.say = async (packets, paceMs = 20) => {
   for (let at = 0; at < packets.length; at++) {
     const waitMs = start + at * paceMs - performance.now();
     if (waitMs > 0) await new Promise((done) => setTimeout(done, waitMs));
-    speech.write(Uint8Array.from(atob(packets[at]), (letter) => letter.charCodeAt(0)));
+    speech.write(seen.bytes(packets[at]));
   }
   speech.finish();
   return speech;
