@@ -57,6 +57,8 @@ export class Call extends EventTarget {
   #ledger = new Ledger();
   #leg = null;
   #noting = null;
+  /** The agent's own name for its side of the call. */
+  #agentSession = "";
   #hungUp = false;
   #inbox;
   #line;
@@ -212,6 +214,7 @@ export class Call extends EventTarget {
       call: this.id,
       leg: leg.number,
       token: this.#chain.token(leg.number),
+      session: this.#agentSession,
       have: this.#inbox.have(),
       next: this.#inbox.next,
       from: owed.filter(([, from]) => from).map(([speech, from]) => [speech.number, from]),
@@ -296,20 +299,25 @@ export class Call extends EventTarget {
     if (event.type === "caption" || event.type === "message") this.#dispatch(event.type, event);
   }
 
-  /** Take the agent's `hello`. */
-  #greet(hello, leg) {
-    if (hello.call !== this.id || hello.leg !== leg.number) return;
-    if (leg.number) this.#inbox.greet(hello);
+  /** Take the agent's `hello`; what is absent from it is 0, false or empty. */
+  #greet({ session = "", again = false, have = [], next = 0, from = [], noted = 0 }, leg) {
     this.#inbox.isGreeted = true;
-    this.#ledger.noted(hello.noted);
-    // A new process counts its events from wherever it likes.
-    if (!hello.known) this.#ledger.taken = 0;
-    this.#nextSpeech = Math.max(this.#nextSpeech, hello.next);
-    for (const [number, frames] of hello.have ?? []) {
+    if (again) {
+      // It came late, or came back: what it needs comes with the next leg.
+      if (this.session) void this.#follow(this.session, leg);
+      return;
+    }
+    const isLost = this.#agentSession !== "" && session !== this.#agentSession;
+    this.#agentSession = session;
+    if (leg.number) this.#inbox.goOn({ isLost });
+    if (isLost) this.#ledger.taken = 0; // it counts its events from 1 again
+    this.#ledger.noted(noted);
+    this.#nextSpeech = Math.max(this.#nextSpeech, next);
+    for (const [number, frames] of have) {
       const speech = this.#speeches.get(number);
       if (speech) speech.acknowledge(Math.min(frames, speech.frames));
     }
-    leg.greeted(hello);
+    leg.greeted({ from });
   }
 
   /** Have the agent forget what it has told; a moment later, for all that come at once. */

@@ -32,7 +32,7 @@ const FIELDS = {
   cancel: { speech: "number" },
   caption: { speech: "number", text: "string" },
   message: { name: "string" },
-  hello: { call: "string", leg: "number", noted: "number", next: "number" },
+  hello: {},
   noted: { n: "number" },
   bye: {},
 };
@@ -102,14 +102,13 @@ export class Inbox {
     return Math.max(-1, ...this.#responses.keys()) + 1;
   }
 
-  /** Take the agent's `hello` of a later leg: without its session, what was under way is over. */
-  greet({ known }) {
-    this.isGreeted = true;
+  /** A later leg goes on with the same agent, or with one that has lost what was under way. */
+  goOn({ isLost }) {
     clearTimeout(this.#resuming);
     for (const response of this.#responses.values()) {
       if (response.over) continue;
-      if (known) response.resumptions += 1;
-      else this.#finish(response);
+      if (isLost) this.#finish(response);
+      else response.resumptions += 1;
     }
   }
 

@@ -58,15 +58,19 @@ async def stage(
     settings = Settings.both(impairment or Impairment())
     async with staged(settings=settings) as set_up, asyncio.TaskGroup() as tasks:
 
+        calls: list[asyncio.Task] = []
+
         async def take_calls() -> None:
             async for session in set_up.desk:
-                tasks.create_task(agent(session))
+                calls.append(tasks.create_task(agent(session)))
 
         taking = tasks.create_task(take_calls())
         async with chromium(microphone=microphone, flags=flags) as page:
             await page.open(set_up.page + path)
             yield page, set_up.network, set_up.network.link
-        taking.cancel()
+        # A call outlives its connection by its grace, which nobody waits for here.
+        for task in (taking, *calls):
+            task.cancel()
 
 
 async def begin_call(page: Page) -> None:

@@ -88,9 +88,8 @@ class AgentLeg {
   }
 
   /** Say hello, then answer under the leg's name. */
-  greet({ known = true, have = [], next = 0, from = [], noted = 0 } = {}) {
-    const { call, leg } = this.hello;
-    this.tell({ type: "hello", call, leg, known, grace_ms: 60_000, have, next, from, noted });
+  greet({ session = "one", ...more } = {}) {
+    this.tell({ type: "hello", session, grace_ms: 60_000, ...more });
     this.origin.publish(this.path.replace(/caller$/, "agent"), this.broadcast);
   }
 
@@ -279,7 +278,8 @@ test("an agent that has lost the call ends what was under way; numbers are not u
   await until(() => first.events.some(({ type }) => type === "noted"), "noted");
   first.session.close(1, "gone");
   const second = await leg(1);
-  second.greet({ known: false, next: 5 });
+  assert.equal(second.hello.session, "one");
+  second.greet({ session: "two", next: 5 });
   second.tell({ type: "message", n: 1, name: "x", data: "from the new one" });
   await until(() => response.ended, "its end");
   second.respond(second.hello.next, range(50, 52)).finish();
@@ -306,6 +306,17 @@ test("an agent whose broadcast goes away without a bye is met on a new leg", asy
   assert.equal(only.path, `${call.id}/1/caller`);
   await until(() => only.audio.get(0)?.length === 6, "what was missing");
   assert.equal(call.reconnects, 0);
+  await call.hangUp({ lastWordsMs: 0 });
+});
+
+test("an agent that came late asks for the next leg, and gets all of it there", async () => {
+  const { call, leg } = scene();
+  const only = await leg(0);
+  await speaking(call, range(0, 5));
+  await until(() => only.audio.get(0)?.length === 5, "its frames");
+  only.greet({ again: true });
+  await until(() => only.hello.leg === 1, "the next leg");
+  await until(() => only.audio.get(0)?.length === 10, "all of it, once more");
   await call.hangUp({ lastWordsMs: 0 });
 });
 
