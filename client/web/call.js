@@ -300,7 +300,8 @@ export class Call extends EventTarget {
   }
 
   /** Take the agent's `hello`; what is absent from it is 0, false or empty. */
-  #greet({ session = "", again = false, have = [], next = 0, from = [], noted = 0 }, leg) {
+  #greet(hello, leg) {
+    const { session = "", again = false, have = [], next = 0, from = [], noted = 0 } = hello;
     this.#inbox.isGreeted = true;
     if (again) {
       // It came late, or came back: what it needs comes with the next leg.

@@ -57,12 +57,12 @@ async def stage(
     """Open the page of `moqvox demo --page`, with `agent` behind it, at `path` in a browser."""
     settings = Settings.both(impairment or Impairment())
     async with staged(settings=settings) as set_up, asyncio.TaskGroup() as tasks:
-
         calls: list[asyncio.Task] = []
 
         async def take_calls() -> None:
             async for session in set_up.desk:
-                calls.append(tasks.create_task(agent(session)))
+                task = tasks.create_task(agent(session))
+                calls.append(task)
 
         taking = tasks.create_task(take_calls())
         async with chromium(microphone=microphone, flags=flags) as page:

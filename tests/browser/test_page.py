@@ -306,6 +306,6 @@ def test_everything_a_hand_can_press_has_a_name():
             ]
 
     controls = run(main(), virtual=False)
-    assert len(controls) >= 6
+    assert len(controls) >= 5
     assert all(name for _, name in controls), controls
     assert ("button", "Hold to talk") in controls
