@@ -130,9 +130,10 @@ async def speak(args: argparse.Namespace) -> dict[int, dict[str, object]]:
     return said
 
 
-def pace(frames: int) -> list[int]:
-    """Prepare the times to speak at."""
-    start = time.monotonic_ns()
+def pace(number: int, frames: int) -> list[int]:
+    """Prepare the times to speak at; the flows take turns, lest they wait for one another."""
+    step = round(INTERVAL * 1e9)
+    start = (time.monotonic_ns() // step + 1) * step + number * step // len(FLOWS)
     return [start + round(n * INTERVAL * 1e9) for n in range(frames)]
 
 
@@ -151,7 +152,7 @@ async def speak_ours(
     )
     stream = connection.open_stream(bidirectional=False)
     connection.write(stream, number.to_bytes(4, "big"))
-    times = pace(args.frames)
+    times = pace(number, args.frames)
     for n, due in enumerate(times):
         await asyncio.sleep(max(0.0, (due - time.monotonic_ns()) / 1e9))
         times[n] = time.monotonic_ns()
@@ -195,7 +196,7 @@ async def speak_plain(
         stream = quic.get_next_available_stream_id(is_unidirectional=True)
         quic.send_stream_data(stream, number.to_bytes(4, "big"))
         protocol.transmit()
-        times = pace(args.frames)
+        times = pace(number, args.frames)
         for n, due in enumerate(times):
             await asyncio.sleep(max(0.0, (due - time.monotonic_ns()) / 1e9))
             times[n] = time.monotonic_ns()

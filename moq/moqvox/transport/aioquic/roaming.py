@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Final
 
 from moqvox.errors import LocalError
 from moqvox.transport.address import Address, show
-from moqvox.transport.aioquic.routes import Route, bind_to_device, find_routes
+from moqvox.transport.aioquic.routes import Route, find_routes, is_ours, open_way
 from moqvox.transport.aioquic.watch import Watch
 from moqvox.transport.aioquic.ways import Ways, by_way, plain
-from moqvox.transport.quic.sockets import bind
 
 if TYPE_CHECKING:
     from moqvox.transport.aioquic.link import Link
@@ -336,7 +335,8 @@ class Roaming:
         number = self._ways.add(sock)
         address = by_way(self._server, number)
         candidate = Candidate(number, address, route, cause, now)
-        if leaps or self._is_silent(now) or self._is_gone():
+        is_gone = self._route is not None and not is_ours(self._route.host, self._family)
+        if leaps or is_gone or (self._is_silent(now) and cause not in (BETTER, SILENT)):
             self._switch(candidate, None, now)
         else:
             while len(self._candidates) >= MAX_CANDIDATES:
@@ -404,34 +404,6 @@ class Roaming:
             self._link.engine.forget_path(old[2])
             self._ways.close(old[1])
 
-    # The sockets.
-
-    def _is_gone(self) -> bool:
-        """Whether the address that we send from is no longer ours."""
-        if self._route is None:
-            return False
-        address: Address = (self._route.host, 0)
-        try:
-            with socket.socket(self._family, socket.SOCK_DGRAM) as sock:
-                sock.bind(address)
-        except OSError:
-            return True
-        return False
-
     def _open(self, local: tuple[str, int] | None, device: str = "") -> socket.socket:
-        address: Address
-        if local is not None:
-            if (":" in local[0]) != (self._family == socket.AF_INET6):
-                raise LocalError(f"cannot reach the server from {local[0]}: the other family")
-            address = (*local, 0, 0) if self._family == socket.AF_INET6 else local
-        elif self._family == socket.AF_INET6:
-            address = ("::", 0, 0, 0)
-        else:
-            address = ("0.0.0.0", 0)  # noqa: S104  # any interface
-        try:
-            sock = bind(self._family, address, self._link.limits.socket_buffer_bytes)
-        except OSError as exc:
-            reason = (exc.strerror or str(exc)).lower()
-            raise LocalError(f"cannot send from {show(address)}: {reason}") from exc
-        bind_to_device(sock, device)
-        return sock
+        buffer_bytes = self._link.limits.socket_buffer_bytes
+        return open_way(self._family, local, device, buffer_bytes)

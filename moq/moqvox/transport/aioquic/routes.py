@@ -1,4 +1,4 @@
-"""Which of this machine's addresses lead to a server, as the system's routes say now."""
+"""Which of our addresses lead to a server, as the system's routes say now; and sockets there."""
 
 import contextlib
 import socket
@@ -8,9 +8,11 @@ from typing import Final
 
 import msgspec
 
-from moqvox.transport.address import Address
+from moqvox.errors import LocalError
+from moqvox.transport.address import Address, show
+from moqvox.transport.quic.sockets import bind
 
-__all__ = ["Route", "bind_to_device", "find_routes"]
+__all__ = ["Route", "bind_to_device", "find_routes", "is_ours", "open_way"]
 
 IPV4_ROUTES: Final = Path("/proc/net/route")
 IPV6_ROUTES: Final = Path("/proc/net/ipv6_route")
@@ -57,6 +59,46 @@ def bind_to_device(sock: socket.socket, device: str) -> None:
     if device and sys.platform == "linux":
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
+
+
+def is_ours(host: str, family: int) -> bool:
+    """Whether an address is this machine's, now."""
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as sock:
+            sock.bind((host, 0))
+    except OSError:
+        return False
+    return True
+
+
+def open_way(
+    family: int, local: tuple[str, int] | None, device: str, buffer_bytes: int
+) -> socket.socket:
+    """Open a socket for a path of its own.
+
+    Args:
+        family: of the server's address.
+        local: address and port to send from; None: any.
+        device: the interface to send by; "": any.
+        buffer_bytes: asked of the kernel, each direction.
+
+    Raises:
+        LocalError: `local` can't be bound.
+    """
+    address: Address
+    if local is not None:
+        if (":" in local[0]) != (family == socket.AF_INET6):
+            raise LocalError(f"cannot reach the server from {local[0]}: the other family")
+        address = (*local, 0, 0) if family == socket.AF_INET6 else local
+    else:
+        address = ("::", 0, 0, 0) if family == socket.AF_INET6 else ("0.0.0.0", 0)  # noqa: S104  # any interface
+    try:
+        sock = bind(family, address, buffer_bytes)
+    except OSError as exc:
+        reason = (exc.strerror or str(exc)).lower()
+        raise LocalError(f"cannot send from {show(address)}: {reason}") from exc
+    bind_to_device(sock, device)
+    return sock
 
 
 def _source(server: Address, family: int, device: str = "") -> str | None:

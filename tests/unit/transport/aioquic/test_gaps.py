@@ -35,3 +35,18 @@ def test_numbers_missing_together_or_more_often_are(missing):
 
 def test_a_client_takes_the_first_missing_number_for_a_loss():
     assert seen_losses(missing={10}, by_client=True) > 0
+
+
+def test_a_gap_is_told_at_once_and_not_with_the_ack_timer():
+    wire = Wire().handshake()
+    stream = wire.client.open_stream(bidirectional=False, priority=0)
+    wire.client.table.feed(stream, b"first", fin=False)
+    wire.run(0.5)
+    for lost in (True, False):
+        wire.client.table.feed(stream, bytes(60), fin=False)
+        ((data, _),) = wire.client.datagrams_to_send(wire.now)
+        if not lost:
+            wire.server.receive_datagram(data, CLIENT, wire.now)
+    assert wire.server.has_cause_to_send
+    assert len(wire.server.datagrams_to_send(wire.now)) == 1
+    assert not wire.server.has_cause_to_send

@@ -56,6 +56,8 @@ def test_the_new_path_has_a_fresh_estimate_and_another_connection_id():
     assert talk.client._peer_cid.cid != before
     assert talk.client.recovery.rtt == pytest.approx(0.02, abs=0.005)
     assert talk.server.peer == (OTHER, True)
+    talk.server.send_ping(0)
+    talk.run(0.1)
     assert talk.server.recovery.rtt == pytest.approx(0.02, abs=0.005)
 
 

@@ -93,6 +93,7 @@ class Engine(HandshakeConnection, IdentifiedConnection):
         if issuer is not None:
             self._take_issuer(issuer)
         self._missed_in = 0
+        self._tells_gap = False
         self._insistence = INSISTENCE
         self._known_losses = 0
         self.redundancy = Redundancy(limits, self.table)
@@ -186,7 +187,8 @@ class Engine(HandshakeConnection, IdentifiedConnection):
         """Whether what arrived calls for a packet now.
 
         Mostly it does not: ACKs do not, and what must be acknowledged sets the engine's
-        timer, which fires a millisecond later and then takes every answer along.
+        timer, which fires a millisecond later and then takes every answer along. A gap is
+        told at once (RFC 9000, section 13.2.1).
         """
         return bool(
             self.table.busy
@@ -194,6 +196,7 @@ class Engine(HandshakeConnection, IdentifiedConnection):
             or not self.recovery.handshake_confirmed
             or not self.peer[1]
             or self.recovery.lost_packets != self._known_losses
+            or self._tells_gap
             or self.ending() is not None
         )
 
@@ -256,6 +259,8 @@ class Engine(HandshakeConnection, IdentifiedConnection):
         super().receive_datagram(data, addr, now)
         if space is not None and 0 <= before < space.largest_received_packet - 1:
             self._on_gap(before + 1, space.largest_received_packet, now)
+            self._tells_gap = space.ack_at is not None
+            self.hasten_ack(now)
 
     def _on_gap(self, first: int, stop: int, now: float) -> None:
         """Judge missing packets: peers leave out single numbers on purpose, ever more rarely.
@@ -275,6 +280,7 @@ class Engine(HandshakeConnection, IdentifiedConnection):
         """Take what leaves now, and with it copies of what may be lost."""
         recovery = self.recovery
         self._known_losses = recovery.lost_packets
+        self._tells_gap = False
         if not self.redundancy.is_active and recovery.is_silent(now):
             self.redundancy.on_silence(now)
         if self.redundancy.is_active:
