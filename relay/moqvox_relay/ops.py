@@ -28,7 +28,7 @@ class Ops:
             return None
         match request.path.partition("?")[0]:
             case "/certificate.sha256":
-                body = self._fingerprint + "\n"
+                body = self._fingerprint  # no line end: browsers' clients read it as hex whole
             case "/health":
                 body = "ok\n"
             case "/metrics":

@@ -47,6 +47,28 @@ def test_both_ends_know_what_they_agreed_on(kind):
     on_pair(kind, body)
 
 
+def test_a_stream_is_settled_when_it_needs_nothing_more_of_us(kind):
+    """Where nothing overtakes, it is enough that it has left."""
+
+    async def body(both):
+        client = both.client.connection
+        whole, given_up, held = open_streams(client, 3)
+        client.write(whole, bytes(100_000), fin=True)
+        client.write(given_up, bytes(100_000))
+        client.write(held, b"more will come")
+        assert not any(map(client.settled, (whole, given_up, held)))
+        client.reset(given_up, 7)
+        await both.server.until(
+            lambda server: {whole, given_up} <= server.ended | set(server.resets)
+        )
+        async with asyncio.timeout(PATIENCE):
+            while not (client.settled(whole) and client.settled(given_up)):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert not client.settled(held)
+
+    on_pair(kind, body)
+
+
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_bytes_arrive_in_order_and_once_with_their_end(kind, bidirectional):
     payload = bytes(range(256)) * 1000

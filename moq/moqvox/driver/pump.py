@@ -18,7 +18,8 @@ LOCAL: Final = 1
 REMOTE: Final = 2
 
 RETRY: Final = 0.02
-"""Seconds between two attempts to open a stream that the transport had no room for."""
+"""Seconds between two attempts to open a stream that the transport had no room for, and between
+two looks whether the streams of a track that is over have arrived."""
 
 
 class Pumped(Protocol):
@@ -58,6 +59,8 @@ class Pump:
         self._unopened: dict[int, list[actions.Action]] = {}
         self._held_up: dict[Pumped, None] = {}
         self._retry: asyncio.TimerHandle | None = None
+        self._soon: dict[Pumped, None] = {}
+        self._look: asyncio.TimerHandle | None = None
         self._carry_out: dict[type, Callable[..., None]] = {
             actions.Write: self._write,
             actions.OpenStream: self._open,
@@ -90,10 +93,23 @@ class Pump:
         """Take back a `mark`."""
         self._dirty.pop(item, None)
         self._held_up.pop(item, None)
+        self._soon.pop(item, None)
 
     def mark_later(self, item: Pumped) -> None:
         """Have `item.pump()` called once the pump is not `congested` any more."""
         self._held_up[item] = None
+
+    def mark_soon(self, item: Pumped) -> None:
+        """Have `item.pump()` called after a moment, as nothing rings for what it waits for."""
+        self._soon[item] = None
+        if self._look is None:
+            self._look = asyncio.get_running_loop().call_later(RETRY, self._mark_those)
+
+    def _mark_those(self) -> None:
+        self._look = None
+        soon, self._soon = self._soon, {}
+        for item in soon:
+            self.mark(item)
 
     def pump_marked(self) -> None:
         """Call everyone marked since the last turn, in the order of marking."""
@@ -115,6 +131,11 @@ class Pump:
         stream = self._by_session.get(group)
         return stream is None or self.connection.writable(stream.engine_id)
 
+    def carrier(self, group: int) -> int | None:
+        """Name the transport's stream that carries a group; None when there is none now."""
+        stream = self._by_session.get(group)
+        return None if stream is None else stream.engine_id
+
     def act(self) -> None:
         """Carry out what the session asks for."""
         if self._unopened:
@@ -123,8 +144,10 @@ class Pump:
 
     def close(self) -> None:
         """Let go of what waits; the connection is over."""
-        if self._retry is not None:
-            self._retry.cancel()
+        for timer in (self._retry, self._look):
+            if timer is not None:
+                timer.cancel()
+        self._soon.clear()
         self._unopened.clear()
         self._held_up.clear()
 

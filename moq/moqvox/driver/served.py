@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import deque
 from typing import Final
 
 from moqvox.driver.pump import Pump
@@ -115,6 +116,7 @@ class ServedTrack:
         self._pump = owner.pump
         self._groups: dict[int, Sending] = {}
         self._finished = False
+        self._late: deque[int] = deque()
         consumer.wake = self.wake
         owner.by_request[request] = self
         owner.track_begun()
@@ -137,13 +139,35 @@ class ServedTrack:
             return
         now = self._owner.now()
         for group_id, sending in list(self._groups.items()):
+            stream = self._pump.carrier(group_id)
             if sending.send(now):
                 self._forget(group_id)
+                if stream is not None:
+                    self._settle()
+                    self._late.append(stream)
         if self.consumer.ended and not self._finished:
             self._finished = True
-            session.finish(self.request, self.consumer.group_end or 0)
+            session.finish(self.request, self.consumer.group_end or 0, keep_open=True)
         if self._finished and not self._groups:
-            self._end()
+            self._conclude()
+
+    def _conclude(self) -> None:
+        """End the request's stream once all groups have arrived.
+
+        Peers (npm's @moq/net) give up groups that have not by then, and it would overtake them.
+        """
+        self._settle()
+        if self._late:
+            self._pump.mark_soon(self)
+            return
+        self._pump.session.conclude(self.request)
+        self._end()
+
+    def _settle(self) -> None:
+        """Forget the oldest streams of ended groups, as far as they have arrived."""
+        settled, late = self._pump.connection.settled, self._late
+        while late and settled(late[0]):
+            late.popleft()
 
     def _open_groups(self) -> None:
         """Begin the groups that came, as many as the transport has room for.

@@ -181,8 +181,14 @@ class Session(Protocol):
     def reject(self, request: int, code: int, reason: str = "") -> None:
         """Refuse or give up any request of the peer's."""
 
-    def finish(self, request: int, group_end: int) -> None:
-        """Tell that a served track ended before group `group_end` (exclusive)."""
+    def finish(self, request: int, group_end: int, *, keep_open: bool = False) -> None:
+        """Tell that a served track ended before group `group_end` (exclusive).
+
+        `keep_open`: leave the request's stream open for `conclude`.
+        """
+
+    def conclude(self, request: int) -> None:
+        """End the stream of a finished request that was kept open."""
 
     def drop(self, request: int, group_start: int, group_end: int, code: int) -> None:
         """Tell that groups, both ends inclusive, will not come."""

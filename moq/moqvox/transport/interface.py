@@ -212,6 +212,12 @@ class Connection(Protocol):
     async def drain(self, stream: int) -> None:
         """Wait until `writable`; returns at once when the stream or connection has ended."""
 
+    def settled(self, stream: int) -> bool:
+        """Whether a stream that we have ended has arrived in whole, or was given up.
+
+        Where nothing can overtake (TCP), it is enough that all of it has left.
+        """
+
     def set_priority(self, stream: int, priority: int) -> None:
         """Change a stream's place in the order of sending."""
 

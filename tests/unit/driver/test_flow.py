@@ -23,6 +23,7 @@ from moqvox.frame import Frame, Subscription
 from moqvox.model import cache
 from moqvox.session import events
 from moqvox.session.interface import Limits as SessionLimits
+from moqvox.transport.interface import StreamData
 from moqvox.transport.memory import Limits, LinkSettings
 from moqvox.transport.send_queue import Marks
 
@@ -373,3 +374,36 @@ def test_end_of_a_subscription_is_told_although_its_last_group_was_aborted():
                 return await reader.next_group()
 
     assert run(main()) is None
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_track_is_not_over_before_its_groups_have_arrived(version):
+    """The end goes first in the queue, and what a loss delays comes later still."""
+
+    async def main():
+        seen = []
+        async with joined(version, link=LinkSettings(delay_ms=20, loss=20), seed=7) as sides:
+            sender, receiver = sides
+            original = receiver.connection.events
+
+            async def events():
+                found = await original()
+                seen.extend(e for e in found if isinstance(e, StreamData) and e.fin)
+                return found
+
+            receiver.connection.events = events
+            _, audio = published(sender.local)
+            reader = await subscribe(receiver.remote)
+            for _ in range(8):
+                write(audio, *([bytes(1000)] * 16))
+            audio.finish()
+            got = await read_track(reader)
+        return len(got.payloads), [bool(e.stream & 2) for e in seen]
+
+    frames, is_group = run(main())
+    assert frames == 8 * 16
+    # From 05 on SETUP and the track's description have streams of their own, which end.
+    more = version in ("moq-lite-05", "moq-lite-06")
+    assert is_group.count(True) == 8 + more
+    last = len(is_group) - is_group[::-1].index(True)
+    assert is_group[:last].count(False) == more

@@ -104,11 +104,17 @@ class Publisher:
         elif isinstance(stream, ServedWatch):
             stream.abandon(code)
 
-    def finish(self, request: int, group_end: int) -> None:
+    def finish(self, request: int, group_end: int, *, keep_open: bool) -> None:
         """Tell a subscription's end."""
         served = self._find(request, ServedSubscription)
         if served is not None:
-            served.finish(group_end)
+            served.finish(group_end, keep_open=keep_open)
+
+    def conclude(self, request: int) -> None:
+        """End a finished subscription's stream."""
+        served = self._find(request, ServedSubscription)
+        if served is not None:
+            served.conclude()
 
     def drop(self, request: int, group_start: int, group_end: int, code: int) -> None:
         """Tell a subscription what will not come."""

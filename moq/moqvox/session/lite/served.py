@@ -179,7 +179,17 @@ class ServedSubscription(Served):
         numbers: of the peer's live subscriptions.
     """
 
-    __slots__ = ("_ended", "_info", "_numbers", "_open", "_sending", "_started", "number", "wishes")
+    __slots__ = (
+        "_ended",
+        "_info",
+        "_kept",
+        "_numbers",
+        "_open",
+        "_sending",
+        "_started",
+        "number",
+        "wishes",
+    )
 
     def __init__(self, sending: Sending, name: int, framer: Framer, numbers: set[int]) -> None:
         super().__init__(sending.streams, name, framer)
@@ -190,7 +200,7 @@ class ServedSubscription(Served):
         self._info: TrackInfo | None = None
         self._open: dict[int, SentGroup] = {}
         self._started = False
-        self._ended = False
+        self._ended = self._kept = False
 
     def take(self) -> bool:
         """Take the request or an update to it."""
@@ -240,14 +250,23 @@ class ServedSubscription(Served):
             self._start(group_start)
         self._info = info
 
-    def finish(self, group_end: int) -> None:
-        """Tell the end; the stream ends once no group of it is being written."""
+    def finish(self, group_end: int, *, keep_open: bool = False) -> None:
+        """Tell the end; the stream ends once no group of it is being written.
+
+        `keep_open`: and `conclude` was called.
+        """
         self._require_accepted()
         if self._ended:
             raise LocalError(f"subscription {self.name} has ended already")
         if self.streams.version.end_message:
             self._reply(SubscribeEnd(group_end))
         self._ended = True
+        self._kept = keep_open
+        self._conclude()
+
+    def conclude(self) -> None:
+        """End the stream, once it is finished and no group of it is being written."""
+        self._kept = False
         self._conclude()
 
     def drop(self, group_start: int, group_end: int, code: int) -> None:
@@ -282,7 +301,7 @@ class ServedSubscription(Served):
         self._conclude()
 
     def _conclude(self) -> None:
-        if self._ended and not self._open and self.live:
+        if self._ended and not self._kept and not self._open and self.live:
             self.streams.write(self.name, b"", fin=True)
             self._numbers.discard(self.number)
             self.streams.drop(self.name)

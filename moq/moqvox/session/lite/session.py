@@ -284,9 +284,13 @@ class LiteSession:
         """Refuse or give up a request of the peer's; the wire has no room for the reason."""
         self._publisher.reject(request, code)
 
-    def finish(self, request: int, group_end: int) -> None:
-        """Tell the end; the stream ends when the last open group of it has."""
-        self._publisher.finish(request, group_end)
+    def finish(self, request: int, group_end: int, *, keep_open: bool = False) -> None:
+        """Tell the end; the stream ends when the last open group of it has, or in `conclude`."""
+        self._publisher.finish(request, group_end, keep_open=keep_open)
+
+    def conclude(self, request: int) -> None:
+        """End the stream of a finished request; peers take groups still on the way for cut."""
+        self._publisher.conclude(request)
 
     def drop(self, request: int, group_start: int, group_end: int, code: int) -> None:
         """Tell that groups, both ends inclusive, will not come."""

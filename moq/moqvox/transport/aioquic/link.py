@@ -94,6 +94,10 @@ class Link:
         """Whether the stream takes more; see the contract."""
         return self._queue.writable(stream)
 
+    def settled(self, stream: int) -> bool:
+        """Whether a stream's bytes and its end, or its reset, are acknowledged."""
+        return stream not in self._queue and self.table.settled(stream)
+
     def set_priority(self, stream: int, priority: int) -> None:
         """Change the order of sending."""
         self._queue.set_priority(stream, priority)

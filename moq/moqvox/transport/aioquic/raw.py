@@ -133,6 +133,10 @@ class RawConnection:
                 if not waiting:
                     self._drains.pop(stream, None)
 
+    def settled(self, stream: int) -> bool:
+        """Whether a stream that we have ended has arrived in whole, or was given up."""
+        return self._link.settled(stream)
+
     def set_priority(self, stream: int, priority: int) -> None:
         """Change a stream's place in the order of sending."""
         self._link.set_priority(stream, priority)

@@ -250,6 +250,11 @@ class StreamTable(dict[int, HeldStream]):
         stream = self.get(stream_id)
         return stream.sender.repeat(start, stop) if stream is not None else 0
 
+    def settled(self, stream_id: int) -> bool:
+        """Whether the peer has acknowledged the end of our sending side, or its reset."""
+        stream = self.get(stream_id)
+        return stream is None or stream.sender.is_finished
+
     def set_priority(self, stream_id: int, priority: int) -> None:
         """Change the place of what the engine already has."""
         stream = self.get(stream_id)

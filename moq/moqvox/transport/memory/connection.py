@@ -154,6 +154,11 @@ class MemoryConnection:
         while not (self._inbox.is_closed or self._outgoing.queue.writable(stream)):
             await self._drains.wait(stream)
 
+    def settled(self, stream: int) -> bool:
+        """Whether a stream that we have ended has arrived in whole, or was given up."""
+        self._courier.listen()
+        return self._outgoing.is_heard(stream)
+
     def set_priority(self, stream: int, priority: int) -> None:
         """Change a stream's place in the order of sending."""
         self._outgoing.queue.set_priority(stream, priority)

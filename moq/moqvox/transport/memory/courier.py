@@ -173,6 +173,10 @@ class Courier:
             self.wake_at(self._lost[0][0])
         self._is_late = False
 
+    def listen(self) -> None:
+        """Take the acknowledgements that have come; otherwise the next flush does."""
+        self._reap(self._loop.time())
+
     # Sending.
 
     def _flush_soon(self) -> None:

@@ -140,6 +140,10 @@ class Outgoing:
                 if entry.is_over and not entry.outstanding:
                     del self._streams[frame.stream]
 
+    def is_heard(self, stream: int) -> bool:
+        """Whether a half that is over is acknowledged in whole."""
+        return stream not in self._streams
+
     def allow_data(self, limit: int) -> None:
         """Take credit for all streams."""
         if limit > self._limit:

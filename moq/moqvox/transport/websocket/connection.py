@@ -153,6 +153,10 @@ class WebSocketConnection:
         while not (self._inbox.is_closed or self._mux.sending.queue.writable(stream)):
             await self._drains.wait(stream)
 
+    def settled(self, stream: int) -> bool:
+        """Whether all of a stream has left: what is written later can't overtake it."""
+        return self._mux.sending.has_left(stream)
+
     def set_priority(self, stream: int, priority: int) -> None:
         """Change a stream's place in the order of sending."""
         self._mux.sending.queue.set_priority(stream, priority)

@@ -113,6 +113,10 @@ class Sending:
             half.held.append(frame)
         return True
 
+    def has_left(self, stream: int) -> bool:
+        """Whether nothing of a stream waits here any more, its end included."""
+        return stream not in self._halves
+
     def say(self, stream: int, frame: Frame) -> None:
         """Send a frame about a stream, as soon as the peer may hear of the stream."""
         half = self._halves.get(stream)
