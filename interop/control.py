@@ -26,6 +26,7 @@ CANNOT: Final = {
     "certificate-authority": "there is no program to issue a certificate",
     "ended-track": "moq-rs as relay cuts off the groups of a track that is over",
     "replaced-in-session": "moq-rs as relay serves the old broadcast under the new one's name",
+    "page-through-peer": "the page is moqvox's own",
     "websocket": "the server of moq-rs for Python has no WebSocket",
     "websocket-to-webtransport": "the server of moq-rs for Python has no WebSocket",
     "killed-and-back": "moq-rs keeps to the dead publisher for 12 s",
@@ -90,9 +91,17 @@ class Control:
         await program.finished()
 
     async def pull(
-        self, stage: Stage, row: Row, target: Target, broadcast: str, out: Path
+        self,
+        stage: Stage,
+        row: Row,
+        target: Target,
+        broadcast: str,
+        out: Path,
+        seconds: float | None = None,
     ) -> Program:
         """Subscribe with moq-rs, which decodes."""
+        if seconds is not None:
+            raise Skipped("the program for moq-rs stays to the end")
         arguments = [*_client(row, target), broadcast, "--pcm", str(out)]
         program = await moqrs.start(stage, "opus_subscribe", arguments, name="control pull")
         await program.either("ready", "error")

@@ -1,8 +1,8 @@
 """Make and find the environment of a peer: `python -m interop.environment moq-rs`.
 
-Each peer has a virtual environment of its own below `.peers/` at the repository's root, so
-that what it depends on never meets what moqvox depends on. Making one needs the package
-registry; using one does not. POSIX only, as the whole harness.
+Each peer has a virtual environment of its own, or a `node_modules`, below `.peers/` at the
+repository's root, so that what it depends on never meets what moqvox depends on. Making one
+needs the package registry; using one does not. POSIX only, as the whole harness.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from typing import Final
 
 import msgspec
 
-__all__ = ["PEERS", "EnvironmentUnavailable", "Peer", "built", "python_of"]
+__all__ = ["PEERS", "EnvironmentUnavailable", "Peer", "built", "modules_of", "python_of"]
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 FOLDER: Final = ROOT / ".peers"
@@ -41,19 +41,31 @@ class Peer(msgspec.Struct, frozen=True):
 
     Attributes:
         module: imported once to prove that the installation works.
-        minimum: oldest Python it runs on.
+        minimum: oldest Python it runs on, or None for packages that Node runs.
     """
 
     name: str
     requirements: tuple[str, ...]
     module: str
-    minimum: tuple[int, int]
+    minimum: tuple[int, int] | None
 
 
 PEERS: Final = {
     peer.name: peer
     for peer in (
         Peer("moq-rs", ("moq-rs==0.5.1", "moq-ffi==0.4.18"), "moq", (3, 10)),
+        Peer(
+            "npm",
+            (
+                "@moq/net@0.3.4",
+                "@moq/publish@0.2.17",
+                "@moq/watch@0.4.6",
+                "esbuild@0.28.2",
+                "playwright-core@1.65.1",
+            ),
+            "esbuild",
+            None,
+        ),
         Peer("aiomoqt", ("aiomoqt==0.13.3",), "aiomoqt", (3, 12)),
     )
 }
@@ -68,26 +80,38 @@ def python_of(name: str) -> Path:
         EnvironmentUnavailable: no such peer, no Python new enough, or the packages can't
             be installed.
     """
-    peer = _peer(name)
-    found = built(name)
+    return _made(_peer(name))
+
+
+def modules_of(name: str) -> Path:
+    """Return the `node_modules` of a peer that Node runs, as `python_of` does.
+
+    Raises:
+        EnvironmentUnavailable: no Node, no npm, or the packages can't be installed.
+    """
+    return _made(_peer(name))
+
+
+def _made(peer: Peer) -> Path:
+    found = built(peer.name)
     if found is not None:
         return found
-    with _locked(name):
-        found = built(name)
+    with _locked(peer.name):
+        found = built(peer.name)
         if found is None:
-            found = _build(peer, _interpreter(peer))
+            found = _build(peer) if peer.minimum is not None else _build_for_node(peer)
     return found
 
 
 def built(name: str) -> Path | None:
-    """Return the interpreter of a peer if its environment is there, complete and current."""
+    """Return a peer's interpreter, or its modules, if all is there, complete and current."""
     peer = _peer(name)
     try:
         stamp = json.loads((FOLDER / name / STAMP).read_bytes())
     except (OSError, ValueError):
         return None
-    python = _python(name)
-    return python if stamp == list(peer.requirements) and python.exists() else None
+    found = _modules(name) if peer.minimum is None else _python(name)
+    return found if stamp == list(peer.requirements) and found.exists() else None
 
 
 def _peer(name: str) -> Peer:
@@ -102,6 +126,10 @@ def _python(name: str) -> Path:
     return FOLDER / name / "bin" / "python"
 
 
+def _modules(name: str) -> Path:
+    return FOLDER / name / "node_modules"
+
+
 @contextmanager
 def _locked(name: str) -> Iterator[None]:
     FOLDER.mkdir(exist_ok=True)
@@ -112,21 +140,39 @@ def _locked(name: str) -> Iterator[None]:
 
 def _interpreter(peer: Peer) -> str:
     """Find a Python that the peer runs on; ours first."""
-    if sys.version_info[:2] >= peer.minimum:
+    minimum = peer.minimum or (3, 0)
+    if sys.version_info[:2] >= minimum:
         return sys.executable
-    newer = [f"python3.{minor}" for minor in range(peer.minimum[1], peer.minimum[1] + 6)]
+    newer = [f"python3.{minor}" for minor in range(minimum[1], minimum[1] + 6)]
     for candidate in newer:
         path = shutil.which(candidate)
         if path is not None:
             return path
-    wanted = ".".join(map(str, peer.minimum))
+    wanted = ".".join(map(str, minimum))
     raise EnvironmentUnavailable(
         f"{peer.name} needs Python {wanted} or newer, and neither this one "
         f"({sys.version.split()[0]}) nor {', '.join(newer)} on the path will do"
     )
 
 
-def _build(peer: Peer, interpreter: str) -> Path:
+def _build_for_node(peer: Peer) -> Path:
+    for program in ("node", "npm"):
+        if shutil.which(program) is None:
+            raise EnvironmentUnavailable(f"{peer.name} needs {program}, which is not on the path")
+    folder = FOLDER / peer.name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    npm = ["npm", "install", "--prefix", str(folder), "--ignore-scripts", "--no-audit", "--no-fund"]
+    npm += ["--save-exact", "--fetch-retries=2", f"--fetch-timeout={1000 * REGISTRY_TIMEOUT_S}"]
+    _step(peer, "install from the package registry", [*npm, *peer.requirements])
+    proof = f"require({str(_modules(peer.name) / peer.module)!r})"
+    _step(peer, f"import {peer.module}", ["node", "-e", proof])
+    (folder / STAMP).write_text(json.dumps(peer.requirements))
+    return _modules(peer.name)
+
+
+def _build(peer: Peer) -> Path:
+    interpreter = _interpreter(peer)
     folder = FOLDER / peer.name
     shutil.rmtree(folder, ignore_errors=True)
     python = str(_python(peer.name))
@@ -172,7 +218,7 @@ def main() -> int:
     failed = 0
     for name in parser.parse_args().peer or ["moq-rs"]:
         try:
-            print(f"{name}: {python_of(name)}")
+            print(f"{name}: {_made(_peer(name))}")
         except EnvironmentUnavailable as exc:
             print(exc, file=sys.stderr)
             failed = 1

@@ -22,6 +22,7 @@ class Transport(enum.Enum):
     QUIC = "quic"
     MOQL = "moql"
     WEBTRANSPORT = "webtransport"
+    WEBSOCKET = "websocket"
 
 
 class Version(enum.Enum):

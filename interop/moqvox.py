@@ -27,6 +27,14 @@ COMPONENTS: Final = ("moq", "relay", "client", "certs")
 FAILED: Final = 1
 """Exit code of a push or pull that was not let in."""
 
+CARRIERS: Final = {
+    Transport.QUIC: "quic",
+    Transport.MOQL: "quic",
+    Transport.WEBTRANSPORT: "webtransport",
+    Transport.WEBSOCKET: "websocket",
+}
+"""What our programs call the transport that a row asks for."""
+
 REFUSAL: Final = re.compile(
     r"unauthori[sz]ed|refused|forbidden|not (allowed|let in)", re.IGNORECASE
 )
@@ -71,7 +79,7 @@ class Moqvox:
         if wish.upstream is not None:
             arguments += ["--upstream", wish.upstream.url(row.transport)]
             arguments += ["--upstream-fingerprint", wish.upstream.fingerprint]
-        ready = await (await self._start(stage, "relay", arguments)).event("ready")
+        ready = await (await self.start(stage, "relay", arguments)).event("ready")
         if wish.certificate is not None:
             return Endpoint(text(ready, "address"), root=wish.certificate.ca)
         return Endpoint(text(ready, "address"), text(ready, "fingerprint"))
@@ -86,7 +94,7 @@ class Moqvox:
         else:
             duration = f"{source.duration_ms / 1000:g}s"
             arguments += ["--tone", f"{source.tone_hz:g}", "--duration", duration]
-        return await self._start(stage, "push", arguments)
+        return await self.start(stage, "push", arguments)
 
     async def push_ended(self, program: Program) -> None:
         """Wait for the end, which comes by itself."""
@@ -94,11 +102,19 @@ class Moqvox:
         _check_done(program)
 
     async def pull(
-        self, stage: Stage, row: Row, target: Target, broadcast: str, out: Path
+        self,
+        stage: Stage,
+        row: Row,
+        target: Target,
+        broadcast: str,
+        out: Path,
+        seconds: float | None = None,
     ) -> Program:
         """Start `moqvox pull` and wait until it is connected, or has failed."""
-        arguments = [*_client(row, target), broadcast]
-        program = await self._start(stage, "pull", [*arguments, "--out", str(out)])
+        arguments = [*_client(row, target), broadcast, "--out", str(out)]
+        if seconds is not None:
+            arguments += ["--duration", f"{seconds:g}s"]
+        program = await self.start(stage, "pull", arguments)
         await program.either("connected", "done")
         return program
 
@@ -136,7 +152,7 @@ class Moqvox:
 
     async def certificate(self, stage: Stage, folder: Path) -> Certificate:
         """Run `moqvox certs`."""
-        program = await self._start(stage, "certs", [str(folder)])
+        program = await self.start(stage, "certs", [str(folder)])
         await program.finished()
         return Certificate(folder / "cert.pem", folder / "key.pem", folder / "ca.pem")
 
@@ -145,11 +161,11 @@ class Moqvox:
         for event in program.all("connected"):
             if text(event, "version") != row.version.value:
                 raise Failure(f"{program.name} spoke {text(event, 'version')}")
-            is_webtransport = row.transport is Transport.WEBTRANSPORT
-            if (text(event, "transport") == Transport.WEBTRANSPORT.value) != is_webtransport:
+            if text(event, "transport") != CARRIERS[row.transport]:
                 raise Failure(f"{program.name} used {text(event, 'transport')}")
 
-    async def _start(self, stage: Stage, verb: str, arguments: Sequence[str]) -> Program:
+    async def start(self, stage: Stage, verb: str, arguments: Sequence[str]) -> Program:
+        """Start any of the command's verbs."""
         argv = [*self._command, verb, *arguments, "--json"]
         return await stage.start(f"moqvox {verb}", argv, self._environment)
 

@@ -6,11 +6,12 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from interop import moqrs
+from interop import moqrs, npm
 from interop.control import start_server
 from interop.environment import ROOT
+from interop.failure import Skipped
 from interop.matrix import Row, Transport
-from interop.moqvox import COMPONENTS
+from interop.moqvox import COMPONENTS, Moqvox
 from interop.ogg import write_opus
 from interop.program import Program
 from interop.recipe import read_recipe
@@ -86,10 +87,29 @@ class Scene:
         to = target if isinstance(target, Target) else Target(target)
         return await self.side.push(self._stage, self.row, to, broadcast, source)
 
-    async def pull(self, target: Endpoint | Target, broadcast: str, out: Path) -> Program:
+    async def pull(
+        self,
+        target: Endpoint | Target,
+        broadcast: str,
+        out: Path,
+        *,
+        seconds: float | None = None,
+    ) -> Program:
         """Start to subscribe with the side under test; it is connected, or has failed."""
         to = target if isinstance(target, Target) else Target(target)
-        return await self.side.pull(self._stage, self.row, to, broadcast, out)
+        return await self.side.pull(self._stage, self.row, to, broadcast, out, seconds)
+
+    async def browser(
+        self, verb: str, target: Endpoint, *arguments: str, name: str | None = None
+    ) -> Program:
+        """Start a program that drives Chromium with packages from npm."""
+        return await npm.start(self._stage, self.row, verb, target, arguments, name=name)
+
+    async def moqvox(self, verb: str, *arguments: str) -> Program:
+        """Start one of our programs that only this side has."""
+        if not isinstance(self.side, Moqvox):
+            raise Skipped(f"only moqvox has {verb}")
+        return await self.side.start(self._stage, verb, arguments)
 
     def check_versions(self) -> None:
         """Check that every session with the side under test was of the row's version.

@@ -82,9 +82,18 @@ class Side(Protocol):
         """Check that all was published, and that the publisher ends."""
 
     async def pull(
-        self, stage: Stage, row: Row, target: Target, broadcast: str, out: Path
+        self,
+        stage: Stage,
+        row: Row,
+        target: Target,
+        broadcast: str,
+        out: Path,
+        seconds: float | None = None,
     ) -> Program:
-        """Start to subscribe; returns once it waits for the broadcast, or has failed."""
+        """Start to subscribe; returns once it waits for the broadcast, or has failed.
+
+        `seconds`: leave after so much audio, not at the broadcast's end.
+        """
 
     def packets_pulled(self, program: Program, out: Path) -> list[str]:
         """Name the packets that a finished pull has stored."""

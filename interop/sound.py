@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from interop.failure import Failure
 
-__all__ = ["Heard", "check_tone", "listen", "read_raw", "read_wav"]
+__all__ = ["Heard", "check_tone", "listen", "read_raw", "read_wav", "write_tone"]
 
 Samples = npt.NDArray[np.float64]
 
@@ -52,6 +52,16 @@ def read_wav(file: Path) -> tuple[int, Samples]:
     except (OSError, EOFError, wave.Error) as exc:
         raise Failure(f"{file.name} is not a WAV file: {exc}") from exc
     return rate, np.frombuffer(data, "<i2")[::channels] / FULL_SCALE
+
+
+def write_tone(file: Path, frequency_hz: float, *, seconds: float, rate: int = 48_000) -> None:
+    """Write mono 16-bit WAV of a sine at half of full scale."""
+    wave_ = np.sin(2 * np.pi * frequency_hz * np.arange(int(seconds * rate)) / rate)
+    with wave.open(str(file), "wb") as stream:
+        stream.setnchannels(1)
+        stream.setsampwidth(2)
+        stream.setframerate(rate)
+        stream.writeframes((wave_ * FULL_SCALE / 2).astype("<i2").tobytes())
 
 
 def read_raw(file: Path) -> Samples:

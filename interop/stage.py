@@ -19,6 +19,7 @@ SCHEMES: Final = {
     Transport.QUIC: "moqt",
     Transport.MOQL: "moql",
     Transport.WEBTRANSPORT: "https",
+    Transport.WEBSOCKET: "wss",
 }
 
 FOREIGN_PREFIX: Final = "MOQVOX_"

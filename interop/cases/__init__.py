@@ -1,6 +1,6 @@
 """What is shown between moqvox and its peers; importing this registers every case."""
 
-from interop.cases import access, catalog, comings, opus, relaying, roaming, websocket
+from interop.cases import access, browser, catalog, comings, opus, relaying, roaming, websocket
 from interop.cases.registry import CASES, Case, Direction
 
 __all__ = [
@@ -8,6 +8,7 @@ __all__ = [
     "Case",
     "Direction",
     "access",
+    "browser",
     "catalog",
     "comings",
     "opus",

@@ -67,5 +67,23 @@ def test_a_peer_that_needs_a_newer_python_says_so(folder, monkeypatch):
 
 
 def test_an_unknown_peer_is_named_with_those_there_are():
-    with pytest.raises(EnvironmentUnavailable, match="no peer 'x'; there are aiomoqt, moq-rs"):
+    with pytest.raises(EnvironmentUnavailable, match="no peer 'x'; there are aiomoqt, moq-rs, npm"):
         environment.python_of("x")
+
+
+def test_packages_for_node_are_installed_once_at_their_versions(folder, monkeypatch):
+    steps = Steps()
+    monkeypatch.setattr(environment.subprocess, "run", steps)
+    monkeypatch.setattr(environment.shutil, "which", lambda name: f"/bin/{name}")
+    modules = environment.modules_of("npm")
+    modules.mkdir(exist_ok=True)  # npm would have
+    assert environment.modules_of("npm") == modules == folder / "npm" / "node_modules"
+    assert [argv[0] for argv in steps.argvs] == ["npm", "node"]
+    assert set(PEERS["npm"].requirements) <= set(steps.argvs[0])
+    assert "--ignore-scripts" in steps.argvs[0]
+
+
+def test_a_peer_for_node_says_what_is_missing(folder, monkeypatch):
+    monkeypatch.setattr(environment.shutil, "which", lambda _: None)
+    with pytest.raises(EnvironmentUnavailable, match="npm needs node, which is not on the path"):
+        environment.modules_of("npm")

@@ -57,6 +57,7 @@ def test_a_stream_is_settled_when_it_needs_nothing_more_of_us(kind):
         client.write(given_up, bytes(100_000))
         client.write(held, b"more will come")
         assert not any(map(client.settled, (whole, given_up, held)))
+        await both.server.until(lambda server: given_up in server.data)
         client.reset(given_up, 7)
         await both.server.until(
             lambda server: {whole, given_up} <= server.ended | set(server.resets)

@@ -39,7 +39,7 @@ def test_fingerprint_health_and_metrics_are_told_to_pages_of_any_origin():
     heads, bodies = zip(*(each.split(b"\r\n\r\n", 1) for each in found), strict=True)
     statuses = [int(head.split()[1]) for head in heads]
     assert statuses == [200, 200, 200, 404]
-    assert bodies[:2] == (fingerprint.encode() + b"\n", b"ok\n")
+    assert bodies[:2] == (fingerprint.encode(), b"ok\n")
     rows = dict(line.split() for line in bodies[2].decode().splitlines())
     assert rows["moqvox_relay_sessions"] == "0"
     assert set(rows) >= {"moqvox_relay_cache_bytes", "moqvox_relay_upstream_up"}

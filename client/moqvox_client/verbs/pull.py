@@ -1,7 +1,9 @@
 """`moqvox pull`: subscribe to a broadcast's audio."""
 
 import asyncio
+import contextlib
 import hashlib
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 from typing import Annotated, Final
 
@@ -229,7 +231,8 @@ async def _choose(
     options: Options, source: broadcast.Consumer, output: Output
 ) -> tuple[str, ContainerKind]:
     """Pick the track, from the catalog unless it was named."""
-    catalog = await _catalog(source, options.timeout)
+    named = options.track is not None
+    catalog = await _catalog(source, options.timeout, lambda it: named or it.first_opus())
     if catalog is None:
         if options.track is None:
             raise Failed("the broadcast has no catalog.json; name a track with --track")
@@ -255,7 +258,14 @@ async def _choose(
     return name, kind
 
 
-async def _catalog(source: broadcast.Consumer, patience: float) -> Catalog | None:
+async def _catalog(
+    source: broadcast.Consumer, patience: float, enough: Callable[[Catalog], object]
+) -> Catalog | None:
+    """Read catalogs until one is enough; then that, or the last, and None if there is no track.
+
+    A publisher may announce itself before its microphone is open: its first catalog is empty.
+    """
+    last: Catalog | None = None
     try:
         async with asyncio.timeout(patience):
             tracks = await source.subscribe(CATALOG_TRACK, Subscription(priority=100))
@@ -263,12 +273,16 @@ async def _catalog(source: broadcast.Consumer, patience: float) -> Catalog | Non
                 async for reader in tracks:
                     catalogs = CatalogReader()
                     catalogs.start()
-                    async for frame in reader:
-                        return catalogs.push(frame.payload)
+                    with contextlib.suppress(StreamEnded):  # the next one replaces it
+                        async for frame in reader:
+                            last = catalogs.push(frame.payload)
+                            if enough(last):
+                                return last
             finally:
                 tracks.close()
     except NotFound:
         return None
     except TimeoutError:
-        raise Failed(f"no catalog came within {patience:g} s") from None
-    return None
+        if last is None:
+            raise Failed(f"no catalog came within {patience:g} s") from None
+    return last

@@ -316,6 +316,44 @@ def test_broadcast_without_catalog_asks_for_a_track(relay, command, tmp_path, ba
 
 
 @net
+def test_catalog_without_audio_is_not_the_last_word(relay, command, tmp_path, backstage):
+    """Publishers announce themselves before their microphone is open."""
+    from moqvox.frame import Frame
+    from moqvox.media.catalog import Catalog, opus_rendition
+    from moqvox.media.container import encode_legacy
+    from moqvox.model import broadcast
+
+    async def publish():
+        producer = broadcast.Producer()
+        catalog = producer.create_track("catalog.json")
+
+        def describe(described):
+            group = catalog.append_group()
+            group.write(Frame(described.encode(), 0))
+            group.finish()
+
+        def go_on():
+            if catalog.used:
+                describe(Catalog(audio={"voice": opus_rendition()}))
+
+        describe(Catalog())
+        catalog.wake = go_on
+        audio = producer.create_track("voice")
+        group = audio.append_group()
+        for at, packet in enumerate(opus_packets()):
+            group.write(Frame(encode_legacy(20_000 * at, packet), 20_000 * at))
+        group.finish()
+        audio.finish()
+        relay.relay.origin.publish("late", producer.consume())
+
+    backstage.call(publish())
+    out = tmp_path / "o.ogg"
+    said = command("pull", relay.url(), "late", "--out", out, "--json", *relay.trust)
+    assert said.code == 0
+    assert len(packets_of(out)) == len(opus_packets())
+
+
+@net
 def test_catalog_that_is_nonsense_is_one_clear_line(relay, command, tmp_path, backstage):
     from moqvox.frame import Frame
     from moqvox.model import broadcast

@@ -1,0 +1,97 @@
+"""Clients from npm, in Chromium, through our relay."""
+
+from typing import Final
+
+from interop import npm
+from interop.account import check_frames, frames_of
+from interop.cases.registry import Direction, case
+from interop.failure import Failure
+from interop.program import Event, number
+from interop.scene import DURATION_MS, TONE_HZ, Scene
+from interop.sound import Heard, listen, read_raw, write_tone
+
+CALL: Final = "room/alice.hang"
+HEARD_S: Final = 2.0
+SPOKEN_MS: Final = 20_000
+QMUX: Final = ("qmux-02.", "qmux-01.", "qmux-00.")
+GROUPS: Final = 6
+
+
+@case("npm-publish", Direction.TO_MOQVOX)
+async def npm_publish(scene: Scene) -> None:
+    """The element of @moq/publish sends a microphone; `pull` hears its tone, without a gap."""
+    endpoint = await scene.relay()
+    microphone, out = scene.folder / "microphone.wav", scene.folder / "pulled.wav"
+    write_tone(microphone, TONE_HZ, seconds=30)
+    pull = await scene.pull(endpoint, CALL, out, seconds=HEARD_S)
+    publisher = await scene.browser("publish", endpoint, CALL, "--microphone", str(microphone))
+    await pull.finished()
+    publisher.leave()
+    await publisher.finished()
+    npm.check_version(publisher, scene.row.version)
+    _check_heard(scene.side.sound_pulled(pull, out))
+
+
+@case("npm-watch", Direction.FROM_MOQVOX)
+async def npm_watch(scene: Scene) -> None:
+    """The element of @moq/watch plays what `push` sends: bytes, clock and sound go on."""
+    endpoint = await scene.relay()
+    pcm = scene.folder / "heard.pcm"
+    await scene.push(endpoint, CALL, scene.tone(SPOKEN_MS))
+    arguments = ["--pcm", str(pcm), "--seconds", f"{HEARD_S:g}"]
+    player = await scene.browser("watch", endpoint, CALL, *arguments)
+    await player.finished()
+    npm.check_version(player, scene.row.version)
+    begun, ended = player.all("playing")[0], player.all("played")[0]
+    for what in ("bytes", "timestamp_ms"):
+        _check_growth(what, begun, ended)
+    # A browser plays in real time: on a busy machine it drops a block now and then.
+    heard = listen(number(player.all("heard")[0], "rate"), read_raw(pcm))
+    _check_heard(heard, purity=0.9)
+
+
+@case("npm-frames", Direction.THROUGH_MOQVOX)
+async def npm_frames(scene: Scene) -> None:
+    """Every frame of a publisher on @moq/net reaches a subscriber on it, the last ones too."""
+    await _pass(scene, scene.room)
+
+
+@case("npm-qmux", Direction.THROUGH_MOQVOX)
+async def npm_qmux(scene: Scene) -> None:
+    """The same over WebSocket, with each version of QMux that @moq/net offers."""
+    for qmux in QMUX:
+        await _pass(scene, f"{scene.room}/{qmux}", "--qmux", qmux)
+
+
+async def _pass(scene: Scene, name: str, *arguments: str) -> None:
+    endpoint = await scene.relay()
+    reader = await scene.browser("frames", endpoint, name, *arguments, name="npm subscriber")
+    await reader.event("ready")
+    writer = await scene.browser(
+        "frames", endpoint, name, *arguments, "--publish", name="npm publisher"
+    )
+    await reader.finished()
+    writer.leave()
+    await writer.finished()
+    for program in (reader, writer):
+        npm.check_version(program, scene.row.version)
+    sent, got = frames_of(writer.events), frames_of(reader.events)
+    check_frames(sent, got, timestamps=scene.row.version.has_timestamps)
+    if len(reader.all("group")) != GROUPS:
+        raise Failure(f"{len(reader.all('group'))} groups ended, of {GROUPS}")
+
+
+def _check_growth(what: str, begun: Event, ended: Event) -> None:
+    before, after = number(begun, what), number(ended, what)
+    if after <= before:
+        raise Failure(f"{what} did not advance: {before}, then {after}")
+
+
+def _check_heard(heard: Heard, *, purity: float = 0.97) -> None:
+    """Check for the tone, on to the end; its beginning and end are nowhere special."""
+    if abs(heard.frequency_hz - TONE_HZ) > 3:
+        raise Failure(f"a tone of {heard.frequency_hz:.1f} Hz was heard, not {TONE_HZ:g} Hz")
+    if heard.sounding_ms < DURATION_MS:
+        raise Failure(f"only {heard.sounding_ms:.0f} ms of tone were heard")
+    if heard.purity < purity:
+        raise Failure(f"only {heard.purity:.1%} of the energy is the tone: it is torn or noisy")
