@@ -40,7 +40,7 @@ class Server:
         self.lobby: Lobby | None = None
         self.sessions: list[Session] = []
         self._made = made
-        self._is_agent = is_agent
+        self.is_agent = is_agent
         self._grace = grace
         self._running: asyncio.Task[None] | None = None
         self._drivers: list[Driver] = []
@@ -51,7 +51,7 @@ class Server:
     def start(self) -> None:
         """Start the process, with an empty memory."""
         self._listener = self._made.network.listen(self.name, [self._made.version])
-        self.lobby = Lobby(grace=self._grace) if self._is_agent else None
+        self.lobby = Lobby(grace=self._grace) if self.is_agent else None
         self._origin = Origin(id=self._made.next_id())
         self._running = self._made.tasks.create_task(self._serve(self._listener, self._origin))
         if self.upstream:
@@ -136,6 +136,8 @@ async def _host(lobby: Lobby, driver: Driver, local: Origin, remote: Origin, *, 
 
 class Attendant:
     """An agent's process behind relays."""
+
+    is_agent = True
 
     def __init__(self, made: "World", name: str, urls: Sequence[str], *, grace: float) -> None:
         self.name = name

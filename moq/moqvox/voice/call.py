@@ -76,10 +76,10 @@ class Call:
         self.ended: SessionClosed | None = None
         self._t0 = asyncio.get_running_loop().time()
         self._legs = 0
+        self._session = self._again = ""
         self._connected = asyncio.Event()
         self._over = asyncio.Event()
         self._answered = asyncio.Event()
-        self._asked = asyncio.Event()
         self._away: asyncio.TimerHandle | None = None
 
     @property
@@ -184,12 +184,14 @@ class Call:
     async def _follow(self, leg: CallerLeg) -> None:
         """Hear the agent over one leg after the other of a connection."""
         while True:
-            hung_up = await leg.hear(self._asked)
-            if not self.inbox.greeted or hung_up or self.inbox.left:
+            heard = await leg.hear()
+            if isinstance(heard, str):
+                self._again = heard
+            if heard is True or self.inbox.left or not (self.inbox.greeted or self.may_resume):
                 self.over(SessionClosed(reason="the agent hung up", remote=True))
             if self.ended is not None or self.driver is not leg.driver or leg.driver.closed:
                 return
-            if not self._answered.is_set():
+            if not self._answered.is_set() and not isinstance(heard, str):
                 await asyncio.sleep(AGAIN)
             if not self.may_resume:
                 self.over(SessionClosed(reason="the agent is gone", remote=True))
@@ -203,7 +205,6 @@ class Call:
         if number:
             before = self.outbox.leg
             self.party.resumptions += 1
-            self._asked.clear()
             self._answered.clear()
             self._expect_back()
             self.outbox.begin_leg(
@@ -211,12 +212,14 @@ class Call:
                     call=self.id,
                     leg=number,
                     token=self._chain.token(number),
+                    session=self._session,
+                    again=self._again,
                     have=self.inbox.have(),
                     next=self.inbox.next_number,
                     noted=self.inbox.taken,
                 ),
                 recall=True,
-                notes=self.inbox.greeted,
+                notes=self.inbox.greeted or not self.inbox.events,
             )
         return CallerLeg(self.id, number, self.outbox.leg, self.inbox, self.mark, before)
 
@@ -264,18 +267,18 @@ class Call:
         self.mark("response")
 
     def _greet(self, hello: Hello) -> None:
-        if hello.again:
-            self._asked.set()
-            return
         self._answered.set()
         if self._away is not None:
             self._away.cancel()
             self._away = None
+        if hello.session != self._session:
+            if self._session:
+                self.inbox.begin_anew()
+            self._session = hello.session
+        self.outbox.unnoted.note(hello.noted)
         if self._legs > 1:
             self.resumed_at.append(asyncio.get_running_loop().time() - self._t0)
             del self.resumed_at[:-MAX_RESUMED]
-            if not hello.known:
-                self.inbox.begin_anew()
 
 
 @asynccontextmanager

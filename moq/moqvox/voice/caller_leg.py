@@ -11,12 +11,15 @@ from moqvox.model import broadcast, origin
 from moqvox.voice.far_leg import FarLeg
 from moqvox.voice.inbox import Inbox
 from moqvox.voice.leg import Leg
-from moqvox.voice.names import AGENT, CALLER, RESUMED, leg_name
+from moqvox.voice.names import AGAIN, AGENT, CALLER, RESUMED, leg_name
 from moqvox.voice.words import Hello
 
 __all__ = ["CallerLeg", "CallerView"]
 
 log = logging.getLogger("moqvox.voice")
+
+KNOCK: Final = 1.0
+"""Seconds between two requests for a broadcast that is not announced."""
 
 ENDING: Final = 2.0
 """Seconds that a broadcast which is announced no more has to end."""
@@ -66,6 +69,8 @@ class CallerLeg:
     ) -> None:
         self.number = number
         self._name = leg_name(call, number)
+        self._path = f"{self._name}/{AGENT}"
+        self._announced = 0
         self._ours = ours
         self._inbox = inbox
         self._mark = mark
@@ -93,39 +98,82 @@ class CallerLeg:
         if self._before is not None:
             self._before.close()
 
-    async def hear(self, asked: asyncio.Event) -> bool:
-        """Hear the agent's broadcast until it is over, or `asked` to begin the next leg.
+    async def hear(self) -> bool | str:
+        """Hear the agent's broadcast until it is over, or the agent asks for the next leg.
 
         Returns:
-            Whether it ended in order.
+            Whether it ended in order; or the word that the agent asked with.
         """
-        async with asyncio.TaskGroup() as tasks:
-            reading = tasks.create_task(self._read(), name="read")
-            others = [
-                tasks.create_task(self._wait_renewed(), name="renewed"),
-                tasks.create_task(asked.wait(), name="asked"),
-            ]
-            await asyncio.wait([reading, *others], return_when=asyncio.FIRST_COMPLETED)
-            for task in (reading, *others):
-                task.cancel()
-        return reading.done() and not reading.cancelled() and reading.result()
-
-    async def _read(self) -> bool:
-        path = f"{self._name}/{AGENT}"
+        watch = self._remote.watch(self._path)
         try:
+            source: broadcast.Consumer | None = None
+            while True:
+                heard = await self._hear_one(source, watch)
+                source = self._remote.get(self._path)
+                if heard is not None or source is None:
+                    return heard or False
+        finally:
+            watch.close()
+
+    async def _hear_one(
+        self, source: broadcast.Consumer | None, watch: origin.Watch
+    ) -> bool | str | None:
+        """Hear one broadcast; None when another one has taken its place."""
+        async with asyncio.TaskGroup() as tasks:
+            reading = tasks.create_task(self._read(source), name="read")
+            renewing = tasks.create_task(self._wait_renewed(watch), name="renewed")
+            asking = tasks.create_task(self._wait_asked(), name="asked")
+            await asyncio.wait([reading, renewing, asking], return_when=asyncio.FIRST_COMPLETED)
+            for task in (reading, renewing, asking):
+                task.cancel()
+        if asking.done() and not asking.cancelled():
+            return asking.result()
+        if reading.done() and not reading.cancelled():
+            return reading.result()
+        return None if renewing.result() else False
+
+    async def _wait_asked(self) -> str:
+        """Wait until an agent asks for the next leg; its word."""
+        watch = self._remote.watch(f"{self._name}/{AGAIN}")
+        try:
+            while True:
+                for news in watch.poll():
+                    if isinstance(news, origin.Announced):
+                        return news.path.rpartition("/")[2][:64]
+                await watch.wait()
+        finally:
+            watch.close()
+
+    async def _read(self, source: broadcast.Consumer | None) -> bool:
+        try:
+            if source is not None:
+                return await self._far(source).read_on(self._admit)
             if not self.number:
-                source = await self._remote.wait(path)
+                source = await self._remote.wait(self._path)
                 self._mark("agent")
                 return await self._far(source).read(self._inbox)
-            try:
-                # A server that is the agent itself has the answer ready before it is announced.
-                return await self._far(self.driver.broadcast(path)).read_on(self._admit)
-            except (LocalError, Refused):
-                source = await self._remote.wait(path)
-            return await self._far(source).read_on(self._admit)
+            return await self._knock()
         except Refused as exc:
             log.warning("the agent has no audio: %s", exc)
             return False
+
+    async def _knock(self) -> bool:
+        """Ask for the agent's broadcast before it is announced, now and then.
+
+        A server that is the agent itself has it ready; and of a connection that is dead, this
+        is how one learns while nothing else is sent.
+        """
+        while True:
+            try:
+                return await self._far(self.driver.broadcast(self._path)).read_on(self._admit)
+            except (LocalError, Refused):
+                pass
+            try:
+                async with asyncio.timeout(KNOCK):
+                    source = await self._remote.wait(self._path)
+            except TimeoutError:
+                continue
+            return await self._far(source).read_on(self._admit)
 
     def _far(self, source: broadcast.Consumer) -> FarLeg:
         return FarLeg(source, path_changes=self._path_changes)
@@ -137,24 +185,17 @@ class CallerLeg:
         if hello is None:
             log.warning("the agent does not know the call any more")
             return None
-        if hello.again:
-            self._inbox.greet(hello)
-            return None
         return self._inbox
 
-    async def _wait_renewed(self) -> None:
-        """Wait until the agent's broadcast is announced anew, or has gone without an end."""
-        watch = self._remote.watch(f"{self._name}/{AGENT}")
-        try:
-            seen = 0
-            while True:
-                for news in watch.poll():
-                    if isinstance(news, origin.Unannounced):
-                        await asyncio.sleep(ENDING)
-                        return
-                    seen += 1
-                    if seen > 1:
-                        return
-                await watch.wait()
-        finally:
-            watch.close()
+    async def _wait_renewed(self, watch: origin.Watch) -> bool:
+        """Wait until the agent's broadcast is announced anew (True), or gone without an end."""
+        while True:
+            for news in watch.poll():
+                if isinstance(news, origin.Announced):
+                    self._announced += 1
+                    if self._announced > 1:
+                        return True
+                else:
+                    await asyncio.sleep(ENDING)
+                    return self._remote.get(self._path) is not None
+            await watch.wait()

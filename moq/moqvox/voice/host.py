@@ -2,26 +2,34 @@
 
 import asyncio
 import logging
+import secrets
 from typing import Final
 
 from moqvox.driver import Driver
 from moqvox.errors import LocalError, Refused
-from moqvox.model import origin
+from moqvox.model import broadcast, origin
 from moqvox.voice.leg import Leg
 from moqvox.voice.line import Line, Register
-from moqvox.voice.names import AGENT, CALLER, RESUMED, read_name
+from moqvox.voice.names import AGAIN, AGENT, CALLER, RESUMED, read_name
 
 __all__ = ["Host"]
 
 log = logging.getLogger("moqvox.voice")
 
 
-SETTLING: Final = 1.0
-"""Seconds in which a relay tells what was there before us: calls that may have lost an agent."""
+SETTLING: Final = 0.25
+"""Seconds, or `SETTLING_RTTS` if that is more, in which a relay tells what was there before us:
+calls that may have lost an agent."""
+
+SETTLING_RTTS: Final = 4
 
 
 class Host:
-    """The callers behind one connection."""
+    """The callers behind one connection.
+
+    Attributes:
+        again: what callers are asked with to begin their next leg.
+    """
 
     def __init__(
         self,
@@ -40,6 +48,7 @@ class Host:
         self._eager = eager
         self._lines: dict[str, Line] = {}
         self._early: list[Line] = []
+        self.again = secrets.token_hex(8)
 
     async def run(self) -> None:
         """Serve until the connection is over.
@@ -62,8 +71,7 @@ class Host:
                 line.end(hung_up=is_hung_up)
 
     async def _watch(self, tasks: asyncio.TaskGroup) -> None:
-        loop = asyncio.get_running_loop()
-        settled = loop.time() + (0.0 if self._eager else SETTLING)
+        began = asyncio.get_running_loop().time()
         watch = self._remote.watch()
         try:
             while True:
@@ -76,10 +84,16 @@ class Host:
                         if line is not None:
                             line.withdraw()
                     elif name not in self._lines:
-                        self._announced(tasks, name, was_there=loop.time() < settled)
+                        self._announced(tasks, name, was_there=self._is_settling(began))
                 await watch.wait()
         finally:
             watch.close()
+
+    def _is_settling(self, began: float) -> bool:
+        if self._eager:
+            return False
+        rtts = SETTLING_RTTS * self.driver.connection.stats().rtt
+        return asyncio.get_running_loop().time() - began < max(SETTLING, rtts)
 
     def _announced(self, tasks: asyncio.TaskGroup, name: str, *, was_there: bool) -> None:
         source = self._remote.get(f"{name}/{CALLER}")
@@ -95,6 +109,21 @@ class Host:
         line = self._lines[name] = Line(self, is_later=bool(leg), was_there=was_there)
         line.bind(name, source)
         line.start(tasks, source)
+
+    def is_last(self, name: str) -> bool:
+        """Whether a name is of the last leg of its call that is announced."""
+        call, leg = read_name(name)
+        legs = (read_name(other) for other in self._lines)
+        return all(number <= leg for other, number in legs if other == call)
+
+    def ask(self, name: str) -> broadcast.Producer:
+        """Ask a caller to begin its next leg, until that is closed."""
+        asking = broadcast.Producer()
+        try:
+            self._local.publish(f"{name}/{AGAIN}/{self.again}", asking.consume())
+        except (LocalError, Refused) as exc:
+            log.warning("call %s can't be asked: %s", name, exc)
+        return asking
 
     @property
     def is_direct(self) -> bool:

@@ -36,6 +36,9 @@ MAX_WAITING: Final = 64
 MAX_KEPT: Final = MAX_LISTED
 """Speeches remembered whole, to be read and to go on; older ones only by their number."""
 
+MAX_NUMBER: Final = 2**53 - 2
+"""Highest number of a speech that is taken note of."""
+
 ACK_EVERY: Final = 10
 """Frames between two acknowledgements (200 ms of 20 ms frames)."""
 
@@ -112,6 +115,7 @@ class Inbox:
     def begin_anew(self) -> None:
         """Note that the other side has forgotten all: what is under way ends, with what came."""
         self.taken = 0
+        self._taken_back.clear()
         self._end_all()
 
     def greet(self, hello: Hello) -> None:
@@ -204,6 +208,9 @@ class Inbox:
         if utterance is None:
             if number not in self._taken_back:
                 self._taken_back.append(number)
+                self._next = max(self._next, min(number, MAX_NUMBER) + 1)
+                if 0 <= number <= MAX_NUMBER:
+                    self._owner.progress(Utterance(number), True)
         elif utterance.over:
             utterance.cancel()
         else:

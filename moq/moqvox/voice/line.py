@@ -17,7 +17,7 @@ __all__ = ["Line", "Register", "Switchboard"]
 
 log = logging.getLogger("moqvox.voice")
 
-MOVE: Final = 2.0
+MOVE: Final = 10.0
 """Seconds that a caller has to begin the next leg when it is asked to."""
 
 
@@ -48,10 +48,17 @@ class Switchboard(Protocol):
 
     register: Register
     address: str
+    again: str
+
+    def is_last(self, name: str) -> bool:
+        """Whether a name is of the last leg of its call that is announced."""
 
     @property
     def is_direct(self) -> bool:
         """Whether the caller itself is at the other end."""
+
+    def ask(self, name: str) -> broadcast.Producer:
+        """Ask a caller to begin its next leg, until that is closed."""
 
     def path_changes(self) -> int:
         """Count the connection's changes of path so far."""
@@ -201,13 +208,16 @@ class Line:
         self.name = name
         session = self._board.register.find(hello.call)
         if session is None:
-            if self._was_there:
+            if self._was_there and hello.again != self._board.again:
                 self._beckons = True
                 return None
             session = self._board.register.session(self._board.address)
             leg = session.begin_late(hello, self._board.address)
         elif session.shown(hello):
             self._beckons = True
+            return None
+        elif hello.leg < session.leg:
+            log.debug("%s: leg %d of call %s is over", self._board.address, hello.leg, session.id)
             return None
         else:
             accepted = session.accept(hello, self._board.address)
@@ -231,9 +241,7 @@ class Line:
 
     async def _beckon(self, source: broadcast.Consumer) -> None:
         """Ask for the next leg; of one that does not move, take what is there."""
-        loop = asyncio.get_running_loop()
-        asking = Leg(Hello(again=True), 0, loop.time())
-        self._route = self._board.publish(self.name, asking)
+        asking = self._board.ask(self.name)
         try:
             async with asyncio.timeout(MOVE):
                 await self._withdrawn.wait()
@@ -241,7 +249,7 @@ class Line:
             log.info("call %s does not move", self.name)
         finally:
             asking.close()
-        if self._withdrawn.is_set() or not self._was_there:
+        if self._withdrawn.is_set() or not self._was_there or not self._board.is_last(self.name):
             return
         self._beckons = self._was_there = False
         await self._run(source)

@@ -5,10 +5,13 @@ from typing import Final
 
 from moqvox.model import broadcast, origin
 
-__all__ = ["AGENT", "CALLER", "RESUMED", "AgentView", "leg_name", "read_name"]
+__all__ = ["AGAIN", "AGENT", "CALLER", "RESUMED", "AgentView", "leg_name", "read_name"]
 
 CALLER: Final = "caller"
 AGENT: Final = "agent"
+
+AGAIN: Final = "again"
+"""Below a leg's name: a word by which an agent asks for the next leg."""
 
 RESUMED: Final = "resumed"
 """What a caller connected directly also answers to on a later leg."""

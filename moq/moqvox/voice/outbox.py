@@ -38,6 +38,7 @@ class Outbox:
     Attributes:
         leg: the present one.
         unnoted: events that the other side has not noted.
+        reports: set once the other side has told how far it heard anything.
         kept_bytes: frames without a receipt, overhead counted.
     """
 
@@ -45,6 +46,7 @@ class Outbox:
         self._started = asyncio.get_running_loop().time()
         self.leg = Leg(hello, hello.leg, self._started)
         self.unnoted = Unnoted()
+        self.reports = asyncio.Event()
         self._keep = keep
         self._speeches: dict[int, Speech] = {}
         self._next = 0
@@ -101,6 +103,8 @@ class Outbox:
     def tell(self, event: Ack | Receipt | Heard | Interrupt) -> None:
         """Take the other side's word on one of our speeches."""
         speech = self._speeches.get(event.speech)
+        if isinstance(event, Heard):
+            self.reports.set()
         if speech is not None:
             speech.tell(event)
 
@@ -137,6 +141,7 @@ class Outbox:
         """
         wanted: list[tuple[Speech, int]] = []
         for _, speech in sorted(self._speeches.items()):
+            speech.attend()
             start, over = speech.acked_frames, False
             if have is not None:
                 start, over = have.get(speech.number, (0, False))

@@ -88,7 +88,6 @@ class Party:
     def greet(self, hello: Hello) -> None:
         """Take the other side's `hello`."""
         self.peer = hello
-        self.outbox.unnoted.note(hello.noted)
         self._on_hello(hello)
 
     def note(self, number: int) -> None:

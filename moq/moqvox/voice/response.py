@@ -14,7 +14,8 @@ PIECE_US: Final = 500_000
 """Audio written between two looks at the lead."""
 
 LAST_WORD: Final = 2.0
-"""Seconds a listener has to say how much it heard of a response that was cut."""
+"""Seconds a listener that never told anything has to say how much it heard of a response that
+was cut; one that does has `SILENT`."""
 
 MUTE: Final = 2.0
 """Seconds after the first acknowledgement from which a listener that never says what it
@@ -39,6 +40,7 @@ class Response:
         speech: Speech,
         reports: asyncio.Event,
         attached: asyncio.Event,
+        told: asyncio.Event,
         *,
         max_lead: float,
         sample_rate: int,
@@ -47,6 +49,7 @@ class Response:
         self.speech = speech
         self._reports = reports
         self._attached = attached
+        self._told = told
         self._max_lead_us = int(1e6 * max_lead)
         self._sample_bytes = 2 * channels
         self._piece_bytes = self._sample_bytes * (sample_rate * PIECE_US // 1_000_000)
@@ -103,12 +106,6 @@ class Response:
     def cancel(self) -> None:
         """Cut it short: its stream is reset, and the listener drops what is unplayed."""
         self.speech.cancel(StreamCode.CANCELLED)
-
-    def heard_again(self) -> None:
-        """Note that the listener is back: its silence meant nothing."""
-        if self.speech.heard_at is not None:
-            self.speech.heard_at = self._now()
-        self.speech.news.set()
 
     def lose(self) -> None:
         """Note that the listener is gone for good."""
@@ -170,7 +167,7 @@ class Response:
             if not self._attached.is_set():
                 until = None
             elif until is None:
-                until = self._now() + LAST_WORD
+                until = self._now() + (SILENT if self._told.is_set() else LAST_WORD)
             if until is not None and until <= self._now() + EARLY:
                 return
             await self._news(None if until is None else until - self._now())

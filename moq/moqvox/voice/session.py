@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import secrets
 from collections.abc import AsyncIterator, Callable
 from typing import Final, Protocol
 
@@ -37,6 +38,7 @@ class Session:
 
     Attributes:
         id: the call's name, shared by both sides; "" until the caller has told it.
+        name: of this side of the call; another process has another one.
         remote_address: where the caller (or the relay before it) is, for logs.
         barge_in: a new utterance cuts responses short that still play.
         left: the caller hung up, and what it said before is still being read.
@@ -57,9 +59,10 @@ class Session:
         self.id = ""
         self.remote_address = remote_address
         self.barge_in = barge_in
+        self.name = secrets.token_hex(8)
         self.grace_ms = int(1000 * grace)
         self.party = Party(
-            Hello(grace_ms=self.grace_ms),
+            Hello(session=self.name, grace_ms=self.grace_ms),
             keep,
             on_begin=self._begin,
             on_hello=self._greet,
@@ -141,6 +144,7 @@ class Session:
             self.outbox.speech(sample_rate, channels, bitrate),
             self.inbox.has_events,
             self.attached,
+            self.outbox.reports,
             max_lead=self._max_lead if max_lead is None else max_lead,
             sample_rate=sample_rate,
             channels=channels,
@@ -180,10 +184,7 @@ class Session:
             return None
         self.party.resumptions += 1
         self.remote_address = address
-        leg = self._answer(hello, known=True)
-        for response in self._responses.values():
-            response.heard_again()
-        return leg
+        return self._answer(hello)
 
     def begin_late(self, hello: Hello, address: str) -> Leg:
         """Take up a call that was begun with an agent that is no more."""
@@ -191,16 +192,19 @@ class Session:
         self.remote_address = address
         self._guard = Guard(hello.leg, hello.token)
         self.outbox.number_from(hello.next)
-        return self._answer(hello, known=False)
+        return self._answer(hello)
 
-    def _answer(self, hello: Hello, *, known: bool) -> Leg:
+    def _answer(self, hello: Hello) -> Leg:
+        """Go on with what the caller lacks; of what it says of another agent nothing counts."""
         before = self.outbox.leg
-        self.outbox.unnoted.note(hello.noted)
-        have = {number: (frames, bool(over)) for number, frames, over in hello.have}
+        have: dict[int, tuple[int, bool]] = {}
+        if hello.session == self.name:
+            self.outbox.unnoted.note(hello.noted)
+            have = {number: (frames, bool(over)) for number, frames, over in hello.have}
         leg = self.outbox.begin_leg(
             Hello(
                 leg=hello.leg,
-                known=known,
+                session=self.name,
                 grace_ms=self.grace_ms,
                 have=self.inbox.have(),
                 next=self.inbox.next_number,

@@ -122,6 +122,12 @@ class Speech:
         if self.over.is_set():
             writer.finish()
 
+    def attend(self) -> None:
+        """Note that the other side is there again: its silence meant nothing."""
+        if self.heard_at is not None:
+            self.heard_at = asyncio.get_running_loop().time()
+        self.news.set()
+
     def settle(self) -> None:
         """Keep nothing of it for another leg."""
         self._kept.clear()
@@ -191,6 +197,8 @@ class Speech:
             case Receipt():
                 self._receipt = event
                 self.acked_frames = event.frames
+                if not event.frames and self.heard is None:
+                    self.heard, self.heard_at = Heard(self.number, 0, "interrupted"), now
                 self.settle()
                 self.receipted.set()
             case Heard():

@@ -134,19 +134,19 @@ class Hello(msgspec.Struct, frozen=True, tag="hello", tag_field="type", omit_def
 
     Attributes:
         call, leg, token: the caller's.
-        known: the agent has the call's session.
+        session: the agent's name for its side of the call; from the caller, the last heard.
         grace_ms: how long an agent keeps a session without a connection.
         have: (speech, frames, over) of the other side's speeches.
         next: number the next new speech at least so.
         starts: (speech, frame) where a group of this leg does not begin with frame 0.
         noted: the last numbered event taken.
-        again: an agent that came late or back asks for the next leg.
+        again: the word by which an agent asked the caller to begin a leg.
     """
 
     call: Annotated[str, msgspec.Meta(max_length=256)] = ""
     leg: Count = 0
     token: Annotated[str, msgspec.Meta(max_length=128)] = ""
-    known: bool = False
+    session: Annotated[str, msgspec.Meta(max_length=64)] = ""
     grace_ms: Count = 0
     have: Annotated[tuple[tuple[Count, Count, int], ...], msgspec.Meta(max_length=MAX_LISTED)] = ()
     next: Count = 0
@@ -154,7 +154,7 @@ class Hello(msgspec.Struct, frozen=True, tag="hello", tag_field="type", omit_def
         msgspec.field(default=(), name="from")
     )
     noted: Count = 0
-    again: bool = False
+    again: Annotated[str, msgspec.Meta(max_length=64)] = ""
 
 
 class Noted(msgspec.Struct, frozen=True, tag="noted", tag_field="type"):

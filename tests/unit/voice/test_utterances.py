@@ -67,6 +67,7 @@ def test_what_is_spoken_before_the_connection_stands_is_kept():
 def test_utterance_is_intact_over_a_rough_link_with_an_outage(seed):
     async def main():
         async with relayed(link=ROUGH) as ([line], _agent):
+            await asyncio.sleep(2)
             async with asyncio.TaskGroup() as tasks:
                 speaking = tasks.create_task(speak(line, 150))
                 await asyncio.sleep(1 + seed / 10)

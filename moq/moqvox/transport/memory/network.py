@@ -155,6 +155,11 @@ class Network:
             route = self._routes[client, server] = Route(client, server, self._link)
         return route
 
+    @property
+    def routes(self) -> list[Route]:
+        """List the ways there have been so far."""
+        return list(self._routes.values())
+
     async def connect(
         self,
         name: str,
