@@ -35,6 +35,13 @@ LAST_WORDS: Final = 1.0
 AGAIN: Final = 0.5
 """Seconds between two legs to an agent that does not answer."""
 
+STALL: Final = 5.0
+MAX_STALL: Final = 60.0
+"""Seconds without a word of the agent that is due, after which the next leg begins; doubled up
+to the maximum as long as none comes."""
+
+LOOK_EVERY: Final = 0.5
+
 MAX_RESUMED: Final = 64
 
 PATIENCE: Final = 60.0
@@ -76,6 +83,7 @@ class Call:
         self.ended: SessionClosed | None = None
         self._t0 = asyncio.get_running_loop().time()
         self._legs = 0
+        self._stall = STALL
         self._session = self._again = ""
         self._connected = asyncio.Event()
         self._over = asyncio.Event()
@@ -184,7 +192,7 @@ class Call:
     async def _follow(self, leg: CallerLeg) -> None:
         """Hear the agent over one leg after the other of a connection."""
         while True:
-            heard = await leg.hear()
+            heard = await self._hear(leg)
             if isinstance(heard, str):
                 self._again = heard
             if heard is True or self.inbox.left or not (self.inbox.greeted or self.may_resume):
@@ -198,6 +206,33 @@ class Call:
                 return
             before, leg = leg, self._next_leg()
             leg.succeed(before)
+
+    async def _hear(self, leg: CallerLeg) -> bool | str:
+        """Hear the agent until the leg is over, or leads nowhere any more."""
+        async with asyncio.TaskGroup() as tasks:
+            hearing = tasks.create_task(leg.hear(), name="hear")
+            stalling = tasks.create_task(self._wait_stalled(), name="stalled")
+            await asyncio.wait([hearing, stalling], return_when=asyncio.FIRST_COMPLETED)
+            hearing.cancel()
+            stalling.cancel()
+        return "" if hearing.cancelled() else hearing.result()
+
+    async def _wait_stalled(self) -> None:
+        """Wait until nothing has come of the agent for a while that is due.
+
+        The connection may be sound: what is dead is then on the way behind it.
+        """
+        loop = asyncio.get_running_loop()
+        seen, since = self.inbox.events, loop.time()
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            is_due = self.inbox.greeted and self.outbox.is_waiting
+            if seen != self.inbox.events or not is_due:
+                seen, since = self.inbox.events, loop.time()
+            elif loop.time() - since >= self._stall:
+                self._stall = min(2 * self._stall, MAX_STALL)
+                log.info("call %s: nothing is heard of the agent", self.id)
+                return
 
     def _next_leg(self) -> CallerLeg:
         number, self._legs = self._legs, self._legs + 1
@@ -268,6 +303,7 @@ class Call:
 
     def _greet(self, hello: Hello) -> None:
         self._answered.set()
+        self._stall = STALL
         if self._away is not None:
             self._away.cancel()
             self._away = None

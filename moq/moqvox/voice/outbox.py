@@ -62,6 +62,11 @@ class Outbox:
         """Bytes kept for a new leg."""
         return sum(speech.kept_bytes for speech in self._speeches.values())
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether word of the other side is due: an acknowledgement, a receipt, a note."""
+        return bool(len(self.unnoted)) or any(s.is_waiting for s in self._speeches.values())
+
     def speech(self, sample_rate: int, channels: int = 1, bitrate: int = BITRATE) -> Speech:
         """Begin the next speech; its media time is now, or the end of the one before.
 

@@ -35,6 +35,12 @@ SILENT: Final = 1.0
 is tried beside the one there is; whichever lives first is kept."""
 
 LOOK_EVERY: Final = 0.1
+LOOK_OFTEN: Final = 0.02
+"""Seconds between two looks for silence, and for its end."""
+
+CHANCE: Final = 0.15
+"""Seconds, or two round trips if that is more, that a silent connection has to be heard again
+once another one answers."""
 
 MAX_URLS: Final = 16
 """URLs remembered, those that servers pointed to included."""
@@ -168,10 +174,18 @@ class Redial:
             dialling = tasks.create_task(self._again(), name="dial")
             reviving = tasks.create_task(_wait_revived(driver), name="revived")
             await asyncio.wait([dialling, reviving], return_when=asyncio.FIRST_COMPLETED)
+            if not reviving.done() and not driver.closed and not driver.goaway.is_set():
+                # The network is back for both; going on as before is the shorter way.
+                chance = max(CHANCE, 2 * driver.connection.stats().rtt)
+                await asyncio.wait([reviving], timeout=chance)
+            is_revived = reviving.done()
             reviving.cancel()
-            if not dialling.done():
-                dialling.cancel()
-        return None if dialling.cancelled() else dialling.result()
+            dialling.cancel()
+        fresh = dialling.result() if dialling.done() and not dialling.cancelled() else None
+        if is_revived and fresh is not None:
+            fresh.close()
+            return None
+        return fresh
 
     async def _again(self) -> Driver | None:
         """Dial until somebody answers or patience ends, one URL after the other."""
@@ -242,7 +256,7 @@ async def _wait_revived(driver: Driver) -> None:
     """Wait until a silent connection is heard again; for ever if it is over or to be left."""
     heard = driver.connection.stats().received_packets
     while True:
-        await asyncio.sleep(LOOK_EVERY)
+        await asyncio.sleep(LOOK_OFTEN)
         is_of_use = not driver.goaway.is_set() and not driver.closed
         if is_of_use and driver.connection.stats().received_packets != heard:
             return

@@ -19,6 +19,9 @@ __all__ = ["Format", "Speech"]
 
 FRAME_MS = 20
 
+ACK_DUE = 20
+"""Frames without an acknowledgement that make one due; one comes for each ten."""
+
 
 class Format:
     """PCM of any rate in, Opus packets of 20 ms out."""
@@ -104,6 +107,13 @@ class Speech:
     def first_kept(self) -> int:
         """Index of the first frame that a new leg could have."""
         return self.tally.frames - len(self._kept)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether an acknowledgement or the receipt is due."""
+        if self.is_settled:
+            return False
+        return self.over.is_set() or self.tally.frames >= self.acked_frames + ACK_DUE
 
     @property
     def is_settled(self) -> bool:
