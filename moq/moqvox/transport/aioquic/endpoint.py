@@ -25,7 +25,7 @@ from moqvox.transport.aioquic.asked import (
 )
 from moqvox.transport.aioquic.bucket import Bucket
 from moqvox.transport.aioquic.link import Link
-from moqvox.transport.aioquic.ways import Ways, by_way, plain
+from moqvox.transport.aioquic.ways import PLAIN_LENGTHS, Ways, by_way, plain
 from moqvox.transport.interface import Closed
 
 __all__ = ["CONNECTION_ID_BYTES", "LONG_HEADER", "Endpoint", "Stranger"]
@@ -235,12 +235,15 @@ class Endpoint:
 
     def _try_send(self, data: bytes, address: Address) -> bool:
         """Return False when the kernel's buffer is full."""
-        sock = self.ways.get(address)
+        is_plain = len(address) in PLAIN_LENGTHS
+        sock = self.ways.first if is_plain else self.ways.get(address)
         if sock is None:
             return True
-        source = self.ways.source(address)
+        source = None if is_plain else self.ways.source(address)
         try:
-            if source is None:
+            if is_plain:
+                sock.sendto(data, address)
+            elif source is None:
                 sock.sendto(data, plain(address))
             else:
                 sock.sendmsg((data,), source, 0, plain(address))
@@ -283,7 +286,8 @@ class Endpoint:
                     return
                 continue
             if size:
-                address = by_way(address, number)
+                if number:
+                    address = by_way(address, number)
                 self._receive(bytes(self._view[:size]), address, now)
 
     def _on_asked(self, sock: socket.socket, number: int, asked: Asked) -> None:

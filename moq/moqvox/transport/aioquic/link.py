@@ -157,6 +157,8 @@ class Link:
             self._break(exc)
         if self.roaming is not None and self.engine.answered:
             self.roaming.on_answers(now)
+        if self.engine.is_quiet and self._closing is None and not self._queue.is_ready:
+            return
         if self.engine.is_stillborn:
             self.abort(Closed(0, "not a handshake", lost=True))
         else:
@@ -190,16 +192,18 @@ class Link:
 
     def flush(self, now: float) -> None:
         """Send what may be sent, and arrange the next timer."""
-        if self.engine.unblocked:
-            self._queue.unpark(self.engine.take_unblocked())
-        if self._is_eager or self._queue.is_ready or self.engine.has_cause_to_send:
+        engine = self.engine
+        if engine.unblocked:
+            self._queue.unpark(engine.take_unblocked())
+        if self._is_eager or self._queue.is_ready or engine.has_cause_to_send:
             self._send(now)
             self._pump()
-        self._settle(now)
-        self._conclude()
-        if self.engine.is_terminated or self._is_gone:
+        if self._closing is not None or not engine.is_usual:
+            self._settle(now)
+            self._conclude()
+        if self._is_gone or engine.is_terminated:
             self._carrier.forget(self)
-        elif self.scheduled_at is None or not self.engine.is_calm_until(self.scheduled_at, now):
+        elif self.scheduled_at is None or not engine.is_calm_until(self.scheduled_at, now):
             self._carrier.schedule(self, self._next_timer())
 
     def touch(self) -> None:
@@ -211,7 +215,8 @@ class Link:
         self._is_eager = False
         engine = self.engine
         for _ in range(MAX_ROUNDS):
-            self._feed()
+            if self._queue.is_ready:
+                self._feed()
             if self.table.busy:
                 engine.hasten_ack(now)
             try:
@@ -234,9 +239,8 @@ class Link:
             self._relieve()
 
     def _feed(self) -> None:
-        if self._queue.is_ready:
-            for chunk in self._queue.take(self.engine.room(), self.table.allowance):
-                self.table.feed(chunk.stream, chunk.data, fin=chunk.fin)
+        for chunk in self._queue.take(self.engine.room(), self.table.allowance):
+            self.table.feed(chunk.stream, chunk.data, fin=chunk.fin)
 
     def _relieve(self) -> None:
         relieved = self._queue.relieved()
@@ -252,15 +256,14 @@ class Link:
 
     def _pump(self) -> None:
         engine = self.engine
-        event = engine.next_event()
-        while event is not None:
+        while engine.has_events:
+            event = engine.next_event()
             if isinstance(event, ConnectionIdIssued):
                 self._carrier.enrol(event.connection_id, self)
             elif isinstance(event, ConnectionIdRetired):
                 self._carrier.strike(event.connection_id)
-            elif self.observer is not None and self._over is None:
+            elif event is not None and self.observer is not None and self._over is None:
                 self.observer.on_engine_event(event)
-            event = engine.next_event()
         if self.table.discarded:
             discarded = self.table.take_discarded()
             if self.observer is not None:

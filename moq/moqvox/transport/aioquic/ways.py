@@ -12,7 +12,7 @@ from typing import Final
 from moqvox.transport.address import Address
 from moqvox.transport.aioquic.asked import Ancillary
 
-__all__ = ["MAX_WAYS", "Ways", "by_way", "plain", "way_of"]
+__all__ = ["MAX_WAYS", "PLAIN_LENGTHS", "Ways", "by_way", "plain", "way_of"]
 
 MAX_WAYS: Final = 9
 """Sockets of one endpoint; the oldest is closed for one more, but never the newest."""
@@ -42,7 +42,12 @@ class Ways:
         first: the first socket.
         opened: is told of each socket that is to be read.
         closed: is told of each before it is closed.
+
+    Attributes:
+        first: the first socket, by which nearly all goes, unless it is closed.
     """
+
+    first: socket.socket | None
 
     def __init__(
         self,
@@ -55,6 +60,7 @@ class Ways:
         self._next = 0
         self._sockets: dict[int, socket.socket] = {}
         self._named: dict[int, tuple[int, Ancillary]] = {}
+        self.first = first
         self.add(first)
 
     def __len__(self) -> int:
@@ -86,6 +92,8 @@ class Ways:
         """Close a socket, if it is still open."""
         sock = self._sockets.pop(number, None)
         if sock is not None:
+            if sock is self.first:
+                self.first = None
             self._closed(sock)
             sock.close()
 

@@ -202,14 +202,16 @@ class Engine(HandshakeConnection, IdentifiedConnection):
 
     def room(self) -> int:
         """Stream bytes that are worth giving to the engine now."""
-        recovery = self.recovery
-        window = max(0, recovery.congestion_window - recovery.bytes_in_flight) + SLACK_BYTES
-        credit = self._remote_max_data - self._remote_max_data_used
-        return min(window, BURST_BYTES, credit) - self.unsent_bytes
+        used = self._remote_max_data_used
+        window, credit = self.recovery.window_left, self._remote_max_data - used
+        unsent = self.table.fed_bytes - used
+        return min(max(0, window) + SLACK_BYTES, BURST_BYTES, credit) - unsent
 
     def takes(self, stream_id: int, size: int) -> bool:
         """Whether so few bytes of a stream may leave with the next packet."""
-        return size <= min(QUANTUM_BYTES, self.room(), self.table.allowance(stream_id))
+        if size > QUANTUM_BYTES or size > self.room():
+            return False
+        return size <= self.table.allowance(stream_id)
 
     def open_stream(self, *, bidirectional: bool, priority: int) -> int:
         """Make a stream of ours known to the engine, in the order of its ID."""
@@ -225,12 +227,6 @@ class Engine(HandshakeConnection, IdentifiedConnection):
             return False
         limits.value = limit
         return True
-
-    def hasten_ack(self, now: float) -> None:
-        """Let an ACK that is due soon travel with data that leaves now."""
-        space = self._spaces.get(tls.Epoch.ONE_RTT)
-        if space is not None and space.ack_at is not None and space.ack_at > now:
-            space.ack_at = now
 
     def on_run(self, length: int) -> None:
         """Take how many packets, one after another, were lost or did not come."""
@@ -314,15 +310,7 @@ class Engine(HandshakeConnection, IdentifiedConnection):
         What was sent is looked after a probe time-out later, and that is never less than what
         the peer may take for its ACK.
         """
-        if not self._handshake_confirmed or when > now + self.recovery.max_ack_delay:
-            return False
-        space = self._spaces[tls.Epoch.ONE_RTT]
-        return (
-            space.ack_at is None
-            and space.loss_time is None
-            and self._pacing_at is None
-            and not self.redundancy.is_active
-        )
+        return not self.redundancy.is_active and self.is_plainly_calm_until(when, now)
 
     def take_unblocked(self) -> set[int]:
         """Take our streams whose limits the peer raised since the last call."""

@@ -252,6 +252,23 @@ class PlainConnection(RovingConnection):
         if asks and space.ack_at is None:
             space.ack_at = now + self._ack_delay
 
+    def hasten_ack(self, now: float) -> None:
+        """Let an ACK that is due soon travel with data that leaves now."""
+        usual = self._usual
+        space = self._spaces.get(Epoch.ONE_RTT) if usual is None else usual.space
+        if space is not None and space.ack_at is not None and space.ack_at > now:
+            space.ack_at = now
+
+    @property
+    def is_usual(self) -> bool:
+        """Whether upstream alone has nothing to say or do; so the end has not come."""
+        return self._usual is not None
+
+    @property
+    def has_events(self) -> bool:
+        """Whether `next_event` has any; to ask it costs more when there is none."""
+        return bool(self._events)
+
     @property
     def is_quiet(self) -> bool:
         """Whether the last packet brought no event, and nothing is due because of it."""
@@ -275,6 +292,14 @@ class PlainConnection(RovingConnection):
             if due is not None and due < timer:
                 timer = due
         return timer
+
+    def is_plainly_calm_until(self, when: float, now: float) -> bool:
+        """Whether nothing is due before that time in the usual case; see the engine."""
+        usual = self._usual
+        if usual is None or when > now + self.recovery.max_ack_delay:
+            return False
+        space = usual.space
+        return space.ack_at is None and space.loss_time is None and self._pacing_at is None
 
     def handle_timer(self, now: float) -> None:
         """Do what is due."""
