@@ -142,9 +142,19 @@ class Redundancy:
         self._arrived_at = 0.0
         self._troubled = 0
         self._lossy_until = 0.0
+        self._is_guess = False
 
     def on_loss(self, now: float) -> None:
         """Take a sign of loss; after the first, all that is under way goes out again now."""
+        self._is_guess = False
+        self._take_sign(now)
+
+    def on_guess(self, now: float) -> None:
+        """Take the want of an ACK for a loss, until `on_false_alarm`."""
+        self._is_guess |= now >= self._lossy_until
+        self._take_sign(now)
+
+    def _take_sign(self, now: float) -> None:
         if self._share <= 0:
             return
         was_clean = now >= self._lossy_until
@@ -162,10 +172,15 @@ class Redundancy:
 
     def on_silence(self, now: float) -> None:
         """Take the want of ACKs for a sign of loss: all that is under way is overdue."""
-        self.on_loss(now)
+        self.on_guess(now)
         self._arrived_at = now - SILENCE - TURN
         for piece in self._pieces:
             piece.at -= self._overdue_after + TURN
+
+    def on_false_alarm(self, now: float) -> None:
+        """Take it that nothing was lost when ACKs were late: the path was clean all the time."""
+        if self._is_guess and now < self._lossy_until:
+            self._lossy_until = now
 
     def on_probe(self, now: float) -> None:
         """Fill a probe, which congestion control lets pass, with all that is under way."""

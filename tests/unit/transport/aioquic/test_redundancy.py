@@ -63,6 +63,32 @@ def test_the_first_loss_starts_copies_and_a_clean_while_ends_them():
     assert talk.client.redundancy.copied_bytes == before
 
 
+def test_acks_that_were_only_late_end_the_copies():
+    talk = Talk()
+    talk.speak(60)
+    talk.delay = 0.25
+    active = []
+    for _ in range(60):
+        talk.speak(1)
+        active.append(talk.client.redundancy.is_active)
+    assert any(active)
+    assert not any(active[-10:])
+    copied = talk.client.redundancy.copied_bytes
+    talk.speak(20)
+    assert talk.client.redundancy.copied_bytes == copied
+
+
+def test_a_guess_that_was_right_is_no_false_alarm():
+    talk = Talk()
+    talk.speak(60)
+    talk.lose = lambda: True
+    talk.speak(20)
+    talk.lose = lambda: False
+    talk.speak(40)
+    assert talk.client.redundancy.is_active
+    assert len(talk.heard_at) >= 110
+
+
 def test_no_more_is_copied_than_the_budget_allows():
     talk = lossy(1, 0.2, redundancy=1.0, frames=100)
     copied = talk.client.redundancy.copied_bytes

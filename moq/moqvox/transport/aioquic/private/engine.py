@@ -241,10 +241,17 @@ class Engine(HandshakeConnection, IdentifiedConnection):
         """Let a probe carry what else is under way."""
         self.redundancy.on_probe(now)
 
-    def on_loss(self, now: float) -> None:
+    def on_loss(self, now: float, *, is_guess: bool = False) -> None:
         """Take a sign that packets are lost."""
         self._usual = None
-        self.redundancy.on_loss(now)
+        if is_guess:
+            self.redundancy.on_guess(now)
+        else:
+            self.redundancy.on_loss(now)
+
+    def on_false_alarm(self, now: float) -> None:
+        """Take it that what was guessed to be lost has arrived."""
+        self.redundancy.on_false_alarm(now)
 
     def receive_datagram(self, data: bytes, addr: Address, now: float) -> None:
         """Take a datagram; others missing before it may be a sign of loss."""
@@ -278,6 +285,7 @@ class Engine(HandshakeConnection, IdentifiedConnection):
         self._known_losses = recovery.lost_packets
         self._tells_gap = False
         if not self.redundancy.is_active and recovery.is_silent(now):
+            recovery.suspect(recovery.spaces[-1])
             self.redundancy.on_silence(now)
         if self.redundancy.is_active:
             window = recovery.congestion_window

@@ -47,8 +47,11 @@ class Numbering(Protocol):
     def on_fates(self, now: float, arrived: int, lost: int) -> None:
         """Learn what became of packets."""
 
-    def on_loss(self, now: float) -> None:
-        """Learn of a sign that packets are lost."""
+    def on_loss(self, now: float, *, is_guess: bool = False) -> None:
+        """Learn of a sign that packets are lost; a guess is that no ACK came in time."""
+
+    def on_false_alarm(self, now: float) -> None:
+        """Learn that everything under way at the time of a guess has arrived."""
 
 
 class Recovery(QuicPacketRecovery):
@@ -56,6 +59,10 @@ class Recovery(QuicPacketRecovery):
 
     engine: Numbering
     lost_packets = 0
+    _suspects: range | None = None
+    """Packets under way when the want of an ACK was last taken for a loss."""
+
+    _is_guessing = False
 
     def on_ack_received(
         self, *, ack_rangeset: RangeSet, ack_delay: float, now: float, space: QuicPacketSpace
@@ -78,6 +85,9 @@ class Recovery(QuicPacketRecovery):
         self.engine.on_fates(now, flying - len(space.sent_packets) - lost, lost)
         if _has_gap(space):
             self.engine.on_loss(now)
+        if self._suspects is not None:
+            newest = ack_rangeset[len(ack_rangeset) - 1]
+            self._judge(newest.start, newest.stop - 1, now)
         if had_rtt and before != (self._rtt_smoothed, self._rtt_variance):
             smoothed, variance = before
             self._rtt_variance = 0.75 * variance + 0.25 * abs(smoothed - self._rtt_latest)
@@ -145,7 +155,24 @@ class Recovery(QuicPacketRecovery):
         space.loss_time = None
         self._pto_count = 0
         self.engine.on_fates(now, flying - len(sent), 0)
+        if self._suspects is not None:
+            self._judge(first, last, now)
         return is_usual
+
+    def suspect(self, space: QuicPacketSpace) -> None:
+        """Take what is under way for lost, until an ACK says otherwise."""
+        numbers = list(space.sent_packets)
+        if numbers:
+            first = numbers[0] if self._suspects is None else self._suspects.start
+            self._suspects = range(first, numbers[-1] + 1)
+
+    def _judge(self, first: int, last: int, now: float) -> None:
+        """See by the newest range of an ACK whether a guess was wrong."""
+        suspects = self._suspects
+        if suspects is not None and last >= suspects.stop - 1:
+            self._suspects = None
+            if first <= suspects.start:
+                self.engine.on_false_alarm(now)
 
     def _sample(self, rtt: float, delay: float, now: float) -> None:
         """Measure the path by one round trip, of which the peer took `delay` to answer."""
@@ -251,7 +278,13 @@ class Recovery(QuicPacketRecovery):
 
     def reschedule_data(self, *, now: float, speed_up_handshake: bool = False) -> None:
         """Prepare a probe (RFC 9002, section 6.2.4); live bytes fill it up."""
-        super().reschedule_data(now=now, speed_up_handshake=speed_up_handshake)
+        if self.handshake_confirmed:
+            self.suspect(self.spaces[-1])
+        self._is_guessing = True
+        try:
+            super().reschedule_data(now=now, speed_up_handshake=speed_up_handshake)
+        finally:
+            self._is_guessing = False
         if self.handshake_confirmed:
             self.engine.on_probe(now)
 
@@ -283,7 +316,7 @@ class Recovery(QuicPacketRecovery):
         packets = list(packets)
         self.lost_packets += len(packets)
         if packets:
-            self.engine.on_loss(now)
+            self.engine.on_loss(now, is_guess=self._is_guessing)
             for length in _runs([packet.packet_number for packet in packets]):
                 self.engine.on_run(length)
         super()._on_packets_lost(packets=packets, now=now, **rest)  # type: ignore[arg-type]  # as above
