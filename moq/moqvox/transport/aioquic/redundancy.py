@@ -16,7 +16,6 @@ end when the path has been clean for a while. Copies count against pacing and ha
 congestion window, and against a budget that the live bytes themselves earn.
 """
 
-from collections import deque
 from typing import Final
 
 from moqvox.transport.aioquic.limits import Limits
@@ -38,14 +37,14 @@ GRACE: Final = 0.0625
 
 MIN_GRACE: Final = 0.008
 
-HOPELESS_AFTER: Final = 1.0
+HOPELESS_AFTER: Final = 5.0
 """Seconds without an ACK after which a path is rather dead than lossy: copies feed nobody."""
 
 MAX_TIMED: Final = 4
 """Turns in a row that the timer makes without new bytes; then recovery's own probes do."""
 
 MAX_PIECES: Final = 64
-"""Pieces watched; at 20 ms of voice each, more than a second of them."""
+"""Pieces watched, the oldest; at 20 ms of voice each, more than a second of them."""
 
 LEAST_WINDOW_BYTES: Final = 2400
 """The smallest congestion window (RFC 9002, section 7.2)."""
@@ -132,7 +131,7 @@ class Redundancy:
         self.burstiness = 0.0
         self._share = limits.redundancy
         self._table = table
-        self._pieces: deque[Piece] = deque(maxlen=MAX_PIECES)
+        self._pieces: list[Piece] = []
         self._budget = float(SAVINGS_BYTES)
         self._first_bytes = FIRST_BYTES
         self._turn = 0
@@ -167,7 +166,7 @@ class Redundancy:
             self._timed = 0
             self._budget = float(SAVINGS_BYTES)
             self._pieces.clear()
-            for under_way in self._table.under_way(THIN_BYTES)[-MAX_PIECES:]:
+            for under_way in self._table.under_way(THIN_BYTES):
                 self._watch(*under_way, now)
 
     def on_silence(self, now: float) -> None:
@@ -295,8 +294,9 @@ class Redundancy:
 
     def _watch(self, stream: int, start: int, stop: int, now: float) -> None:
         for first in range(start, stop, MAX_PIECE_BYTES):
-            last = min(stop, first + MAX_PIECE_BYTES)
-            self._pieces.append(Piece(stream, first, last, self._turn, now))
+            if len(self._pieces) < MAX_PIECES:
+                last = min(stop, first + MAX_PIECE_BYTES)
+                self._pieces.append(Piece(stream, first, last, self._turn, now))
 
     def _repeat(self, piece: Piece) -> int:
         copied = self._table.repeat(piece.stream, piece.start, piece.stop)
@@ -316,4 +316,4 @@ class Redundancy:
             if lacks(piece.stream, piece.start, piece.stop, THIN_BYTES)
         ]
         if len(kept) < len(self._pieces):
-            self._pieces = deque(kept, maxlen=MAX_PIECES)
+            self._pieces = kept
