@@ -9,6 +9,7 @@ follow it; the wall clock does not exist.
 import asyncio
 import selectors
 from collections.abc import Coroutine
+from itertools import count
 from typing import TypeVar
 
 __all__ = ["Deadlock", "VirtualLoop", "run", "settle"]
@@ -53,6 +54,28 @@ class _JumpingSelector(selectors.DefaultSelector):
         return []
 
 
+class _CountedTask(asyncio.Task):  # type: ignore[type-arg]
+    """A task whose place in a set does not depend on where it is in memory.
+
+    Task groups keep sets of tasks, and cancel them in the set's order.
+    """
+
+    _made = count()
+
+    def __init__(self, *args: object, **options: object) -> None:
+        self._number = next(self._made)
+        super().__init__(*args, **options)  # type: ignore[arg-type]
+
+    def __hash__(self) -> int:
+        return self._number
+
+
+def _make_task(
+    loop: asyncio.AbstractEventLoop, work: Coroutine[object, None, T], **options: object
+) -> asyncio.Task[T]:
+    return _CountedTask(work, loop=loop, **options)
+
+
 class VirtualLoop(asyncio.SelectorEventLoop):
     """An event loop on virtual time, which starts at 0."""
 
@@ -60,6 +83,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._jumping = _JumpingSelector()
         super().__init__(self._jumping)
         self._clock_resolution = 1e-9
+        _CountedTask._made = count()
+        self.set_task_factory(_make_task)
 
     def time(self) -> float:
         return self._jumping.now

@@ -330,7 +330,7 @@ async def storm(seed: int, version: str) -> Tale:
 async def _hear_out(call: Call, playback: Playback, tale: Tale) -> None:
     """Wait until the last answers were heard, and told."""
     loop = asyncio.get_running_loop()
-    until = loop.time() + 20
+    until = loop.time() + 60
     while loop.time() < until:
         await asyncio.sleep(0.25)
         waited = [a for a in tale.answers if a.process == tale.killed]

@@ -5,7 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from typing import Final
 
-from moqvox.errors import MediaError, Refused, StreamCode, StreamEnded
+from moqvox.errors import MediaError, NotFound, Refused, StreamCode, StreamEnded
 from moqvox.frame import Subscription
 from moqvox.model import broadcast, group, track
 from moqvox.model.in_order import InOrder
@@ -55,6 +55,7 @@ class FarLeg:
         self._recalled: dict[int, asyncio.Event] = {}
         self._in_doubt: list[asyncio.TimerHandle] = []
         self._is_later = False
+        self._is_recall_lost = False
 
     async def read(self, inbox: Inbox) -> bool:
         """Read a first leg, its audio at once; returns whether that ended in order.
@@ -166,9 +167,8 @@ class FarLeg:
 
     def _look_back(self, inbox: Inbox, asked: dict[str, Asked], tasks: asyncio.TaskGroup) -> None:
         """Read the past if something of it is missing, else ask for it no more."""
-        for number, start in self._starts.items():
-            utterance = inbox.utterance(number)
-            if utterance is not None and not utterance.over and utterance.next_frame < start:
+        for number in self._starts:
+            if self._lacks(inbox, number):
                 self._recalled[number] = asyncio.Event()
         if self._recalled and PAST_TRACK not in asked:
             asked.update(self._ask(tasks, PAST_TRACK))
@@ -179,17 +179,23 @@ class FarLeg:
             asked[PAST_TRACK].add_done_callback(_close_result)
 
     async def _recall(self, inbox: Inbox, asked: Asked) -> None:
+        """Read what came before this leg's groups; where it is not offered, it is missing.
+
+        When it breaks off, the speeches that need it wait for another leg.
+        """
         past = await asked
-        try:
-            if not isinstance(past, Refused):
+        if isinstance(past, Refused):
+            self._is_recall_lost = not isinstance(past, NotFound)
+        else:
+            try:
                 async for reader in past:
                     await self._recall_speech(inbox, reader)
                     self._let_go_on(reader.sequence)
-        except StreamEnded as exc:
-            log.info("what was said before did not come whole: %s", exc)
-        finally:
-            for number in list(self._recalled):
-                self._let_go_on(number)
+            except StreamEnded as exc:
+                log.info("what was said before did not come whole: %s", exc)
+                self._is_recall_lost = True
+        for number in list(self._recalled):
+            self._let_go_on(number)
 
     async def _recall_speech(self, inbox: Inbox, reader: group.Consumer) -> None:
         """Put the frames before this leg's into a speech; they end where the leg begins."""
@@ -214,6 +220,13 @@ class FarLeg:
             inbox.end(utterance, Utterance.cancel)
         finally:
             reader.close()
+
+    def _lacks(self, inbox: Inbox, number: int) -> bool:
+        """Whether frames from before this leg's are missing of a speech."""
+        utterance = inbox.utterance(number)
+        if utterance is None or utterance.over:
+            return False
+        return utterance.next_frame < self._starts.get(number, 0)
 
     def _let_go_on(self, number: int) -> None:
         waiting = self._recalled.pop(number, None)
@@ -244,6 +257,9 @@ class FarLeg:
         waiting = self._recalled.get(number)
         if waiting is not None:
             await waiting.wait()
+            if self._lacks(inbox, number) and self._is_recall_lost:
+                reader.close()
+                return
         utterance = inbox.utterance(number)
         if utterance is None or utterance.over:
             reader.close()

@@ -67,7 +67,7 @@ class Host:
             closed = await self.driver.wait_closed()
             watching.cancel()
             is_hung_up = self._eager and closed.remote and not closed.lost and not closed.code
-            for line in {*self._lines.values(), *self._early}:
+            for line in dict.fromkeys((*self._lines.values(), *self._early)):
                 line.end(hung_up=is_hung_up)
 
     async def _watch(self, tasks: asyncio.TaskGroup) -> None:

@@ -208,7 +208,9 @@ class Line:
         self.name = name
         session = self._board.register.find(hello.call)
         if session is None:
-            if self._was_there and hello.again != self._board.again:
+            is_old = self._was_there or (hello.leg and not self._board.is_direct)
+            if is_old and hello.again != self._board.again:
+                # It may have been said and answered for long ago.
                 self._beckons = True
                 return None
             session = self._board.register.session(self._board.address)
