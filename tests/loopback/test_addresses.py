@@ -222,7 +222,9 @@ def test_a_strangers_client_goes_there_too():
                 assert await client.ask(b"on the way") == b"on the way"
             assert client._quic.get_peer_address()[0].endswith("127.0.0.2")
             assert await client.ask(b"there") == b"there"
+            assert client._quic._peer_cid.sequence_number == 1, "the ID that came with the address"
             [link] = listener._endpoint._alive
+            assert link.connection_ids >= {client._quic._peer_cid.cid}
             assert link.engine.peer[1], "the server has validated the path"
 
     asyncio.run(main())

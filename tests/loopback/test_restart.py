@@ -94,3 +94,41 @@ def test_a_server_without_the_secret_cannot_end_anything():
             await after.close()
 
     asyncio.run(main())
+
+
+class Losing:
+    """Loses what an endpoint sends from now on, as often as told."""
+
+    def __init__(self, endpoint: object, count: int) -> None:
+        self._send, self._left, self.sent = endpoint.send, count, 0
+        endpoint.send = self
+
+    def __call__(self, link: object, data: bytes, address: object) -> None:
+        self.sent += 1
+        if self._left:
+            self._left -= 1
+        else:
+            self._send(link, data, address)
+
+
+@pytest.mark.parametrize("closer", ["client", "server"])
+def test_a_close_whose_first_packet_is_lost_is_heard_all_the_same(closer):
+    """Also by a peer that says nothing, and so would not be told again."""
+
+    async def main() -> None:
+        async with asyncio.timeout(PATIENCE):
+            listener = await open_listener(limits=HASTY)
+            client = Reader(await dial(listener, limits=HASTY))
+            server = Reader(await listener.accept())
+            await greet(server.connection, client)
+            await asyncio.sleep(0.05)
+            mine, other = (client, server) if closer == "client" else (server, client)
+            losing = Losing(mine.connection._link._carrier, 1)
+            mine.connection.close(7, "bye")
+            closed = await other.until_closed()
+            assert (closed.code, closed.reason, closed.remote) == (7, "bye", True)
+            assert losing.sent == 2
+            await client.connection.wait_closed()
+            await listener.close()
+
+    asyncio.run(main())

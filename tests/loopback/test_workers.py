@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import random
 import signal
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -88,6 +89,47 @@ def test_what_comes_to_one_worker_is_heard_at_every_other(workers):
                     assert (await read_track(reader)).payloads == [b"one", b"two"]
 
     asyncio.run(main())
+
+
+def test_fifty_callers_move_three_hundred_times_and_none_comes_to_a_stranger():
+    """Each to a random address and port, six times; the workers count what is not theirs."""
+    workers = 3
+
+    async def main() -> list[dict[str, float]]:
+        rng = random.Random(11)
+
+        async def wander(relay: Supervisor, peak: list[int]) -> None:
+            async with connect(url(relay), verify=trust(relay), websocket=False) as driver:
+                connection = driver.connection
+                for move in range(1, 7):
+                    numbers = (rng.randrange(256), rng.randrange(256), rng.randrange(1, 255))
+                    connection.migrate(("127.{}.{}.{}".format(*numbers), 0))
+                    await until(lambda due=move: connection.stats().path_changes == due, PATIENCE)
+                peak.append(connection._link.engine._peer_cid.cid[1] % workers)
+
+        async with supervised(workers) as relay:
+            ended_at: list[int] = []
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(50):
+                    tasks.create_task(wander(relay, ended_at))
+            board = relay._board
+            served = "moqvox_relay_sessions_total"
+
+            def rows() -> list[dict[str, float]]:
+                return [board.read(number) for number in range(workers)]
+
+            await until(lambda: sum(row.get(served, 0) for row in rows()) == 50, PATIENCE)
+            await until(
+                lambda: sum(row.get("moqvox_relay_sessions", 50) for row in rows()) == 0, PATIENCE
+            )
+            counted = rows()
+            assert [row[served] for row in counted] == [ended_at.count(n) for n in range(workers)]
+            return counted
+
+    counted = asyncio.run(main())
+    assert sum(row["moqvox_quic_misdirected_packets"] for row in counted) == 0
+    assert sum(row["moqvox_quic_unknown_packets"] for row in counted) == 0
+    assert min(row["moqvox_relay_sessions_total"] for row in counted) > 0
 
 
 async def listen_to(caller: Caller, name: str, heard: list[bytes]) -> None:

@@ -15,6 +15,7 @@ from moqvox.errors import LocalError
 from moqvox.transport.address import Address
 from moqvox.transport.aioquic.counters import Counters
 from moqvox.transport.aioquic.ending import Ending
+from moqvox.transport.aioquic.last_words import LastWords
 from moqvox.transport.aioquic.limits import Limits
 from moqvox.transport.aioquic.neighbours import Carrier, Observer
 from moqvox.transport.aioquic.private import Engine
@@ -56,8 +57,7 @@ class Link:
         self._report: Closed | None = None
         self._linger_until = 0.0
         self._over: Closed | None = None
-        self._last_words: list[tuple[bytes, Address]] = []
-        self._repeats = 0
+        self._last_words = LastWords()
         self._cause = ""
         self._is_broken = self._is_gone = False
         self._active_at = self._look_at = carrier.now()
@@ -146,7 +146,7 @@ class Link:
         self._counters.received_bytes += len(data)
         self._counters.received_packets += 1
         if self.engine.is_closing:
-            self._repeat_close()
+            self._repeat_close(self._last_words.answer())
             return
         self._active_at = now
         if self.roaming is not None:
@@ -178,6 +178,7 @@ class Link:
             self._carrier.schedule(self, when)
             return
         due = engine.get_timer()
+        self._repeat_close(self._last_words.take_due(now))
         try:
             if due is not None and now >= due:
                 engine.handle_timer(now)
@@ -230,7 +231,7 @@ class Link:
             if self.roaming is not None and engine.recovery.bytes_in_flight:
                 self.roaming.on_asked(now)
             if engine.is_closing and datagrams:
-                self._last_words = datagrams
+                self._say_last(datagrams, now)
             if not datagrams or not self._queue.is_ready:
                 break
         else:
@@ -316,7 +317,7 @@ class Link:
     def _next_timer(self) -> float:
         due = self.engine.get_timer()
         if self._over is not None:
-            return due if due is not None else self._look_at
+            return min(due if due is not None else self._look_at, self._last_words.due_at)
         when = self._look_at if due is None or self._look_at < due else due
         if self.roaming is not None:
             when = min(when, self.roaming.due_at)
@@ -405,12 +406,15 @@ class Link:
         self.engine.close(QuicErrorCode.INTERNAL_ERROR, QuicFrameType.PADDING, "internal error")
         self.touch()
 
-    def _repeat_close(self) -> None:
-        """Answer late packets with our last words, ever more rarely (RFC 9000, 10.2.1)."""
-        self._repeats += 1
-        if self._repeats & (self._repeats - 1) == 0:
-            for data, address in self._last_words:
-                self._carrier.send(self, data, address)
+    def _say_last(self, words: list[tuple[bytes, Address]], now: float) -> None:
+        """Note our CONNECTION_CLOSE; who dialled says it twice, as its socket is closed at once."""
+        self._last_words.said(words, now + self.engine.recovery.get_probe_timeout())
+        if self.roaming is not None:
+            self._repeat_close(words)
+
+    def _repeat_close(self, words: list[tuple[bytes, Address]]) -> None:
+        for data, address in words:
+            self._carrier.send(self, data, address)
 
     @property
     def peer(self) -> Address | None:

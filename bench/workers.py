@@ -1,0 +1,203 @@
+"""What a delivery costs a relay of several workers, and how evenly they share the load.
+
+`python -m bench.workers --help`. One publisher to N subscribers, moq-rs clients as in
+`bench.fanout`, on a relay of one process and of several, in turn. The CPU time of all of the
+relay's processes counts. On a machine with as few cores as this needs, throughput would prove
+nothing: the clients use the same cores.
+"""
+
+import argparse
+import asyncio
+import datetime
+import re
+import statistics
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from interop.environment import EnvironmentUnavailable
+from interop.failure import Failure
+from interop.program import number
+from interop.stage import Stage, open_stage
+
+from bench.processes import Cores, Running, real, start, start_load, usage
+from bench.sweep import Window
+from moqvox_certs import generate
+
+BROADCAST: Final = "bench"
+ANYWHERE: Final = -1
+"""No core in particular."""
+
+RUN_LIMIT_S: Final = 60.0
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """One run.
+
+    Attributes:
+        cpu_us: of all the relay's processes, for each delivery.
+        shares: of the workers' CPU time, each worker's part.
+        sessions: of each worker.
+        misdirected: packets that came to the wrong worker.
+    """
+
+    workers: int
+    repeat: int
+    deliveries: int
+    lost: int
+    cpu_us: float
+    shares: list[float]
+    sessions: list[int]
+    misdirected: int
+    p99_ms: float
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """All of them.
+
+    Attributes:
+        ratios: a delivery's cost on several workers over that on one, run by run.
+    """
+
+    subscribers: int
+    frame_ms: int
+    window_s: float
+    samples: list[Sample]
+    ratios: dict[str, list[float]]
+
+
+async def run_one(args: argparse.Namespace, workers: int, repeat: int) -> Sample:
+    """Start a relay, load it, and count."""
+    with tempfile.TemporaryDirectory(prefix="moqvox-bench-") as folder:
+        argv = command(Path(folder), workers)
+        path = {"PYTHONPATH": ":".join(one for one in sys.path if one)}
+        async with open_stage(Path(folder)) as stage, asyncio.timeout(RUN_LIMIT_S):
+            relay = await start(stage, "relay", argv, path, ANYWHERE)
+            ready = await relay.program.event("ready")
+            pids = ready.fields.get("workers") or [relay.pid]
+            assert isinstance(pids, list)
+            address = str(ready.fields["address"])
+            return await measure(stage, relay, address, pids, args, workers, repeat)
+
+
+def command(folder: Path, workers: int) -> list[str]:
+    """Say how to start the relay, with a certificate in the folder."""
+    made = generate(["localhost", "127.0.0.1"], datetime.datetime.now(datetime.UTC))
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    cert.write_bytes(made.cert_pem)
+    key.write_bytes(made.key_pem)
+    argv = [sys.executable, "-m", "moqvox_client", "relay", "--bind", "127.0.0.1:0", "--json"]
+    argv += ["--tls-cert", str(cert), "--tls-key", str(key), "--public", ""]
+    return [*argv, "--workers", str(workers)]
+
+
+async def measure(
+    stage: Stage,
+    relay: Running,
+    address: str,
+    pids: list[int],
+    args: argparse.Namespace,
+    workers: int,
+    repeat: int,
+) -> Sample:
+    """Bring in the crowd, let the publisher write, and count."""
+    anywhere = Cores(ANYWHERE, ANYWHERE)
+    where = [f"moqt://{address}", BROADCAST, "--frame-ms", str(args.frame_ms)]
+    crowd = await start_load(stage, "subscribers", [*where, "-n", str(args.count)], anywhere)
+    await crowd.program.event("connected")
+    publisher = await start_load(stage, "publisher", where, anywhere)
+    await crowd.program.event("subscribed")
+    await asyncio.sleep(1.0)
+    everyone = sorted({relay.pid, *pids})
+    start_ns, before = time.monotonic_ns(), {pid: usage(pid).cpu_s for pid in everyone}
+    await asyncio.sleep(args.seconds)
+    end_ns, after = time.monotonic_ns(), {pid: usage(pid).cpu_s for pid in everyone}
+    rows = await asyncio.to_thread(metrics, address)
+    order = Window(start_ns, end_ns, sum(after.values()), 0.0).order
+    await publisher.program.say(order)
+    written = await publisher.program.event("report")
+    await crowd.program.say(order)
+    got = await crowd.program.event("report")
+    used = {pid: after[pid] - before[pid] for pid in everyone}
+    deliveries = number(got, "deliveries")
+    at_work = sum(used[pid] for pid in pids)
+    return Sample(
+        workers,
+        repeat,
+        deliveries=deliveries,
+        lost=args.count * number(written, "frames") - deliveries,
+        cpu_us=round(1e6 * sum(used.values()) / deliveries, 2),
+        shares=[round(used[pid] / at_work, 3) for pid in pids],
+        sessions=rows["moqvox_relay_sessions"],
+        misdirected=sum(rows["moqvox_quic_misdirected_packets"]),
+        p99_ms=real(got, "p99_ms"),
+    )
+
+
+def metrics(address: str) -> dict[str, list[int]]:
+    """Read the relay's counters, each worker's in the order of their numbers."""
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=5) as answer:
+        text = answer.read().decode()
+    rows: dict[str, list[int]] = {}
+    for name, value in re.findall(r"^(\w+)(?:\{[^}]*\})? (\S+)$", text, re.MULTILINE):
+        rows.setdefault(name, []).append(round(float(value)))
+    return rows
+
+
+def options(words: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m bench.workers", description=__doc__)
+    parser.add_argument("-n", "--count", type=int, default=100, help="subscribers")
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--frame-ms", type=int, default=20, choices=(20, 60))
+    parser.add_argument("--seconds", type=float, default=6.0, help="of one run's window")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--json", type=Path, help="write everything there as well")
+    return parser.parse_args(words)
+
+
+def summarise(args: argparse.Namespace, samples: list[Sample]) -> Outcome:
+    """Compare each round's runs with its run on one worker."""
+    ratios: dict[str, list[float]] = {}
+    for sample in samples:
+        alone = [one for one in samples if one.workers == 1 and one.repeat == sample.repeat]
+        if sample.workers > 1 and alone:
+            ratio = round(sample.cpu_us / alone[0].cpu_us, 3)
+            ratios.setdefault(str(sample.workers), []).append(ratio)
+    return Outcome(args.count, args.frame_ms, args.seconds, samples, ratios)
+
+
+async def run_all(args: argparse.Namespace) -> list[Sample]:
+    """Run every count of workers in each round, in turns."""
+    samples = []
+    for repeat in range(args.repeats):
+        for workers in args.workers:
+            samples.append(await run_one(args, workers, repeat))
+            print(msgspec.json.encode(samples[-1]).decode(), flush=True)
+    return samples
+
+
+def main() -> int:
+    """Measure, print, write the JSON."""
+    args = options()
+    try:
+        outcome = summarise(args, asyncio.run(run_all(args)))
+    except (Failure, EnvironmentUnavailable) as exc:
+        print(f"bench.workers: {exc}", file=sys.stderr)
+        return 1
+    for workers, ratios in outcome.ratios.items():
+        print(
+            f"{workers} workers: a delivery costs {statistics.median(ratios):.2f} times as much"
+            f" CPU as on one [{min(ratios):.2f} to {max(ratios):.2f}]"
+        )
+    if args.json:
+        args.json.write_bytes(msgspec.json.format(msgspec.json.encode(outcome), indent=1) + b"\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
