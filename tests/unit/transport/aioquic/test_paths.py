@@ -241,6 +241,38 @@ def test_a_client_that_does_nothing_is_heard_on_after_an_outage_and_a_rebinding(
     assert talk.gap(died_at - 0.1) <= DEAD + rtt / 2 + 0.04
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_whatever_happens_to_the_paths_every_byte_arrives_once_and_the_books_are_even(seed):
+    rng = random.Random(f"paths/{seed}")
+    loss = rng.choice([0.0, 0.05, 0.2])
+    talk = Talk(delay=rng.choice([0.01, 0.05]), lose=lambda *_: rng.random() < loss)
+    for _ in range(12):
+        deed = rng.choice(["speak", "outage", "rebind", "leap", "probe"])
+        if deed == "outage":
+            talk.dead.update(talk.addresses)
+            talk.speak(rng.randrange(1, 30))
+            talk.dead.clear()
+        elif deed == "rebind":
+            talk.client_address = ("192.0.2.9", rng.randrange(1, 60000))
+        elif deed == "leap":
+            talk.client.move(talk.now, talk.open_way(("192.0.2.8", len(talk.addresses))))
+        elif deed == "probe" and talk.client.probe(
+            talk.open_way(("192.0.2.7", len(talk.addresses)))
+        ):
+            talk.speak(rng.randrange(1, 10))
+            for address, rtt in list(talk.client.answered)[-1:]:
+                talk.client.move(talk.now, address, rtt)
+        talk.speak(rng.randrange(1, 10))
+    loss = 0.0
+    talk.run(30.0)
+    assert len(talk.heard_at) == len(talk.spoken_at)
+    sender = talk.client.table[talk.stream].sender
+    assert sender.released_offset == sender.end_offset
+    assert (talk.client.unsent_bytes, talk.client.recovery.bytes_in_flight) == (0, 0)
+    assert len(talk.client._network_paths) <= 8
+    assert talk.client.ending() is None
+
+
 def probe_as_upstream(talk: Talk) -> QuicNetworkPath:
     """Have upstream's own code probe a path that nobody answers yet."""
     path = QuicNetworkPath(talk.open_way(OTHER))
