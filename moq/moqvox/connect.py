@@ -174,6 +174,7 @@ async def connect(
     timeout: float = 10.0,
     linger: float = 2.0,
     websocket: bool = True,
+    roams: bool = True,
     wallet: Wallet | None = None,
 ) -> AsyncIterator[Driver]:
     """Hold a session open for as long as the block runs; it is closed on leaving.
@@ -192,6 +193,7 @@ async def connect(
         timeout: seconds for the handshake.
         linger: seconds an unread subscription is kept.
         websocket: see `dial`.
+        roams: see `dial`.
         wallet: see `dial`.
 
     Raises:
@@ -204,6 +206,7 @@ async def connect(
         versions=versions,
         timeout=timeout,
         websocket=websocket,
+        roams=roams,
         wallet=wallet,
     )
     async with hold(

@@ -12,8 +12,14 @@ import pytest
 
 from moqvox.errors import LocalError
 from moqvox.transport.address import Address
-from moqvox.transport.aioquic import Limits
-from moqvox.transport.aioquic.roaming import MAX_DOUBLINGS, MAX_PROBES, RETURN_AFTER, Roaming
+from moqvox.transport.aioquic import Limits, watch
+from moqvox.transport.aioquic.roaming import (
+    LOOK_EVERY,
+    MAX_DOUBLINGS,
+    MAX_PROBES,
+    RETURN_AFTER,
+    Roaming,
+)
 from moqvox.transport.aioquic.routes import Route
 from moqvox.transport.aioquic.ways import Ways, by_way
 
@@ -267,6 +273,16 @@ def test_without_any_network_it_looks_again_and_again_but_not_all_the_time():
             looks += 1
         assert 9 <= looks <= 11
         assert s.link.moves == []
+
+
+def test_where_the_system_has_no_news_to_give_it_looks_every_second(monkeypatch):
+    monkeypatch.setattr(watch, "_subscribe", lambda: None)
+    with scene(HERE) as s:
+        s.at(0.0)
+        assert s.roaming.due_at == LOOK_EVERY
+        s.routes[:] = [THERE]
+        s.at(s.roaming.due_at)
+        assert s.link.engine.probed == [by_way(SERVER, 1)]
 
 
 def test_another_uplink_is_taken_only_if_it_is_much_better():

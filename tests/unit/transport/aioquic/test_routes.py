@@ -3,10 +3,11 @@
 import asyncio
 import socket
 import sys
+from types import SimpleNamespace
 
 import pytest
 
-from moqvox.transport.aioquic import routes, watch
+from moqvox.transport.aioquic import dial, routes, watch
 from moqvox.transport.aioquic.routes import Route, find_routes
 from moqvox.transport.aioquic.watch import MAX_MESSAGES_PER_TURN, Watch
 
@@ -70,6 +71,27 @@ def test_ipv6_routes_are_read(monkeypatch, tmp_path):
 
 def test_loopback_is_led_to_by_loopback():
     assert find_routes(("127.0.0.1", 443), socket.AF_INET)[0].host == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("server", "local", "roams", "followed"),
+    [
+        (SERVER, None, True, True),
+        (SERVER, None, False, False),
+        (SERVER, ("10.0.0.2", 0), True, False),
+        (("127.0.0.1", 443), None, True, False),
+        (("::1", 443, 0, 0), None, True, False),
+        (("fe80::1%eth0", 443, 0, 2), None, True, False),
+    ],
+)
+def test_routes_are_followed_unless_they_cannot_change(
+    monkeypatch, tmp_path, server, local, roams, followed
+):
+    given(monkeypatch, tmp_path, {"": "192.168.1.2", "eth0": "192.168.1.2"})
+    order = SimpleNamespace(local=local, roams=roams)
+    target = SimpleNamespace(address=server, family=socket.AF_INET)
+    route = Route("192.168.1.2", "eth0") if followed else None
+    assert dial._route_to(order, target) == route
 
 
 class Pipe:
