@@ -239,6 +239,44 @@ def test_a_killed_worker_costs_its_own_callers_one_round_trip_and_others_nothing
     asyncio.run(main())
 
 
+def test_a_worker_that_dies_again_and_again_is_replaced_each_time_and_ever_more_slowly():
+    async def main() -> list[float]:
+        loop = asyncio.get_running_loop()
+        waits = []
+        async with supervised(2) as relay:
+            for _ in range(3):
+                victim, killed_at = relay.pids[0], loop.time()
+                os.kill(victim, signal.SIGKILL)
+                await until(lambda dead=victim: relay.pids.get(0) not in (None, dead), PATIENCE)
+                waits.append(loop.time() - killed_at)
+            async with contextlib.AsyncExitStack() as stack:
+                caller = await stack.enter_async_context(calling(relay, 2, 0))
+                assert caller.worker == 0
+            assert relay.restarts == 3
+        return waits
+
+    waits = asyncio.run(main())
+    assert waits[1] >= 0.5
+    assert waits[2] >= 1.0
+
+
+def test_a_worker_that_is_told_to_end_says_goodbye_and_is_replaced():
+    async def main() -> None:
+        async with supervised(2) as relay, contextlib.AsyncExitStack() as stack:
+            caller = await stack.enter_async_context(calling(relay, 2, 1))
+            other = await stack.enter_async_context(calling(relay, 2, 0))
+            before = relay.pids[1]
+            os.kill(before, signal.SIGTERM)
+            closed = await caller.driver.wait_closed()
+            assert closed.remote
+            assert not closed.lost
+            await until(lambda: relay.pids.get(1) not in (None, before), PATIENCE)
+            await stack.enter_async_context(calling(relay, 2, 1))
+            assert not other.driver.closed
+
+    asyncio.run(main())
+
+
 def test_workers_that_cannot_start_say_why():
     async def main() -> None:
         async with supervised(2) as relay:
