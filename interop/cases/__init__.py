@@ -1,6 +1,16 @@
 """What is shown between moqvox and its peers; importing this registers every case."""
 
-from interop.cases import access, browser, catalog, comings, opus, relaying, roaming, websocket
+from interop.cases import (
+    access,
+    browser,
+    catalog,
+    comings,
+    opus,
+    relaying,
+    restarts,
+    roaming,
+    websocket,
+)
 from interop.cases.registry import CASES, Case, Direction
 
 __all__ = [
@@ -13,6 +23,7 @@ __all__ = [
     "comings",
     "opus",
     "relaying",
+    "restarts",
     "roaming",
     "websocket",
 ]

@@ -66,6 +66,11 @@ class Process:
         return self._process.returncode is None
 
     @property
+    def has_failed(self) -> bool:
+        """Whether it ended otherwise than it was told to."""
+        return bool(self.fault) or self._process.returncode != 0
+
+    @property
     def epitaph(self) -> str:
         """How it ended."""
         code = self._process.returncode

@@ -164,7 +164,10 @@ class Supervisor:
                 await process.stop(self._config.drain + STOP_TIMEOUT)
             if not self.started.is_set():
                 raise LocalError(f"worker {number} did not start: {process.fault or 'it died'}")
-            log.warning("worker %d died: %s; its callers are told", number, process.epitaph)
+            if process.has_failed:
+                log.warning("worker %d died: %s; its callers are told", number, process.epitaph)
+            else:
+                log.info("worker %d has ended, as it was told; another takes its place", number)
             self.restarts += 1
             self._past += self._served_by(number)
             self._count(number)
