@@ -29,7 +29,7 @@ from moqvox.transport.aioquic.link import Link
 from moqvox.transport.aioquic.private import Engine
 from moqvox.transport.aioquic.raw import RawConnection
 from moqvox.transport.aioquic.roaming import Roaming
-from moqvox.transport.aioquic.routes import Route, bind_to_device, find_routes
+from moqvox.transport.aioquic.routes import Route, find_routes, is_ours
 from moqvox.transport.aioquic.wallet import Kept, Wallet
 from moqvox.transport.aioquic.webtransport import WebTransportConnection
 from moqvox.transport.credentials import Verify
@@ -240,8 +240,6 @@ async def _dial(order: Order, target: Target, kept: Kept | None) -> RawConnectio
     except OSError as exc:
         reason = (exc.strerror or str(exc)).lower()
         raise ConnectFailed(f"cannot send from {show(address)}: {reason}") from exc
-    if route is not None:
-        bind_to_device(sock, route.device)
     report_errors(sock, enabled=True)
     dialling = Dialling(order, target, route)
     endpoint = Endpoint(sock, dialling, closes_with_link=True)
@@ -260,6 +258,10 @@ def _route_to(order: Order, target: Target) -> Route | None:
     host = ipaddress.ip_address(host_of(target.address).partition("%")[0])
     if order.local is not None or not order.roams or host.is_loopback or host.is_link_local:
         return None
+    if is_ours(target.address[0], target.family):
+        return (
+            None  # such packets take the loopback device, and a socket tied to another misses them
+        )
     routes = find_routes(target.address, target.family)
     return routes[0] if routes else None
 

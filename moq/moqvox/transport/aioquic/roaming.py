@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Final
 
 from moqvox.errors import LocalError
 from moqvox.transport.address import Address, show
-from moqvox.transport.aioquic.routes import Route, find_routes, is_ours, open_way
+from moqvox.transport.aioquic.candidate import (
+    ASKED,
+    BETTER,
+    DEAD,
+    ROUTED,
+    SILENT,
+    Candidate,
+)
+from moqvox.transport.aioquic.routes import Route, bind_to_device, find_routes, is_ours, open_way
 from moqvox.transport.aioquic.watch import Watch
 from moqvox.transport.aioquic.ways import Ways, by_way, plain
 
@@ -65,29 +73,11 @@ GAIN: Final = 0.8
 MAX_CANDIDATES: Final = 4
 """Paths probed at a time; the oldest makes room for one more."""
 
-ASKED: Final = "asked for"
-ROUTED: Final = "the system's route changed"
-BETTER: Final = "a better path"
-SILENT: Final = "the path was silent"
-DEAD: Final = "the path was dead"
-
 GONE: Final = frozenset(
     (errno.EADDRNOTAVAIL, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENODEV)
     + ((errno.ENONET,) if hasattr(errno, "ENONET") else ())
 )
 """Errors of sending that say that the path is gone."""
-
-
-class Candidate:
-    """A path that is being probed."""
-
-    def __init__(self, number: int, address: Address, route: Route, cause: str, now: float) -> None:
-        self.number = number
-        self.address = address
-        self.route = route
-        self.cause = cause
-        self.probes = 0
-        self.next_at = now
 
 
 class Roaming:
@@ -166,7 +156,8 @@ class Roaming:
             routes = self._find(self._server, self._family)
             route = routes[0] if routes else self._route
             self._is_pinned = False
-            self._try(self._open((route.host, 0), route.device), route, ASKED, now)
+            self._preferred = route
+            self._try(self._open_by(route), route, ASKED, now)
         else:
             self._is_pinned = local is not None
             self._try(self._open(local), Route(local[0] if local else ""), ASKED, now)
@@ -295,7 +286,9 @@ class Roaming:
     def _doubt(self, now: float) -> None:
         """An answer is late: probe what other ways there are, before this one is given up."""
         self._doubted = True
-        for route in self._find(self._server, self._family):
+        routes = self._find(self._server, self._family)
+        self._preferred = routes[0] if routes else self._preferred
+        for route in routes:
             if route != self._route:
                 self._try_route(route, SILENT, now)
 
@@ -306,7 +299,7 @@ class Roaming:
         routes = self._find(self._server, self._family) if self._route is not None else []
         route = routes[(self._doublings - 1) % len(routes)] if routes else self._route
         try:
-            sock = self._open((route.host, 0), route.device) if route else self._open(None)
+            sock = self._open_by(route) if route else self._open(None)
         except LocalError as exc:
             logger.debug("staying on this path: %s", exc)
         else:
@@ -324,9 +317,13 @@ class Roaming:
         if any(candidate.route == route for candidate in self._candidates):
             return
         try:
-            self._try(self._open((route.host, 0), route.device), route, cause, now)
+            self._try(self._open_by(route), route, cause, now)
         except LocalError as exc:
             logger.debug("not by %s: %s", route.host, exc)
+
+    def _open_by(self, route: Route) -> socket.socket:
+        """Open a socket; it is tied to its device only if the system would take another."""
+        return self._open((route.host, 0), "" if route == self._preferred else route.device)
 
     def _try(
         self, sock: socket.socket, route: Route, cause: str, now: float, *, leaps: bool = False
@@ -342,7 +339,14 @@ class Roaming:
             while len(self._candidates) >= MAX_CANDIDATES:
                 self._drop(self._candidates[0])
             self._candidates.append(candidate)
+            self._stay_put()
             self._probe(candidate, now)
+
+    def _stay_put(self) -> None:
+        """Tie the socket in use to its device: the routes may lead its packets elsewhere by now."""
+        sock = self._ways.get(self._link.peer) if self._link.peer is not None else None
+        if sock is not None and self._route is not None:
+            bind_to_device(sock, self._route.device)
 
     def _probe(self, candidate: Candidate, now: float) -> None:
         """Ask once more; when the path in use has fallen silent meanwhile, do not wait."""

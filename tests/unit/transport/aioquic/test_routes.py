@@ -78,6 +78,7 @@ def test_loopback_is_led_to_by_loopback():
     [
         (SERVER, None, True, True),
         (SERVER, None, False, False),
+        (("203.0.113.7", 443), None, True, False),
         (SERVER, ("10.0.0.2", 0), True, False),
         (("127.0.0.1", 443), None, True, False),
         (("::1", 443, 0, 0), None, True, False),
@@ -88,6 +89,7 @@ def test_routes_are_followed_unless_they_cannot_change(
     monkeypatch, tmp_path, server, local, roams, followed
 ):
     given(monkeypatch, tmp_path, {"": "192.168.1.2", "eth0": "192.168.1.2"})
+    monkeypatch.setattr(dial, "is_ours", lambda host, _: host == "203.0.113.7")
     order = SimpleNamespace(local=local, roams=roams)
     target = SimpleNamespace(address=server, family=socket.AF_INET)
     route = Route("192.168.1.2", "eth0") if followed else None
