@@ -321,6 +321,15 @@ def test_chacha20_protects_as_well():
     assert len(b"".join(heard)) == 4 * 60
 
 
+def test_buffers_of_a_handshake_that_is_over_are_let_go():
+    assert "epoch: tls.Epoch" in inspect.getsource(QuicConnection._discard_epoch)
+    wire = Wire().handshake()
+    for engine in wire.events:
+        sizes = {epoch: buffer.capacity for epoch, buffer in engine._crypto_buffers.items()}
+        assert sizes[tls.Epoch.INITIAL] == sizes[tls.Epoch.HANDSHAKE] == 0
+        assert sizes[tls.Epoch.ONE_RTT] > 0
+
+
 def test_bytes_beyond_a_limit_are_upstreams_to_refuse():
     wire = Wire().handshake()
     stream = wire.client.open_stream(bidirectional=False, priority=0)
