@@ -16,6 +16,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -171,15 +172,33 @@ def server_configuration(folder: Path) -> QuicConfiguration:
     return configuration
 
 
+def client_of(clock: Clock) -> QuicConnection:
+    """Make a client that has begun to connect."""
+    configuration = QuicConfiguration(is_client=True, alpn_protocols=[ALPN])
+    configuration.verify_mode = ssl.CERT_NONE
+    client = QuicConnection(configuration=configuration)
+    client.connect(SERVER, now=clock.now)
+    return client
+
+
+def first_flight(clock: Clock) -> tuple[bytes, list[bytes]]:
+    """Make what a client says first, and the connection ID that it sends it to."""
+    client = client_of(clock)
+    datagrams = [data for data, _ in client.datagrams_to_send(clock.now)]
+    return client.original_destination_connection_id, datagrams
+
+
 class Pair:
     """A server's connection and its client, after the handshake."""
 
-    def __init__(self, kind: type[Bare] | type[Carried], server: QuicConfiguration, clock: Clock):
-        configuration = QuicConfiguration(is_client=True, alpn_protocols=[ALPN])
-        configuration.verify_mode = ssl.CERT_NONE
+    def __init__(
+        self,
+        kind: Callable[[QuicConfiguration, bytes, Clock], Side],
+        server: QuicConfiguration,
+        clock: Clock,
+    ) -> None:
         self._clock = clock
-        self._client = QuicConnection(configuration=configuration)
-        self._client.connect(SERVER, now=clock.now)
+        self._client = client_of(clock)
         self.server: Side = kind(server, self._client.original_destination_connection_id, clock)
         for _ in range(HANDSHAKE_TURNS):
             for data in self.answers():
