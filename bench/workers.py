@@ -40,6 +40,7 @@ class Sample(msgspec.Struct, frozen=True):
 
     Attributes:
         cpu_us: of all the relay's processes, for each delivery.
+        beside_us: of it, what is none of the workers': the supervisor's.
         shares: of the workers' CPU time, each worker's part.
         sessions: of each worker.
         misdirected: packets that came to the wrong worker.
@@ -47,9 +48,11 @@ class Sample(msgspec.Struct, frozen=True):
 
     workers: int
     repeat: int
+    subscribers: int
     deliveries: int
     lost: int
     cpu_us: float
+    beside_us: float
     shares: list[float]
     sessions: list[int]
     misdirected: int
@@ -63,7 +66,6 @@ class Outcome(msgspec.Struct, frozen=True):
         ratios: a delivery's cost on several workers over that on one, run by run.
     """
 
-    subscribers: int
     frame_ms: int
     window_s: float
     samples: list[Sample]
@@ -106,8 +108,9 @@ async def measure(
 ) -> Sample:
     """Bring in the crowd, let the publisher write, and count."""
     anywhere = Cores(ANYWHERE, ANYWHERE)
+    count = args.count * workers if args.per_worker else args.count
     where = [f"moqt://{address}", BROADCAST, "--frame-ms", str(args.frame_ms)]
-    crowd = await start_load(stage, "subscribers", [*where, "-n", str(args.count)], anywhere)
+    crowd = await start_load(stage, "subscribers", [*where, "-n", str(count)], anywhere)
     await crowd.program.event("connected")
     publisher = await start_load(stage, "publisher", where, anywhere)
     await crowd.program.event("subscribed")
@@ -128,9 +131,11 @@ async def measure(
     return Sample(
         workers,
         repeat,
+        subscribers=count,
         deliveries=deliveries,
-        lost=args.count * number(written, "frames") - deliveries,
+        lost=count * number(written, "frames") - deliveries,
         cpu_us=round(1e6 * sum(used.values()) / deliveries, 2),
+        beside_us=round(1e6 * (sum(used.values()) - at_work) / deliveries, 2),
         shares=[round(used[pid] / at_work, 3) for pid in pids],
         sessions=rows["moqvox_relay_sessions"],
         misdirected=sum(rows["moqvox_quic_misdirected_packets"]),
@@ -152,6 +157,7 @@ def options(words: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m bench.workers", description=__doc__)
     parser.add_argument("-n", "--count", type=int, default=100, help="subscribers")
+    parser.add_argument("--per-worker", action="store_true", help="so many for each worker")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--frame-ms", type=int, default=20, choices=(20, 60))
     parser.add_argument("--seconds", type=float, default=6.0, help="of one run's window")
@@ -168,7 +174,7 @@ def summarise(args: argparse.Namespace, samples: list[Sample]) -> Outcome:
         if sample.workers > 1 and alone:
             ratio = round(sample.cpu_us / alone[0].cpu_us, 3)
             ratios.setdefault(str(sample.workers), []).append(ratio)
-    return Outcome(args.count, args.frame_ms, args.seconds, samples, ratios)
+    return Outcome(args.frame_ms, args.seconds, samples, ratios)
 
 
 async def run_all(args: argparse.Namespace) -> list[Sample]:
