@@ -51,7 +51,7 @@ class Moqvox:
 
     def __init__(self, command: Sequence[str] = COMMAND) -> None:
         self._command = tuple(command)
-        paths = [str(ROOT / component) for component in COMPONENTS]
+        paths = [str(ROOT), *(str(ROOT / component) for component in COMPONENTS)]
         inherited = os.environ.get("PYTHONPATH")
         self._environment = {
             "PYTHONPATH": os.pathsep.join(paths + ([inherited] if inherited else [])),

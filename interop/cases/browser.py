@@ -3,7 +3,7 @@
 from typing import Final
 
 from interop import npm
-from interop.account import check_frames, frames_of
+from interop.account import check_frames, check_packets, frames_of, packets_of
 from interop.cases.registry import Direction, case
 from interop.failure import Failure
 from interop.program import Event, number
@@ -61,6 +61,26 @@ async def npm_qmux(scene: Scene) -> None:
     """The same over WebSocket, with each version of QMux that @moq/net offers."""
     for qmux in QMUX:
         await _pass(scene, f"{scene.room}/{qmux}", "--qmux", qmux)
+
+
+@case("page-through-peer", Direction.THROUGH_PEER)
+async def page_through_peer(scene: Scene) -> None:
+    """Our page's client talks through a peer's relay to an agent of ours that says it again."""
+    source, sent = await scene.packets()
+    endpoint = await scene.peer_relay()
+    url = endpoint.url(scene.row.transport)
+    agent = await scene.moqvox(
+        *("serve", "--agent", "interop.parrot:agent", "--url", url),
+        *("--tls-fingerprint", endpoint.fingerprint, "--versions", scene.row.version.value),
+    )
+    await agent.event("ready")
+    how = ["--recipe", str(source.recipe), "--version", scene.row.version.value]
+    page = await scene.browser("page", endpoint, *how)
+    await page.finished()
+    npm.check_version(page, scene.row.version)
+    if page.all("receipt")[0].fields != {"frames": len(sent), "intact": True}:
+        raise Failure(f"of {len(sent)} packets: {page.all('receipt')[0].fields}")
+    check_packets(sent, packets_of(page.events))
 
 
 async def _pass(scene: Scene, name: str, *arguments: str) -> None:
