@@ -248,11 +248,26 @@ def test_our_close_is_a_capsule_then_the_end_of_the_connection():
         session = await browser.open_session()
         server = await listener.accept()
         server.close(77, "lunch")
+        await browser.reader.until(lambda reader: session in reader.ended)
+        assert not browser.reader.closed
+        browser.connection.write(session, b"", fin=True)
         assert (await browser.until_closed()).code == 0x100
         answer, capsule = read_frames(bytes(browser.reader.data[session]))
         assert answer[0] == HEADERS
         assert capsule == (DATA, close_capsule(77, b"lunch"))
         assert session in browser.reader.ended
+
+    browse(body)
+
+
+def test_a_peer_that_does_not_answer_our_close_is_left_all_the_same(monkeypatch):
+    monkeypatch.setattr("moqvox.transport.aioquic.link.ANSWER_LINGER", 0.1)
+
+    async def body(browser, listener):
+        session = await browser.open_session()
+        (await listener.accept()).close(77, "lunch")
+        await browser.reader.until(lambda reader: session in reader.ended)
+        assert (await browser.until_closed()).code == 0x100
 
     browse(body)
 

@@ -36,6 +36,9 @@ HANDSHAKE_LOOK: Final = 0.1
 HASTY_LINGER: Final = 0.25
 """Seconds that a close for an error may take; it should say why, but not keep resources."""
 
+ANSWER_LINGER: Final = 1.0
+"""Seconds that the peer has to answer a farewell."""
+
 
 class Link:
     """One QUIC connection; the endpoint calls it from the loop, never two calls at once."""
@@ -53,6 +56,7 @@ class Link:
         self._queue = SendQueue(limits.marks)
         self._address: Address | None = None
         self._closing: Ending | None = None
+        self._answered: Callable[[], bool] | None = None
         self._farewell: Callable[[], None] | None = None
         self._report: Closed | None = None
         self._linger_until = 0.0
@@ -332,6 +336,7 @@ class Link:
         linger: float | None = None,
         report: Closed | None = None,
         farewell: Callable[[], None] | None = None,
+        answered: Callable[[], bool] | None = None,
     ) -> None:
         """Close once what is queued has arrived, or the time for that is over. Idempotent.
 
@@ -340,6 +345,7 @@ class Link:
             linger: seconds that this may take; None: as the limits say.
             report: what the observer is told; None: the same as the peer.
             farewell: called before CONNECTION_CLOSE; may write once more.
+            answered: whether the peer has answered that, for which a moment is left.
         """
         if self._closing is not None or self._over is not None:
             return
@@ -348,6 +354,7 @@ class Link:
         self._closing = ending
         self._report = report
         self._farewell = farewell
+        self._answered = answered
         self._linger_until = self._carrier.now() + linger
         self.touch()
 
@@ -368,10 +375,13 @@ class Link:
             return
         if now < self._linger_until and (self._queue.waiting_bytes or not self.engine.is_settled):
             return
+        waits = self._farewell is None and self._answered is not None and not self._answered()
+        if waits and now < self._linger_until:
+            return
         if self._farewell is not None:
             farewell, self._farewell = self._farewell, None
             farewell()
-            self._linger_until = now + HASTY_LINGER
+            self._linger_until = now + (HASTY_LINGER if self._answered is None else ANSWER_LINGER)
         else:
             frame_type = QuicFrameType.PADDING if ending.is_transport else None
             self.engine.close(ending.code, frame_type, ending.reason)

@@ -106,6 +106,7 @@ class WebTransportConnection(RawConnection):
         self._critical: set[int] = set()
         self._peer_types: set[int] = set()
         self._refused = 0
+        self._has_answered = False
 
     def start(self) -> None:
         """Open our own streams and send SETTINGS."""
@@ -142,7 +143,14 @@ class WebTransportConnection(RawConnection):
             linger=self._link.limits.linger if code == 0 else HASTY_LINGER,
             report=Closed(code, printable(reason)),
             farewell=lambda: self._say_goodbye(code, reason),
+            # Chromium loses code and reason when CONNECTION_CLOSE comes on their heels.
+            answered=lambda: self._has_answered or self._session is None,
         )
+
+    def _note_answer(self) -> None:
+        """Note that the peer ended the session's stream, which may be what a close waits for."""
+        self._has_answered = True
+        self._link.touch()
 
     def _say_goodbye(self, code: int, reason: str) -> None:
         if self._session is not None:
@@ -217,6 +225,7 @@ class WebTransportConnection(RawConnection):
         if http is not None and http.is_critical:
             raise H3Error(H3Code.CLOSED_CRITICAL_STREAM, "a critical stream was reset")
         if stream == self._session:
+            self._note_answer()
             self._end_by_peer(0, "the session's stream was reset")
 
     def _on_peer_stop(self, stream: int, code: int) -> None:
@@ -384,6 +393,8 @@ class WebTransportConnection(RawConnection):
         self._end_by_peer(code, reason)
 
     def _on_exchange_end(self, stream: int) -> None:
+        if stream == self._session:
+            self._note_answer()
         if stream == self._session and self._is_established:
             self._end_by_peer(0, "")
 
