@@ -6,15 +6,19 @@ from interop import npm
 from interop.account import check_frames, check_packets, frames_of, packets_of
 from interop.cases.registry import Direction, case
 from interop.failure import Failure
-from interop.program import Event, number
+from interop.program import Event, number, text
 from interop.scene import DURATION_MS, TONE_HZ, Scene
 from interop.sound import Heard, listen, read_raw, write_tone
+from interop.stage import Endpoint
 
 CALL: Final = "room/alice.hang"
 HEARD_S: Final = 2.0
 SPOKEN_MS: Final = 20_000
 QMUX: Final = ("qmux-02.", "qmux-01.", "qmux-00.")
 GROUPS: Final = 6
+CHECKS: Final = 16
+MAPPED_CODES: Final = (0, 1, 28, 29, 30, 31, 254, 255)
+"""Those of `pages/conformance.js`: how WebTransport maps codes to HTTP/3's has gaps."""
 
 
 @case("npm-publish", Direction.TO_MOQVOX)
@@ -81,6 +85,26 @@ async def page_through_peer(scene: Scene) -> None:
     if page.all("receipt")[0].fields != {"frames": len(sent), "intact": True}:
         raise Failure(f"of {len(sent)} packets: {page.all('receipt')[0].fields}")
     check_packets(sent, packets_of(page.events))
+
+
+@case("webtransport-conformance", Direction.TO_MOQVOX)
+async def webtransport_conformance(scene: Scene) -> None:
+    """Chromium finds our WebTransport as it should be: closes, streams, codes, datagrams."""
+    server = await scene.tool("echo_server")
+    ready = await server.event("ready")
+    endpoint = Endpoint(text(ready, "address"), text(ready, "fingerprint"))
+    browser = await scene.browser("conformance", endpoint)
+    await browser.finished()
+    checks = browser.all("check")
+    failed = [f"{text(it, 'name')}: {text(it, 'detail')}" for it in checks if not it.fields["ok"]]
+    if failed or len(checks) < CHECKS:
+        raise Failure(f"{len(failed)} of {len(checks)} checks failed: {'; '.join(failed)}")
+    await server.event("closed", path="/echo/close", code=4242, reason="schönen Tag", lost=False)
+    await server.event("closed", path="/echo/silent", code=0, reason="", lost=False)
+    await server.event("answer", path="/push/both", text="thanks")
+    for code in MAPPED_CODES:
+        await server.event("reset", path=f"/echo/abort/{code}", code=code)
+        await server.event("stopped", path=f"/reset/cancel/{code}", code=code)
 
 
 async def _pass(scene: Scene, name: str, *arguments: str) -> None:

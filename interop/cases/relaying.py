@@ -11,6 +11,7 @@ from interop.stage import Endpoint
 
 GROUPS, FRAMES = 6, 16
 NO_SUCH_GROUP = 99
+SPOKEN, GROUP_MS, PATIENCE_MS = 40, 100, 500
 
 
 @case("relay", Direction.THROUGH_MOQVOX)
@@ -68,6 +69,31 @@ async def _subscribe_late(scene: Scene, publishing: list[str], subscribing: list
         _check_frames(scene, publisher, subscriber)
     publisher.leave()
     await publisher.finished()
+
+
+@case("impatient-subscriber", Direction.THROUGH_MOQVOX)
+async def impatient_subscriber(scene: Scene) -> None:
+    """With a maximum age of 500 ms, as Pipecat's, all comes in time; who is late joins near."""
+    endpoint = await scene.relay()
+    patience = ["--max-age-ms", str(PATIENCE_MS)]
+    first = await scene.peer("subscribe", endpoint, scene.room, *patience, name="first")
+    paced = ["--groups", str(SPOKEN), "--frames", "5", "--interval-ms", "20"]
+    publisher = await scene.peer("publish", endpoint, scene.room, *paced)
+    await publisher.event("group", group=SPOKEN // 2)
+    late = await scene.peer("subscribe", endpoint, scene.room, *patience, name="late")
+    for subscriber in (first, late):
+        await subscriber.finished()
+    publisher.leave()
+    await publisher.finished()
+    sent = frames_of(publisher.events)
+    timestamps = scene.row.version.has_timestamps
+    check_frames(sent, frames_of(first.events), timestamps=timestamps)
+    got = frames_of(late.events)
+    joined = min(frame.group for frame in got)
+    check_frames([frame for frame in sent if frame.group >= joined], got, timestamps=timestamps)
+    earliest = SPOKEN // 2 - PATIENCE_MS // GROUP_MS
+    if joined < earliest:
+        raise Failure(f"the late subscriber was sent group {joined}, from before {earliest}")
 
 
 @case("certificate-authority", Direction.THROUGH_MOQVOX)

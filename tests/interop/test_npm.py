@@ -40,6 +40,16 @@ def test_moqvox_and_browser_clients_understand_each_other(row: Row, packages):
     assert outcome.passed, "\n".join([outcome.verdict, *map(repr, outcome.programs)])
 
 
+@pytest.mark.interop
+@pytest.mark.net
+@pytest.mark.slow
+@pytest.mark.parametrize("row", [row for row in read_matrix() if row.peer == "aioquic"])
+@pytest.mark.timeout(110)
+def test_moqvox_and_plain_aioquic_understand_each_other(row: Row):
+    outcome = asyncio.run(play(row, Moqvox()))
+    assert outcome.passed, "\n".join([outcome.verdict, *map(repr, outcome.programs)])
+
+
 def test_every_version_on_npm_is_forced_on_both_transports():
     rows = {(row.transport.value, row.version.value) for row in ROWS}
     for transport in ("webtransport", "websocket"):
