@@ -1,6 +1,7 @@
 """Names to socket addresses."""
 
 import asyncio
+import ipaddress
 import itertools
 import socket
 from typing import cast
@@ -34,9 +35,13 @@ async def resolve(host: str, port: int, *, passive: bool = False) -> list[Target
     bare = host.removeprefix("[").removesuffix("]")
     flags = socket.AI_PASSIVE if passive else 0
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(
-            bare or None, port, type=socket.SOCK_DGRAM, flags=flags
-        )
+        if _is_address(bare):  # which takes no thread to look up
+            flags |= socket.AI_NUMERICHOST
+            found = socket.getaddrinfo(bare, port, type=socket.SOCK_DGRAM, flags=flags)
+        else:
+            found = await asyncio.get_running_loop().getaddrinfo(
+                bare or None, port, type=socket.SOCK_DGRAM, flags=flags
+            )
     except (socket.gaierror, UnicodeError, OverflowError) as exc:
         raise HostUnknown(f"{host or 'the wildcard'!r} has no address: {exc}") from exc
     families: dict[int, list[Target]] = {}
@@ -46,3 +51,11 @@ async def resolve(host: str, port: int, *, passive: bool = False) -> list[Target
             families.setdefault(family, []).append(target)
     rows = itertools.zip_longest(*families.values())
     return list(dict.fromkeys(target for row in rows for target in row if target is not None))
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True

@@ -31,6 +31,7 @@ from moqvox.transport.aioquic.raw import RawConnection
 from moqvox.transport.aioquic.roaming import Roaming
 from moqvox.transport.aioquic.routes import Route, find_routes, is_ours
 from moqvox.transport.aioquic.wallet import Kept, Wallet
+from moqvox.transport.aioquic.warmup import warm_up
 from moqvox.transport.aioquic.webtransport import WebTransportConnection
 from moqvox.transport.credentials import Verify
 from moqvox.transport.failures import (
@@ -50,6 +51,9 @@ logger = logging.getLogger("moqvox.transport.aioquic")
 
 NEXT_ADDRESS_DELAY: Final = 0.25
 """Seconds until the next address is tried besides (RFC 8305, section 5)."""
+
+IDLE_AFTER: Final = 0.005
+"""Seconds after which the server is far enough for what takes longer the first time."""
 
 MAX_ADDRESSES: Final = 8
 UNREACHABLE: Final = frozenset((errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EACCES, errno.EPERM))
@@ -309,6 +313,12 @@ class Dialling:
             self._deadline = asyncio.get_running_loop().call_later(order.timeout, self._give_up)
             self.answer.set_result(self._early)
         endpoint.touch(link)
+        asyncio.get_running_loop().call_later(IDLE_AFTER, self._use_the_wait)
+
+    def _use_the_wait(self) -> None:
+        """Prepare for the answer, if it is not here by now."""
+        if self._link is not None and not self._link.engine.protocol:
+            warm_up()
 
     def _keep(self, session: SessionTicket) -> None:
         link, wallet = self._link, self._order.wallet

@@ -23,6 +23,7 @@ from moqvox.transport.aioquic.asked import (
     Asked,
     listens_everywhere,
 )
+from moqvox.transport.aioquic.backlog import Backlog
 from moqvox.transport.aioquic.bucket import Bucket
 from moqvox.transport.aioquic.link import Link
 from moqvox.transport.aioquic.ways import PLAIN_LENGTHS, Ways, by_way, plain
@@ -36,6 +37,9 @@ CONNECTION_ID_BYTES: Final = 8
 """Length of the connection IDs that we issue, if nothing else is asked for."""
 
 MAX_DATAGRAMS_PER_TURN: Final = 128
+TURN_SECONDS: Final = 0.002
+"""After so much work, others have their turn; what was read meanwhile waits in fair order."""
+
 MAX_UNSENT_DATAGRAMS: Final = 1024
 """Datagrams kept while the kernel's buffer is full; more are lost, as on the wire."""
 
@@ -101,6 +105,8 @@ class Endpoint:
         self._alive: set[Link] = set()
         self._touched: dict[Link, None] = {}
         self._flush_due = False
+        self._backlog: Backlog[tuple[bytes, Address, Question | None]] = Backlog()
+        self._works = False
         self._timers: list[tuple[float, int, Link]] = []
         self._ticket = itertools.count()
         self._timer: asyncio.TimerHandle | None = None
@@ -275,6 +281,7 @@ class Endpoint:
 
     def _on_readable(self, sock: socket.socket, number: int) -> None:
         now = self._loop.time()
+        until = now + TURN_SECONDS
         for _ in range(MAX_DATAGRAMS_PER_TURN):
             try:
                 size, address = sock.recvfrom_into(self._buffer)
@@ -288,11 +295,12 @@ class Endpoint:
             if size:
                 if number:
                     address = by_way(address, number)
-                self._receive(bytes(self._view[:size]), address, now)
+                self._take(bytes(self._view[:size]), address, None, now, until)
 
     def _on_asked(self, sock: socket.socket, number: int, asked: Asked) -> None:
         """Read a socket that listens on all addresses, and note which of them was asked."""
         now = self._loop.time()
+        until = now + TURN_SECONDS
         for _ in range(MAX_DATAGRAMS_PER_TURN):
             try:
                 size, ancillary, _, address = sock.recvmsg_into((self._buffer,), ANCILLARY_BYTES)
@@ -306,7 +314,37 @@ class Endpoint:
             if size:
                 info = ancillary[0][2] if ancillary else b""
                 data = bytes(self._view[:size])
-                self._receive_asked(data, address, now, Question(number, asked, info))
+                self._take(data, address, Question(number, asked, info), now, until)
+
+    def _take(
+        self, data: bytes, address: Address, question: "Question | None", now: float, until: float
+    ) -> None:
+        """Receive at once while there is time; then let each connection wait for its turn."""
+        if not self._backlog and self._loop.time() < until:
+            self._deliver(data, address, question, now)
+        elif self._backlog.put(self._find(data), (data, address, question)) and not self._works:
+            self._works = True
+            self._loop.call_soon(self._work)
+
+    def _work(self) -> None:
+        """Work off what waits, for one turn."""
+        self._works = False
+        now = self._loop.time()
+        until = now + TURN_SECONDS
+        while self._backlog and now < until:
+            self._deliver(*self._backlog.take(), now)
+            now = self._loop.time()
+        if self._backlog:
+            self._works = True
+            self._loop.call_soon(self._work)
+
+    def _deliver(
+        self, data: bytes, address: Address, question: "Question | None", now: float
+    ) -> None:
+        if question is None:
+            self._receive(data, address, now)
+        else:
+            self._receive_asked(data, address, now, question)
 
     def _receive_asked(
         self, data: bytes, address: Address, now: float, question: "Question"
