@@ -39,7 +39,7 @@ class Listener:
     @property
     def addresses(self) -> Sequence[tuple[str, int]]:
         """Bound host and port pairs."""
-        return self._addresses
+        return list(self._addresses)
 
     async def accept(self) -> RawConnection:
         """Wait for the next connection, its protocol negotiated.
