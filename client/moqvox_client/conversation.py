@@ -33,6 +33,9 @@ class Turn(msgspec.Struct):
         intact: the receiver got every frame, and the digests agree.
         added_delay_ms, worst_delay_ms: what the network cost its end and its latest frame
             (see `Receipt`).
+        path_changes: of our connection, from the first frame to the receipt.
+        resumptions: times the call went on over a new connection meanwhile.
+        missing: frames that will never come, as (first, last) by their place.
         first_ack_ms: from the first frame's capture to its acknowledgement.
         receipt_ms: from the utterance's last frame to its receipt.
         first_audio_ms: from the last frame to the first sample of the answer, played.
@@ -47,6 +50,9 @@ class Turn(msgspec.Struct):
     intact: bool = False
     added_delay_ms: float = 0.0
     worst_delay_ms: float = 0.0
+    path_changes: int = 0
+    resumptions: int = 0
+    missing: tuple[tuple[int, int], ...] = ()
     first_ack_ms: float | None = None
     receipt_ms: float = 0.0
     transcript: str = ""
@@ -58,6 +64,17 @@ class Turn(msgspec.Struct):
     silence_ms: float = 0.0
     underruns: int = 0
     lead_ms: float = 0.0
+
+    def troubles(self) -> list[str]:
+        """Say what the utterance went through, if anything."""
+        lines = []
+        if self.path_changes or self.resumptions:
+            lines.append(
+                f"went through {self.path_changes} changes of path "
+                f"and {self.resumptions} of connection"
+            )
+        lines += [f"frames {first} to {last} are missing" for first, last in self.missing]
+        return lines
 
     def fields(self) -> dict[str, object]:
         """List everything, for JSON."""
@@ -109,6 +126,7 @@ class Conversation:
         loop = asyncio.get_running_loop()
         turn = Turn()
         expected = self._responses
+        paths, resumptions = self.call.path_changes, self.call.resumptions
         speech = self.call.speak()
         began: float | None = None
         async for chunk in chunks:
@@ -129,6 +147,9 @@ class Conversation:
         turn.digest, turn.intact = speech.tally.digest, speech.intact(receipt)
         turn.added_delay_ms = receipt.added_delay_ms
         turn.worst_delay_ms = receipt.worst_delay_ms
+        turn.resumptions = self.call.resumptions - resumptions
+        turn.path_changes = self.call.path_changes - (0 if turn.resumptions else paths)
+        turn.missing = receipt.missing
         if speech.first_ack is not None and began is not None:
             turn.first_ack_ms = 1000 * (speech.first_ack - began)
         await self._answer(turn, expected, said, patience)

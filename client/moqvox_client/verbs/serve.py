@@ -12,6 +12,7 @@ from typing import Annotated, Final
 
 from moqvox import voice
 from moqvox.driver.scope import scope
+from moqvox.listen import Keys
 from moqvox_certs import Certificate, pin_obstacles
 from moqvox_client import trust
 from moqvox_client.errors import UsageError
@@ -56,6 +57,11 @@ class Options(Reaching, frozen=True, kw_only=True):
     page: Annotated[bool, Flag("serve the page to talk from, over TCP on the same port")] = True
     barge_in: Annotated[bool, Flag("cut a response short when the caller speaks again")] = True
     max_lead: Annotated[Duration, Flag("how far a response may be ahead of what was heard")] = 20.0
+    grace: Annotated[Duration, Flag("how long a call is kept whose connection is gone")] = 60.0
+    drain: Annotated[Duration, Flag("how long callers may take to leave on shutdown")] = 0.0
+    secret_file: Annotated[
+        Path | None, Flag("hex digits kept from run to run: callers then notice a restart at once")
+    ] = None
 
 
 async def run(options: Options, output: Output) -> int:
@@ -87,6 +93,7 @@ async def _attend(
         max_lead=options.max_lead,
         timeout=options.timeout,
         websocket=options.websocket,
+        grace=options.grace,
     ) as desk:
         output.event("ready", url=url)
         output.text(f"agent behind {url}")
@@ -111,6 +118,9 @@ async def _listen(options: Options, agent: Agent, output: Output, calls: list[in
         max_lead=options.max_lead,
         websocket=options.websocket,
         http=site,
+        grace=options.grace,
+        drain=options.drain,
+        keys=None if options.secret_file is None else Keys.read(options.secret_file),
     ) as desk:
         host, port = desk.addresses[0]
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -46,6 +46,13 @@ class Options(Reaching, frozen=True, kw_only=True):
     out: Annotated[str | None, Flag("write what the agent sent (.ogg .opus .wav .pcm)")] = None
     speaker: Annotated[bool, Flag("play the answer on the default output device")] = False
     patience: Annotated[Duration, Flag("how long to wait for an answer to begin")] = 15.0
+    also: Annotated[
+        tuple[Url, ...],
+        Flag("another way to the same agent, for when this one fails", metavar="URL"),
+    ] = ()
+    reconnect: Annotated[
+        Duration, Flag("how long to try to get back when the connection is lost; 0 ends the call")
+    ] = 60.0
     trace: TraceFile = None
 
 
@@ -63,12 +70,13 @@ async def run(options: Options, output: Output) -> int:
         with Trace(options.trace) as trace:
             async with (
                 voice.call(
-                    options.url,
+                    [options.url, *options.also],
                     verify=verify(options),
                     token=options.token or "",
                     versions=options.versions,
                     timeout=options.timeout,
                     websocket=options.websocket,
+                    patience=options.reconnect,
                 ) as call,
                 scope() as tasks,
             ):
@@ -131,6 +139,8 @@ def _show(output: Output, name: str, turn: Turn) -> None:
         f"said    {name}: {turn.sent_ms / 1000:.2f} s, {output.paint(verdict, color)}, "
         f"+{turn.added_delay_ms:.0f} ms"
     )
+    for line in turn.troubles():
+        output.text(f"        {line}")
     if turn.transcript:
         output.text(f"        heard as: {turn.transcript}")
     if turn.reply:
