@@ -15,17 +15,19 @@ successor listens (for the relay: from the kill) until the caller knows its conn
 import argparse
 import asyncio
 import contextlib
+import datetime
 import json
 import math
 import random
 import secrets
 import signal
+import socket
 import statistics
 import sys
 import tempfile
 import time
 from array import array
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from moqvox import voice
@@ -47,6 +49,7 @@ class Process:
         self.lines: list[dict[str, object]] = []
         self.up_at = 0.0
         self._running: asyncio.subprocess.Process | None = None
+        self._all: list[asyncio.subprocess.Process] = []
         self._ready = asyncio.Event()
 
     async def start(self, tasks: asyncio.TaskGroup) -> None:
@@ -55,6 +58,7 @@ class Process:
         self._running = await asyncio.create_subprocess_exec(
             sys.executable, "-m", *self._argv, stdout=asyncio.subprocess.PIPE
         )
+        self._all.append(self._running)
         tasks.create_task(self._read(self._running))
         await self._ready.wait()
 
@@ -62,6 +66,12 @@ class Process:
         """Kill it as `kill -9` does."""
         if self._running is not None and self._running.returncode is None:
             self._running.send_signal(signal.SIGKILL)
+
+    async def end(self) -> None:
+        """Kill it, and wait until it and those before it are gone."""
+        self.kill()
+        for running in self._all:
+            await running.wait()
 
     async def _read(self, running: asyncio.subprocess.Process) -> None:
         if running.stdout is None:
@@ -78,8 +88,6 @@ class Stage:
     """Certificate, secret, and the programs of one run."""
 
     def __init__(self, folder: Path, tasks: asyncio.TaskGroup) -> None:
-        import datetime
-
         made = generate(["localhost", "127.0.0.1"], datetime.datetime.now(datetime.UTC))
         self.cert, self.key, self.secret = folder / "cert", folder / "key", folder / "secret"
         self.cert.write_bytes(made.cert_pem)
@@ -114,7 +122,8 @@ def _prompt() -> list[bytes]:
     return StreamEncoder(Encoder(48_000, 1, 24_000, 20)).push(samples.tobytes())
 
 
-async def _run(scenario: str, rtt_ms: float, seed: int, stage: Stage) -> dict[str, object]:
+async def run(scenario: str, rtt_ms: float, seed: int, stage: Stage) -> dict[str, object]:
+    """Go through one scenario; what came of it."""
     dice = random.Random(seed)
     at = dice.uniform(2, 6)
     ports = [_free_port() for _ in range(2)]
@@ -178,14 +187,13 @@ async def _talk(
                 second.write_packet(packet)
             second.finish()
             receipt, speech = await second.receipt(), second
-        while not call.resumed_at:
-            await asyncio.sleep(0.01)
-        await _wait_played(agent)
+        await _until(lambda: call.resumed_at)
+        await _until(lambda: agent.lines and agent.lines[-1].get("event") == "played")
         watching.cancel()
         playing.cancel()
     since = victim.up_at if scenario.startswith("server") else killed_at
     back_at = began + call.resumed_at[0]
-    lost_at = closed_at[0] if closed_at else back_at
+    lost_at = min(closed_at[0] if closed_at else back_at, back_at)
     whole = [line for line in agent.lines if line.get("event") == "heard" and line["whole"]]
     numbers = [line["number"] for line in whole]
     return {
@@ -199,15 +207,13 @@ async def _talk(
     }
 
 
-async def _wait_played(agent: Process) -> None:
+async def _until(happened: Callable[[], object]) -> None:
     async with asyncio.timeout(60):
-        while not agent.lines or agent.lines[-1].get("event") != "played":
-            await asyncio.sleep(0.05)
+        while not happened():  # noqa: ASYNC110  # another process, which can't set an event
+            await asyncio.sleep(0.01)
 
 
 def _free_port() -> int:
-    import socket
-
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -215,25 +221,26 @@ def _free_port() -> int:
 
 
 @contextlib.asynccontextmanager
-async def _stage() -> AsyncIterator[Stage]:
+async def stage() -> AsyncIterator[Stage]:
+    """Make one, and kill what was started on it."""
     with tempfile.TemporaryDirectory() as folder:
         async with asyncio.TaskGroup() as tasks:
-            stage = Stage(Path(folder), tasks)
+            made = Stage(Path(folder), tasks)
             try:
-                yield stage
+                yield made
             finally:
-                for process in stage.processes:
-                    process.kill()
+                for process in made.processes:
+                    await process.end()
 
 
 async def _all(args: argparse.Namespace) -> None:
     for scenario in args.scenario or SCENARIOS:
         runs = []
         for seed in range(args.seeds):
-            async with _stage() as stage:
-                run = await _run(scenario, args.rtt, seed, stage)
-            runs.append(run)
-            print(json.dumps({"scenario": scenario, "rtt_ms": args.rtt, "seed": seed, **run}))
+            async with stage() as made:
+                came = await run(scenario, args.rtt, seed, made)
+            runs.append(came)
+            print(json.dumps({"scenario": scenario, "rtt_ms": args.rtt, "seed": seed, **came}))
         summary: dict[str, object] = {"scenario": scenario, "rtt_ms": args.rtt, "runs": len(runs)}
         summary["intact"] = sum(bool(run["intact"]) for run in runs)
         for name in ("lost_frames", "heard_twice", "detected_ms", "back_ms"):

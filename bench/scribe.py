@@ -7,6 +7,7 @@ number, how many frames came, their digest, whether all of it. For `bench.resume
 
 import argparse
 import asyncio
+import datetime
 import json
 import logging
 from collections.abc import AsyncIterator
@@ -16,6 +17,7 @@ from pathlib import Path
 from moqvox import voice
 from moqvox.listen import Keys
 from moqvox.transport.credentials import ServerCertificate, Verify
+from moqvox_certs import load
 
 
 async def _note(session: voice.Session, tasks: asyncio.TaskGroup) -> None:
@@ -49,7 +51,8 @@ def _say(**fields: object) -> None:
 @asynccontextmanager
 async def _desk(args: argparse.Namespace) -> AsyncIterator[voice.Desk]:
     if args.url:
-        verify = Verify.authority(args.tls_cert.read_bytes())
+        now = datetime.datetime.now(datetime.UTC)
+        verify = Verify.pinned([load(args.tls_cert, args.tls_key, now=now).fingerprint_hex])
         async with voice.attend(args.url.split(","), verify=verify) as desk:
             yield desk
         return

@@ -23,6 +23,12 @@ calls that may have lost an agent."""
 
 SETTLING_RTTS: Final = 4
 
+KNOCK: Final = 1.0
+"""Seconds between two requests to a relay on whose calls one only listens."""
+
+NOTHING: Final = "nothing"
+"""Name of a broadcast that nobody has."""
+
 
 class Host:
     """The callers behind one connection.
@@ -64,8 +70,10 @@ class Host:
                 self._early.append(line)
                 line.start(tasks, source)
             watching = tasks.create_task(self._watch(tasks), name="watch")
+            knocking = tasks.create_task(self._knock(), name="knock")
             closed = await self.driver.wait_closed()
             watching.cancel()
+            knocking.cancel()
             is_hung_up = self._eager and closed.remote and not closed.lost and not closed.code
             for line in dict.fromkeys((*self._lines.values(), *self._early)):
                 line.end(hung_up=is_hung_up)
@@ -88,6 +96,19 @@ class Host:
                 await watch.wait()
         finally:
             watch.close()
+
+    async def _knock(self) -> None:
+        """Ask a relay for something now and then, so that its death is noticed.
+
+        Who only listens sends nothing that would not be acknowledged.
+        """
+        while not self._eager:
+            await asyncio.sleep(KNOCK)
+            if self._lines and not self.driver.connection.stats().unacked_bytes:
+                try:
+                    await self.driver.broadcast(NOTHING).info(NOTHING)
+                except (LocalError, Refused):
+                    continue
 
     def _is_settling(self, began: float) -> bool:
         if self._eager:

@@ -27,6 +27,9 @@ PAUSES: Final = (0.0, 0.25, 0.5, 1.0, 2.0)
 HEDGE: Final = 1.0
 """Seconds without an answer after which another attempt is made beside."""
 
+HEDGE_OTHER: Final = 0.25
+"""The same, as long as there are URLs that were not tried yet."""
+
 MAX_ATTEMPTS: Final = 4
 """Attempts under way at once."""
 
@@ -141,8 +144,13 @@ class Redial:
                 task.cancel()
 
     async def _replace(self, driver: Driver, may_return: Callable[[], bool]) -> Driver | None:
-        """Open a connection in place of one; None when that is no use or takes too long."""
+        """Open a connection in place of one; None when that is no use or takes too long.
+
+        Instead of one that is silent but not over, another URL is tried first.
+        """
         self._note_move(driver)
+        if not driver.closed and not driver.goaway.is_set():
+            self._urls.append(self._urls.pop(0))
         while self._patience > 0 and may_return():
             if driver.closed and _is_final(await driver.wait_closed()):
                 return None
@@ -203,7 +211,8 @@ class Redial:
                     url = self._urls[made % len(self._urls)]
                     attempts.add(tasks.create_task(self._attempt(url), name=f"dial {url}"))
                     made += 1
-                wait = max(0.0, min(HEDGE, until - loop.time()))
+                hedge = HEDGE if made >= len(self._urls) else HEDGE_OTHER
+                wait = max(0.0, min(hedge, until - loop.time()))
                 done, attempts = await asyncio.wait(
                     attempts, timeout=wait, return_when=asyncio.FIRST_COMPLETED
                 )
