@@ -42,12 +42,7 @@ class Ways:
         first: the first socket.
         opened: is told of each socket that is to be read.
         closed: is told of each before it is closed.
-
-    Attributes:
-        first: the first socket, by which nearly all goes, unless it is closed.
     """
-
-    first: socket.socket | None
 
     def __init__(
         self,
@@ -60,11 +55,15 @@ class Ways:
         self._next = 0
         self._sockets: dict[int, socket.socket] = {}
         self._named: dict[int, tuple[int, Ancillary]] = {}
-        self.first = first
         self.add(first)
 
     def __len__(self) -> int:
         return len(self._sockets)
+
+    @property
+    def first(self) -> socket.socket | None:
+        """The first socket, by which nearly all goes; None: it is closed."""
+        return self._sockets.get(0)
 
     def add(self, sock: socket.socket) -> int:
         """Take over one more socket; returns its number, which is never used again."""
@@ -92,8 +91,6 @@ class Ways:
         """Close a socket, if it is still open."""
         sock = self._sockets.pop(number, None)
         if sock is not None:
-            if sock is self.first:
-                self.first = None
             self._closed(sock)
             sock.close()
 
