@@ -149,7 +149,7 @@ class Driver:
 
     async def _run(self) -> None:
         closed = transport.Closed(SessionCode.NO_ERROR, "")
-        sending = self._spawn(self._send(), "send")
+        sending = self._spawn(self._pump.woken.take(self._take_turn), "send")
         try:
             closed = await self._receive()
         finally:
@@ -217,19 +217,17 @@ class Driver:
         self.session.close(code, reason)
         self._pump.act()
 
-    async def _send(self) -> None:
-        while True:
-            await self._pump.woken.wait()
-            self._pump.woken.clear()
-            deadline = self.session.deadline()
-            now = self._pump.now()
-            try:
-                if deadline is not None and deadline <= now + EARLY:
-                    self.session.handle_timeout(max(now, deadline))
-                self._pump.pump_marked()
-            except MoqError as exc:
-                self._refuse(exc)
-            self._settle()
+    def _take_turn(self) -> None:
+        """Move on what was woken, and what is due."""
+        deadline = self.session.deadline()
+        now = self._pump.now()
+        try:
+            if deadline is not None and deadline <= now + EARLY:
+                self.session.handle_timeout(max(now, deadline))
+            self._pump.pump_marked()
+        except MoqError as exc:
+            self._refuse(exc)
+        self._settle()
 
     def _set_alarm(self) -> None:
         deadline = self.session.deadline()

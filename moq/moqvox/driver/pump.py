@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
+from moqvox.driver.turn import Turn
 from moqvox.errors import LocalError, SessionClosed, SessionCode
 from moqvox.session import actions
 from moqvox.session.interface import Session
@@ -52,7 +53,7 @@ class Pump:
     def __init__(self, connection: transport.Connection, session: Session) -> None:
         self.connection = connection
         self.session = session
-        self.woken = asyncio.Event()
+        self.woken = Turn()
         self._by_session: dict[int, _Stream] = {}
         self._by_engine: dict[int, _Stream] = {}
         self._dirty: dict[Pumped, None] = {}
