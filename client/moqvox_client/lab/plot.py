@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Final
 
-from moqvox_client.lab.table import Cell, cells
+from moqvox_client.lab.table import Cell, cells, order
 from moqvox_client.lab.trial import Run
 
 __all__ = ["draw"]
@@ -39,10 +39,7 @@ STYLE: Final = (
 
 def draw(runs: Sequence[Run]) -> str:
     """Draw runs: lines over time for a few scenarios, else dots with whiskers."""
-    colors = {
-        system: COLORS[n % len(COLORS)]
-        for n, system in enumerate(dict.fromkeys(run.system for run in runs))
-    }
+    colors = {system: COLORS[n % len(COLORS)] for n, system in enumerate(order(runs))}
     scenarios = list(dict.fromkeys(run.scenario for run in runs))
     body = _panels(runs, scenarios, colors) if len(scenarios) <= FEW else _dots(runs, colors)
     height = TOP + body[1]

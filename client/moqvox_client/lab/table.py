@@ -7,9 +7,10 @@ from typing import Final
 import msgspec
 
 from moqvox_client.lab.metrics import percentile
+from moqvox_client.lab.systems import SYSTEMS
 from moqvox_client.lab.trial import Run
 
-__all__ = ["COLUMNS", "NAMES", "Cell", "Column", "cells", "markdown", "rows"]
+__all__ = ["COLUMNS", "NAMES", "Cell", "Column", "cells", "markdown", "order", "rows"]
 
 TWENTY: Final = 20
 
@@ -66,14 +67,25 @@ NAMES: Final = tuple(column.name for column in COLUMNS)
 
 
 def cells(runs: Sequence[Run]) -> list[Cell]:
-    """Sum runs up, one cell for each system in each scenario, in the order they were run."""
+    """Sum runs up, one cell for each system in each scenario, ours first."""
     grouped: dict[tuple[str, str], list[Run]] = {}
-    scenarios = list(dict.fromkeys(run.scenario for run in runs))
-    for scenario in scenarios:
-        for run in runs:
-            if run.scenario == scenario:
-                grouped.setdefault((scenario, run.system), []).append(run)
+    for run in runs:
+        grouped.setdefault((run.scenario, run.system), []).append(run)
+    scenarios, systems = list(dict.fromkeys(run.scenario for run in runs)), order(runs)
+    grouped = {
+        (scenario, system): grouped[scenario, system]
+        for scenario in scenarios
+        for system in systems
+        if (scenario, system) in grouped
+    }
     return [_cell(scenario, system, group) for (scenario, system), group in grouped.items()]
+
+
+def order(runs: Sequence[Run]) -> list[str]:
+    """List the systems of some runs, ours first, then as `systems` has them."""
+    known = list(SYSTEMS)
+    found = dict.fromkeys(run.system for run in runs)
+    return sorted(found, key=lambda name: known.index(name) if name in known else len(known))
 
 
 def _cell(scenario: str, system: str, group: list[Run]) -> Cell:

@@ -118,7 +118,8 @@ class Options(Shared, frozen=True, kw_only=True):
     ] = None
     out: Annotated[Path | None, Flag("add each run to this file, a JSON line each")] = None
     runs: Annotated[
-        tuple[Path, ...], Flag("show the runs that such files hold, and make none")
+        tuple[Path, ...],
+        Flag("show the runs of such files (of the scenarios named), and make none"),
     ] = ()
     plot: Annotated[Path | None, Flag("draw the runs into this SVG file")] = None
     columns: Annotated[
@@ -135,9 +136,7 @@ async def run(options: Options, output: Output) -> int:
         raise UsageError(f"no figure {unknown[0]!r}{did_you_mean(unknown[0], table.NAMES)}")
     failures = 0
     if options.runs:
-        found = [one for file in options.runs for one in _read(file)]
-        if not found:
-            raise Failed("these files hold no run")
+        found = _kept(options)
     else:
         found, failures = await _measure(options, output)
     _show(options, output, found)
@@ -149,6 +148,17 @@ async def run(options: Options, output: Output) -> int:
         if not failures and all(_is_whole(one) for one in found if one.system.startswith(OURS))
         else 1
     )
+
+
+def _kept(options: Options) -> list[Run]:
+    """Read runs from files: all, or those of the scenarios that were named."""
+    found = [one for file in options.runs for one in _read(file)]
+    if options.scenario:
+        wanted = {scenario.name for scenario in _scenarios(options)}
+        found = [one for one in found if one.scenario in wanted]
+    if not found:
+        raise Failed("these files hold no such run")
+    return found
 
 
 def _is_whole(one: Run) -> bool:

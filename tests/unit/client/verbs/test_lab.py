@@ -105,6 +105,8 @@ def test_a_prompt_and_its_answer_come_whole_over_a_lossy_link(tmp_path, capsys):
 
     assert main(["lab", "--runs", str(kept)]) == 0
     assert "rtt20-loss10" in capsys.readouterr().out
+    assert main(["lab", "matrix", "--runs", str(kept)]) == 1
+    assert "no such run" in capsys.readouterr().err
 
 
 @pytest.mark.net
