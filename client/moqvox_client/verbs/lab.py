@@ -101,9 +101,9 @@ class Options(Shared, frozen=True, kw_only=True):
         float | None,
         Flag("the answer's multiple of real time; 0: all at once", at_least=0, at_most=100),
     ] = None
-    system: Annotated[tuple[str, ...], Flag("of ours: moqvox, moqvox-webtransport", split=True)] = (
-        OURS,
-    )
+    system: Annotated[
+        tuple[str, ...], Flag("of ours: moqvox, moqvox-webtransport, moqvox-resumed", split=True)
+    ] = (OURS,)
     against: Annotated[
         tuple[str, ...], Flag("others in the same run, such as websocket,grpc,aiortc", split=True)
     ] = ()
