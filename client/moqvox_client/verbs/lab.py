@@ -121,6 +121,7 @@ class Options(Shared, frozen=True, kw_only=True):
         tuple[Path, ...],
         Flag("show the runs of such files (of the scenarios named), and make none"),
     ] = ()
+    doubtful: Annotated[bool, Flag("count void runs too, made while the machine was busy")] = False
     plot: Annotated[Path | None, Flag("draw the runs into this SVG file")] = None
     columns: Annotated[
         tuple[str, ...],
@@ -139,6 +140,8 @@ async def run(options: Options, output: Output) -> int:
         found = _kept(options)
     else:
         found, failures = await _measure(options, output)
+    if options.doubtful:
+        found = [msgspec.structs.replace(one, doubts=[]) for one in found]
     _show(options, output, found)
     if options.plot is not None:
         _write(options.plot, plot.draw(found))
