@@ -110,13 +110,15 @@ class Redial:
         """
         driver = await self._first()
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(_hold(hold, driver), name="hold")
             while True:
-                tasks.create_task(_hold(hold, driver), name="hold")
                 await self._until_due(driver)
                 fresh = await self._replace(driver, may_return)
                 if fresh is None:
                     break
                 self.reconnects += 1
+                # In this order: what is settled is asked once the new one is held.
+                tasks.create_task(_hold(hold, fresh), name="hold")
                 tasks.create_task(_let_go(driver, settled), name="hand over")
                 driver = fresh
         return _why(await driver.wait_closed())

@@ -7,7 +7,9 @@ from tests.aio import run
 from tests.sim.calls import world
 from tests.unit.voice.calls import packets, tone
 
+from moqvox.voice.keep import Keep
 from moqvox.voice.playback import Playback
+from moqvox.voice.proof import Chain, Guard
 
 
 async def say(call, count, *, hertz=300.0):
@@ -257,3 +259,102 @@ def test_caller_that_stays_away_longer_than_its_grace_is_gone():
     assert before == (False, False)
     assert after
     assert "network went away" in str(ended)
+
+
+@pytest.mark.parametrize("version", ["moq-lite-04", "moq-lite-06"])
+def test_relay_that_drains_hands_its_calls_over_before_it_goes(version):
+    async def main():
+        async with world(version) as made:
+            agent = made.agent = Listener()
+            one, _ = made.relay("one"), made.relay("two")
+            made.attend("agent", "one", "two")
+            await asyncio.sleep(2)
+            async with made.call("one", "two") as call, asyncio.TaskGroup() as tasks:
+                await asyncio.sleep(1)
+                before = call.driver
+                speaking = tasks.create_task(say(call, 150))
+                await asyncio.sleep(1)
+                one.drain()
+                await before.wait_closed()
+                is_settled = call._answered.is_set()
+                speech = await speaking
+                receipt = await speech.receipt()
+                return agent, speech, receipt, call, is_settled
+
+    agent, speech, receipt, call, is_settled = run(main())
+    assert agent.heard == [(0, list(packets(150)))]
+    assert speech.intact(receipt)
+    assert call.redial.moves == 1
+    assert is_settled
+    assert receipt.worst_delay_ms < 200
+    assert len(agent.sessions) == 1
+
+
+def test_stranger_who_knows_the_name_gets_nothing_and_disturbs_nobody():
+    async def main():
+        async with world() as made:
+            agent = made.agent = Listener()
+            made.server("agent")
+            async with made.call("agent") as call, asyncio.TaskGroup() as tasks:
+                speaking = tasks.create_task(say(call, 100))
+                await asyncio.sleep(0.5)
+                async with made.call("agent", host="stranger") as stranger:
+                    stranger.id = call.id
+                    stranger._legs = 1
+                    stranger.speak().write_packet(packets(1)[0])
+                    await asyncio.sleep(3)
+                    answered = stranger.inbox.greeted
+                speech = await speaking
+                receipt = await speech.receipt()
+                return agent, speech.intact(receipt), answered, call.resumptions
+
+    agent, intact, answered, resumptions = run(main())
+    assert not answered
+    assert intact
+    assert resumptions == 0
+    assert agent.heard == [(0, list(packets(100)))]
+
+
+def test_token_that_was_shown_opens_nothing_again():
+    chain = Chain(8)
+    guard = Guard(0, chain.token(0))
+    assert guard.accept(3, chain.token(3))
+    assert not guard.accept(3, chain.token(3))
+    assert not guard.accept(2, chain.token(2))
+    assert not guard.accept(5, chain.token(4))
+    assert not guard.accept(4, "00" * 32)
+    assert not guard.accept(4, "zz")
+    assert not guard.accept(5000, chain.token(4))
+    assert guard.accept(4, chain.token(4))
+    assert chain.token(8) == ""
+
+
+def test_frames_past_the_bound_are_told_to_be_missing():
+    async def main():
+        async with world() as made:
+            agent = made.agent = Listener()
+            made.server("agent")
+            async with made.call("agent", keep=Keep(max_bytes=20_000)) as call:
+                await call.connected()
+                await asyncio.sleep(1)
+                made.network.route("phone", "agent").begin_outage()
+                await lose(call, made)
+                speech = call.speak()
+                for packet in packets(100):
+                    speech.write_packet(packet)
+                speech.finish()
+                kept = call.outbox.kept_bytes
+                made.network.route("phone", "agent").end_outage()
+                receipt = await speech.receipt()
+                await asyncio.sleep(1)
+                return agent.heard, speech, receipt, kept
+
+    heard, speech, receipt, kept = run(main())
+    ((first, last),) = receipt.missing
+    assert kept <= 20_000
+    assert first == 0
+    assert 0 < last < 99
+    assert not receipt.complete
+    assert not speech.intact(receipt)
+    assert receipt.frames == 99 - last
+    assert heard == [(0, list(packets(100))[last + 1 :])]
