@@ -1,6 +1,7 @@
 """Voice over real sockets, as the README shows it, and the errors its users meet."""
 
 import asyncio
+import contextlib
 
 import pytest
 from tests.loopback.relays import running, trust, until, url
@@ -225,3 +226,45 @@ def test_burst_of_connections_past_the_backlog_is_refused_not_crashed(monkeypatc
         return sorted(reasons)
 
     assert asyncio.run(main()) == ["done"] * 2 + ["too many sessions wait"] * 4
+
+
+def test_agent_that_drains_hands_its_callers_to_the_next_one_when_nothing_is_said():
+    async def main():
+        heard = []
+        async with (
+            voice.serve("127.0.0.1:0", websocket=False) as second,
+            asyncio.TaskGroup() as tasks,
+        ):
+            answering = [tasks.create_task(answer(second, heard))]
+            async with contextlib.AsyncExitStack() as stack:
+                first = await stack.enter_async_context(
+                    voice.serve("127.0.0.1:0", websocket=False, drain=10)
+                )
+                answering.append(tasks.create_task(answer(first, heard)))
+                urls = [f"moqt://127.0.0.1:{desk.addresses[0][1]}" for desk in (first, second)]
+                verify = Verify.pinned([first.fingerprint, second.fingerprint])
+                async with voice.call(urls, verify=verify) as call:
+                    playback = voice.Playback(call)
+                    playing = tasks.create_task(playback.run())
+                    began = asyncio.get_running_loop().time()
+                    for number in range(2):
+                        speech = call.speak()
+                        for packet in packets(15):
+                            speech.write_packet(packet)
+                        speech.finish()
+                        intact = speech.intact(await speech.receipt())
+                        await until(lambda wanted=number + 1: len(heard) == wanted)
+                        if not number:
+                            leaving = tasks.create_task(stack.aclose())
+                            await leaving
+                    took = asyncio.get_running_loop().time() - began
+                    playing.cancel()
+            for task in answering:
+                task.cancel()
+        return intact, [played.complete for _, played in heard], call.redial.moves, took
+
+    intact, complete, moves, took = asyncio.run(main())
+    assert intact
+    assert complete == [True, True]
+    assert moves == 1
+    assert took < 9
