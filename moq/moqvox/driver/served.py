@@ -19,6 +19,10 @@ BATCH: Final = 16
 """Frames written between two looks at the stream's high-water mark."""
 
 
+SIFT_AT: Final = 256
+"""Streams of ended groups that are kept in mind before all of them are looked through."""
+
+
 class Serving:
     """All that one session serves now, by request and by group.
 
@@ -117,6 +121,7 @@ class ServedTrack:
         self._groups: dict[int, Sending] = {}
         self._finished = False
         self._late: deque[int] = deque()
+        self._sift_at = SIFT_AT
         consumer.wake = self.wake
         owner.by_request[request] = self
         owner.track_begun()
@@ -168,6 +173,9 @@ class ServedTrack:
         settled, late = self._pump.connection.settled, self._late
         while late and settled(late[0]):
             late.popleft()
+        if len(late) >= self._sift_at:  # the oldest is stuck; those behind it need not stay
+            self._late = deque(stream for stream in late if not settled(stream))
+            self._sift_at = max(SIFT_AT, 2 * len(self._late))
 
     def _open_groups(self) -> None:
         """Begin the groups that came, as many as the transport has room for.

@@ -407,3 +407,31 @@ def test_a_track_is_not_over_before_its_groups_have_arrived(version):
     assert is_group.count(True) == 8 + more
     last = len(is_group) - is_group[::-1].index(True)
     assert is_group[:last].count(False) == more
+
+
+def test_a_group_that_is_stuck_does_not_make_those_behind_it_pile_up(monkeypatch):
+    monkeypatch.setattr("moqvox.driver.served.SIFT_AT", 4)
+
+    async def main():
+        async with joined() as (sender, receiver):
+            settled = sender.connection.settled
+            _, audio = published(sender.local)
+            reader = await subscribe(receiver.remote)
+            stuck = []
+
+            def first_is_stuck(stream):
+                stuck.append(stream)
+                return stream != stuck[0] and settled(stream)
+
+            sender.connection.settled = first_is_stuck
+            longest = 0
+            for _ in range(40):
+                write(audio, b"x")
+                group = await reader.next_group()
+                await group.read()
+                group.close()
+                (served,) = served_tracks(sender)
+                longest = max(longest, len(served._late))
+            return longest
+
+    assert run(main()) <= 8
