@@ -6,6 +6,7 @@ from interop import npm
 from interop.account import check_frames, check_packets, frames_of, packets_of
 from interop.cases.registry import Direction, case
 from interop.failure import Failure
+from interop.matrix import Transport
 from interop.program import Event, number, text
 from interop.scene import DURATION_MS, TONE_HZ, Scene
 from interop.sound import Heard, listen, read_raw, write_tone
@@ -109,7 +110,11 @@ async def webtransport_conformance(scene: Scene) -> None:
 
 async def _pass(scene: Scene, name: str, *arguments: str) -> None:
     endpoint = await scene.relay()
-    reader = await scene.browser("frames", endpoint, name, *arguments, name="npm subscriber")
+    row = scene.row
+    # Over QMux it does not see a stream's end that it does not read up to: before 05 it waits.
+    endless = row.transport is Transport.WEBSOCKET and not row.version.has_timestamps
+    reading = [*arguments, "--groups", str(GROUPS)] if endless else arguments
+    reader = await scene.browser("frames", endpoint, name, *reading, name="npm subscriber")
     await reader.event("ready")
     writer = await scene.browser(
         "frames", endpoint, name, *arguments, "--publish", name="npm publisher"

@@ -33,9 +33,9 @@ const groups = () =>
     })),
   );
 
-const args = options({ text: ["qmux"], switches: ["publish"] });
+const args = options({ text: ["qmux", "groups"], switches: ["publish"] });
 
-await main(args, async ({ url, name, publish, ...how }) => {
+await main(args, async ({ url, name, publish, groups: count, ...how }) => {
   const { page, close } = await open({ script: "frames.js", websocket: how.websocket });
   await page.evaluate((what) => window.connect(...what), [url, how]);
   emit("ready", { url });
@@ -44,7 +44,8 @@ await main(args, async ({ url, name, publish, ...how }) => {
     await page.evaluate((what) => window.publish(...what), what);
     await toldToLeave();
   } else {
-    await page.evaluate((what) => window.subscribe(...what), [name, TRACK]);
+    const what = count === undefined ? [name, TRACK] : [name, TRACK, Number(count)];
+    await page.evaluate((what) => window.subscribe(...what), what);
   }
   await page.evaluate(() => window.leave());
   await close();

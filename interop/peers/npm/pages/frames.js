@@ -75,8 +75,8 @@ async function readGroup(group) {
   window.emit("group", { group: group.sequence, frames: index });
 }
 
-/** Read a track to its end, each group as it comes. */
-window.subscribe = async (name, track) => {
+/** Read a track to its end, or so many groups of it, each group as it comes. */
+window.subscribe = async (name, track, groups = Infinity) => {
   const announced = session.announced();
   for (;;) {
     const event = await announced.next();
@@ -87,7 +87,7 @@ window.subscribe = async (name, track) => {
   const reading = [];
   const subscriber = broadcast.subscribe(track, { latencyMax: AGE_MS });
   window.emit("subscribed");
-  for (;;) {
+  while (reading.length < groups) {
     const group = await subscriber.recvGroup();
     if (group === undefined) break;
     reading.push(readGroup(group));
