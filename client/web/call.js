@@ -59,6 +59,8 @@ export class Call extends EventTarget {
   #noting = null;
   /** The agent's own name for its side of the call. */
   #agentSession = "";
+  /** The word with which it last asked for another leg. */
+  #asked = "";
   #hungUp = false;
   #inbox;
   #line;
@@ -187,13 +189,21 @@ export class Call extends EventTarget {
     try {
       for await (const { path, active } of session.announced(this.id)) {
         leg = this.#leg;
-        if (path !== leg.agentPath) continue;
-        if (!active || leg.announced) await this.#follow(session, leg);
-        else {
-          leg.announced = true;
-          this.mark("agent");
-          void this.#read(session, leg);
+        if (active && path.startsWith(leg.askingPath)) {
+          // It came late, or came back: what it needs comes with the next leg.
+          this.#asked = path.slice(leg.askingPath.length);
+          void this.#follow(session, leg);
         }
+        if (path !== leg.agentPath) continue;
+        if (!active) {
+          void this.#follow(session, leg);
+          continue;
+        }
+        // Announced anew, it may be the same over another way.
+        if (leg.announced) leg.reading = false;
+        leg.announced = true;
+        this.mark("agent");
+        void this.#read(session, leg);
       }
     } catch (error) {
       this.#failed(session, error);
@@ -215,6 +225,7 @@ export class Call extends EventTarget {
       leg: leg.number,
       token: this.#chain.token(leg.number),
       session: this.#agentSession,
+      again: this.#asked,
       have: this.#inbox.have(),
       next: this.#inbox.next,
       from: owed.filter(([, from]) => from).map(([speech, from]) => [speech.number, from]),
@@ -301,13 +312,8 @@ export class Call extends EventTarget {
 
   /** Take the agent's `hello`; what is absent from it is 0, false or empty. */
   #greet(hello, leg) {
-    const { session = "", again = false, have = [], next = 0, from = [], noted = 0 } = hello;
+    const { session = "", have = [], next = 0, from = [], noted = 0 } = hello;
     this.#inbox.isGreeted = true;
-    if (again) {
-      // It came late, or came back: what it needs comes with the next leg.
-      if (this.session) void this.#follow(this.session, leg);
-      return;
-    }
     const isLost = this.#agentSession !== "" && session !== this.#agentSession;
     this.#agentSession = session;
     if (leg.number) this.#inbox.goOn({ isLost });

@@ -48,6 +48,11 @@ export class Leg {
     return `${this.#base}/agent`;
   }
 
+  /** Below this an agent announces a word of its own to ask for the next leg. */
+  get askingPath() {
+    return `${this.#base}/again/`;
+  }
+
   /** Resolves with the agent's `hello`, or null if it has not said it within `ms`. */
   async hello(ms) {
     let timer;

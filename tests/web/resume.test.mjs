@@ -314,8 +314,9 @@ test("an agent that came late asks for the next leg, and gets all of it there", 
   const only = await leg(0);
   await speaking(call, range(0, 5));
   await until(() => only.audio.get(0)?.length === 5, "its frames");
-  only.greet({ again: true });
+  only.origin.publish(`${call.id}/again/please`, new Broadcast());
   await until(() => only.hello.leg === 1, "the next leg");
+  assert.equal(only.hello.again, "please");
   await until(() => only.audio.get(0)?.length === 10, "all of it, once more");
   await call.hangUp({ lastWordsMs: 0 });
 });
