@@ -83,7 +83,7 @@ export class Captions {
     }
     const state = response.heard?.state;
     if (state === "interrupted") {
-      answer.cut.textContent = ` — interrupted at ${(response.heard.heardUs / 1e6).toFixed(2)} s`;
+      answer.cut.textContent = ` — interrupted at ${(response.heard.heardUs / 1e6).toFixed(2)}\u00a0s`;
     }
     this.#playing.add({ response, answer });
     this.#frame ??= requestAnimationFrame(() => this.#highlight());
