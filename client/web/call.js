@@ -296,6 +296,10 @@ export class Call extends EventTarget {
       this.#greet(event, leg);
       return;
     }
+    if (event.type === "noted") {
+      this.#ledger.noted(event.n); // its `n` is one of ours
+      return;
+    }
     if (!this.#ledger.take(event)) return;
     if (typeof event.n === "number") this.#note();
     // Whatever an agent says that notes nothing, it has heard what was sent a while before.
@@ -304,7 +308,6 @@ export class Call extends EventTarget {
     if (event.type === "ack") speech?.acknowledge(event.frames);
     else if (event.type === "receipt") void speech?.settle(event);
     else if (event.type === "interrupt") speech?.cancel();
-    else if (event.type === "noted") this.#ledger.noted(event.n);
     else if (event.type === "bye") leg.over = true;
     this.#inbox.note(event);
     if (event.type === "caption" || event.type === "message") this.#dispatch(event.type, event);

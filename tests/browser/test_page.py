@@ -207,9 +207,12 @@ def test_without_a_microphone_one_writes_and_hears_the_answer(shots):
             await page.until(f"{INSIDE}.querySelector('.word')?.textContent")
             await page.screenshot(shots / "no-microphone.png")
             await page.until(f"{TALK}.turns.last.responses[0].heard?.state === 'ended'")
-            return focused, await page.run(f"{INSIDE}.querySelector('.said').textContent")
+            answer = await page.run(f"{INSIDE}.querySelector('.answer').textContent")
+            said = await page.run(f"{INSIDE}.querySelector('.said').textContent")
+            return focused, said, answer
 
-    focused, said = run(main(), virtual=False)
+    focused, said, answer = run(main(), virtual=False)
+    assert answer.strip() == f"Agent: {REPLY}"
     assert focused == "text"
     assert "What time is it?" in said
 

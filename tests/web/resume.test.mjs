@@ -197,6 +197,8 @@ test("the agent's events are noted, and taken once", async () => {
   call.addEventListener("message", ({ detail }) => told.push(detail.data));
   const first = await leg(0);
   first.greet();
+  call.message("text", { text: "hello" });
+  first.tell({ type: "noted", n: 1 }); // the number of ours, which is none of its own
   first.tell({ type: "message", n: 1, name: "x", data: 1 });
   first.tell({ type: "message", n: 2, name: "x", data: 2 });
   await until(() => first.events.some(({ type, n }) => type === "noted" && n === 2), "noted");
