@@ -26,7 +26,7 @@ def naive():
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is here: it loads the machine, and its rows are issue 3's, not all closed yet."""
+    """Mark what is here: it loads the machine for two minutes."""
     for item in items:
         if "tests/attack/" in item.nodeid:
             item.add_marker(pytest.mark.attack)
