@@ -92,7 +92,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def seconds(self) -> float:
         """How long a run of it should take, at most."""
-        patience = 3.0 + 2 * self.nothing_ms / 1000
+        patience = (6.0 if self.answer_frames else 3.0) + 2 * self.nothing_ms / 1000
         answer = self.answer_frames * 0.02 * (1.0 if self.answer_frames else 0.0)
         return self.frames * 0.02 + answer + patience
 
