@@ -234,7 +234,7 @@ def test_a_clients_new_address_is_followed_and_nothing_is_lost(kind):
             loop = asyncio.get_running_loop()
             loop.remove_reader(old)
             old.close()
-            endpoint.ways._sockets[0] = endpoint.ways.first = fresh
+            endpoint.ways._sockets[0] = fresh
             loop.add_reader(fresh, endpoint._on_readable, fresh, 0)
             client.write(stream, bytes(100_000), fin=True)
             await both.server.until(lambda reader: stream in reader.ended)
