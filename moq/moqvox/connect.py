@@ -52,6 +52,7 @@ async def dial(
     websocket: bool = True,
     roams: bool = True,
     wallet: Wallet | None = None,
+    early: bool = True,
 ) -> Connection:
     """Open the connection that a URL asks for, without a session on it.
 
@@ -65,6 +66,7 @@ async def dial(
         roams: over QUIC, go from one network to another when the system does.
         wallet: lets QUIC begin sooner than the first time: a raw connection is there at once,
             before the server has answered, and failure is told as its end.
+        early: with a wallet, do not wait for the answer; False: the handshake is shorter only.
 
     Raises:
         MoqError: unreachable, refused, not trusted, or no common version; the message
@@ -84,6 +86,7 @@ async def dial(
         timeout=timeout,
         roams=roams,
         wallet=wallet,
+        early=early,
     )
     if address.scheme is not Scheme.WEBSOCKET and not (websocket and address.is_webtransport):
         return await quic()

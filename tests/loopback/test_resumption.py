@@ -2,15 +2,26 @@
 
 import asyncio
 import contextlib
+import socket
 import stat
 
 import pytest
-from tests.loopback.pairs import HASTY, PATIENCE, PROTOCOL, Reader, dial, open_listener
+from tests.loopback.pairs import (
+    HASTY,
+    PATIENCE,
+    PROTOCOL,
+    Reader,
+    certificate,
+    dial,
+    open_listener,
+)
 
 from moqvox.errors import LocalError
 from moqvox.transport.aioquic import Limits, Wallet
 from moqvox.transport.credentials import Verify
+from moqvox.transport.failures import NoAnswer
 from moqvox.transport.quic import Keys
+from moqvox.voice.redial import dialling
 
 pytestmark = pytest.mark.net
 
@@ -178,6 +189,59 @@ def test_an_early_connection_that_nobody_answers_ends_and_says_why():
         closed = await reader.until_closed()
         assert closed.lost
         assert "nothing listens" in closed.reason or "did not answer" in closed.reason
+
+    asyncio.run(main())
+
+
+def test_who_will_not_be_early_has_the_answer_first_and_is_resumed():
+    async def main():
+        wallet = Purse()
+        async with listening() as listener:
+            await visit(listener, wallet)
+            connection = await dial(listener, wallet=wallet, early=False)
+            engine = connection._link.engine
+            assert engine.tls.session_resumed
+            assert not engine.is_early
+            await say(connection, b"in time")
+            assert await heard(listener) == b"in time"
+            await leave(connection)
+
+    asyncio.run(main())
+
+
+def test_a_call_takes_another_connection_for_there_only_once_it_is_answered():
+    """Else it would give up the one it has for one into the dead network."""
+
+    async def main():
+        wallet = Purse()
+        trust = Verify.authority(certificate().ca_pem)
+        options = {"token": "", "versions": [PROTOCOL], "timeout": 0.2, "origin_id": 1}
+        async with dialling(verify=trust, wallet=wallet, **options) as dial_next:
+            async with listening() as listener:
+                host, port = listener.addresses[0]
+                url = f"moqt://{host}:{port}/"
+                await dial_next(url)
+                async with asyncio.timeout(PATIENCE):
+                    await wallet.has_ticket.wait()
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+                silent.bind((host, port))
+                with pytest.raises(NoAnswer):
+                    await dial_next(url)
+
+    asyncio.run(main())
+
+
+def test_a_call_s_first_connection_may_be_early():
+    async def main():
+        wallet = Purse()
+        trust = Verify.authority(certificate().ca_pem)
+        options = {"token": "", "versions": [PROTOCOL], "timeout": PATIENCE, "origin_id": 1}
+        async with listening() as listener:
+            await visit(listener, wallet)
+            host, port = listener.addresses[0]
+            async with dialling(verify=trust, wallet=wallet, **options) as dial_first:
+                driver = await dial_first(f"moqt://{host}:{port}/")
+                assert driver.connection._link.engine.is_early
 
     asyncio.run(main())
 

@@ -306,7 +306,11 @@ async def dialling(
     websocket: bool = False,
     wallet: Wallet | None = None,
 ) -> AsyncIterator[Dial]:
-    """Open sessions to URLs for as long as the block runs; then all are closed."""
+    """Open sessions to URLs for as long as the block runs; then all are closed.
+
+    Only the first may speak before its server has answered: whoever takes another one for there
+    gives up the one before.
+    """
     drivers: list[Driver] = []
     async with scope() as tasks:
 
@@ -319,6 +323,7 @@ async def dialling(
                 timeout=timeout,
                 websocket=websocket,
                 wallet=wallet,
+                early=not drivers,
             )
             try:
                 driver = open_session(

@@ -76,6 +76,7 @@ class Order(msgspec.Struct, frozen=True):
     limits: Limits
     timeout: float
     wallet: Wallet | None
+    early: bool
 
     @property
     def offers(self) -> Sequence[str]:
@@ -127,6 +128,7 @@ async def connect(
     roams: bool = True,
     limits: Limits | None = None,
     wallet: Wallet | None = None,
+    early: bool = True,
 ) -> RawConnection:
     """Dial a server; when its name has several addresses, the first that answers wins.
 
@@ -150,6 +152,8 @@ async def connect(
             when this one is dead.
         limits: bounds; None: the defaults.
         wallet: what is left of earlier connections, and takes what is left of this one.
+        early: speak ahead of the server's answer, if a ticket lets us; False: the connection is
+            returned once the server has answered.
 
     Raises:
         ConnectFailed: no connection; the subclass and the message say why.
@@ -172,6 +176,7 @@ async def connect(
         limits=limits or Limits(),
         timeout=timeout,
         wallet=wallet,
+        early=early,
     )
     try:
         async with asyncio.timeout(timeout):
@@ -308,7 +313,7 @@ class Dialling:
         )
         endpoint.add(link, engine.host_cid)
         engine.connect(self._target.address, endpoint.now())
-        if kept is not None and engine.is_early and not order.webtransport:
+        if kept is not None and engine.is_early and order.early and not order.webtransport:
             self._early = RawConnection(link, protocol=kept.protocol, is_client=True)
             self._deadline = asyncio.get_running_loop().call_later(order.timeout, self._give_up)
             self.answer.set_result(self._early)
