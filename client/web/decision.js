@@ -23,6 +23,7 @@ const DEFAULTS = Object.freeze({
   targetMinUs: 60_000,
   targetMaxUs: 500_000,
   startDeadlineUs: 500_000,
+  resumeUs: 20_000,
   spreadFallPpm: 20_000,
   floorRisePpm: 10_000,
   late: "wait",

@@ -300,16 +300,11 @@ export class Playout {
     const leadUs = samplesToUs(timeline.leadSamples, this.policy.sampleRate);
     const ready =
       timeline.fin ||
-      leadUs >= this.#lead.targetUs(nowUs) ||
+      leadUs >= timeline.leadWantedUs(this.#lead.targetUs(nowUs)) ||
       nowUs - timeline.waitingSinceUs >= this.policy.startDeadlineUs;
     if (!ready) return false;
-    if (!timeline.began) {
-      timeline.began = true;
-      decisions.push({ kind: "began", item: timeline.item });
-    }
-    timeline.playing = true;
-    timeline.debtSamples += timeline.drySamples;
-    timeline.drySamples = 0;
+    if (!timeline.began) decisions.push({ kind: "began", item: timeline.item });
+    timeline.start();
     return true;
   }
 

@@ -11,6 +11,9 @@ import { FRAME_OVERHEAD_BYTES, Outcome, samplesToUs, usToSamples } from "./decis
 const TIMESTAMP_LIMIT_US = 2 ** 52;
 const SPAN_LIMIT_US = 4 * 3600 * 1_000_000;
 const GAPS_REMEMBERED = 64;
+const RELAPSE_US = 1_000_000;
+const STEADY_US = 10_000_000;
+const RELAPSES_MAX = 12;
 
 const clamp = (value, limit) => Math.max(-limit, Math.min(limit, value));
 
@@ -28,6 +31,8 @@ export class Timeline {
   silenceSamples = 0;
   underruns = 0;
   repeatedSamples = 0;
+  #relapses = 0;
+  #resumedAt = null;
   #policy;
   #segments = [];
   #gaps = [];
@@ -108,6 +113,24 @@ export class Timeline {
     this.heldBytes += segment.heldBytes;
     this.#stretchTo(segment, start);
     return { outcome: Outcome.ACCEPTED, index, kept, duplicate, late, clamped };
+  }
+
+  /** The lead to gather before playing starts, or goes on after it ran dry. */
+  leadWantedUs(targetUs) {
+    if (!this.began) return targetUs;
+    return Math.min(targetUs, this.#policy.resumeUs * 2 ** this.#relapsesSoFar());
+  }
+
+  /** Note that playing starts, or goes on. */
+  start() {
+    if (this.began) {
+      this.#relapses = this.#relapsesSoFar();
+      this.#resumedAt = this.cursor;
+    }
+    this.began = true;
+    this.playing = true;
+    this.debtSamples += this.drySamples;
+    this.drySamples = 0;
   }
 
   /** Count silence put in while dry towards the gap that the new frame asks for. */
@@ -205,6 +228,14 @@ export class Timeline {
       repeatedSamples: this.repeatedSamples,
       clampedFrames: count.clamped,
     };
+  }
+
+  /** How often in a row it ran dry soon after going on, this time included. */
+  #relapsesSoFar() {
+    if (this.#resumedAt === null) return 0;
+    const playedUs = samplesToUs(this.cursor - this.#resumedAt, this.#policy.sampleRate);
+    if (playedUs >= STEADY_US) return 0;
+    return Math.min(this.#relapses + (playedUs < RELAPSE_US ? 1 : 0), RELAPSES_MAX);
   }
 
   /** How far off a frame may be and still count as adjacent: never half its length. */

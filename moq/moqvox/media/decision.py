@@ -71,6 +71,10 @@ class Policy(Struct, frozen=True, kw_only=True):
     start_deadline_us: int = 500_000
     """Longest wait for the target, counted from the first frame that waits."""
 
+    resume_us: int = 20_000
+    """Lead, if the target is no lower, that suffices to go on after an underrun; doubled each
+    time that it was not enough."""
+
     spread_fall_ppm: int = 20_000
     """How fast the measured spread falls: microseconds per second of arrival time."""
 

@@ -12,7 +12,9 @@ How it decides:
 * Of two items the one with the lower number plays first, unless the other already sounds.
   A newer item begins when the older one is over.
 * An item starts when its lead reaches the target, or it has ended, or the first waiting
-  frame is `Policy.start_deadline_us` old. One that runs dry waits by the same rules.
+  frame is `Policy.start_deadline_us` old. One that ran dry goes on as soon as audio is there
+  (`Policy.resume_us`): what an outage held back follows in a burst, and a lead that is still
+  too low grows by playing slower. If it relapses, it waits for a longer and longer lead.
 * Silence that timestamps ask for is a gap, not an underrun, also when it is noticed only
   after the item ran dry.
 * Over `lead_max_us`, `bytes_max` or `items_max` a push is refused and nothing is lost: the
@@ -346,16 +348,13 @@ class Playout:
         waited_us = now_us - timeline.waiting_since_us
         if not (
             timeline.fin
-            or lead_us >= self._lead.target_us(now_us)
+            or lead_us >= timeline.lead_wanted_us(self._lead.target_us(now_us))
             or waited_us >= self.policy.start_deadline_us
         ):
             return False
         if not timeline.began:
-            timeline.began = True
             decisions.append(Began(timeline.item))
-        timeline.playing = True
-        timeline.debt_samples += timeline.dry_samples
-        timeline.dry_samples = 0
+        timeline.start()
         return True
 
     def _stay_live(self, timeline: Timeline, now_us: int, decisions: list[Decision]) -> None:

@@ -31,6 +31,15 @@ _SPAN_LIMIT_US = 4 * 3600 * 1_000_000
 
 _GAPS_REMEMBERED = 64
 
+_RELAPSE_US = 1_000_000
+"""Running dry within this after going on means that the lead was too low for it."""
+
+_STEADY_US = 10_000_000
+"""Playing for so long makes earlier relapses forgotten."""
+
+_RELAPSES_MAX = 12
+"""Doublings of the lead: more than from the shortest frame to the longest target."""
+
 
 class _Segment(Struct):
     """A frame, or what is left of it, at its place."""
@@ -79,6 +88,8 @@ class Timeline:
         self.silence_samples = 0
         self.underruns = 0
         self.repeated_samples = 0
+        self._relapses = 0
+        self._resumed_at: int | None = None
         self._policy = policy
         self._segments: deque[_Segment] = deque()
         self._gaps: deque[tuple[int, int]] = deque(maxlen=_GAPS_REMEMBERED)
@@ -177,6 +188,21 @@ class Timeline:
             clamped=clamped,
         )
 
+    def lead_wanted_us(self, target_us: int) -> int:
+        """The lead to gather before playing starts, or goes on after it ran dry."""
+        if not self.began:
+            return target_us
+        return min(target_us, self._policy.resume_us << self._relapses_so_far())
+
+    def start(self) -> None:
+        """Note that playing starts, or goes on."""
+        if self.began:
+            self._relapses = self._relapses_so_far()
+            self._resumed_at = self.cursor
+        self.began = self.playing = True
+        self.debt_samples += self.dry_samples
+        self.dry_samples = 0
+
     def absorb(self) -> None:
         """Count silence put in while dry towards the gap that the new frame asks for.
 
@@ -264,6 +290,15 @@ class Timeline:
             repeated_samples=self.repeated_samples,
             clamped_frames=self._clamped,
         )
+
+    def _relapses_so_far(self) -> int:
+        """How often in a row it ran dry soon after going on, this time included."""
+        if self._resumed_at is None:
+            return 0
+        played_us = samples_to_us(self.cursor - self._resumed_at, self._policy.sample_rate)
+        if played_us >= _STEADY_US:
+            return 0
+        return min(self._relapses + (played_us < _RELAPSE_US), _RELAPSES_MAX)
 
     def _snap(self, samples: int) -> int:
         """How far off a frame may be and still count as adjacent: never half its length."""

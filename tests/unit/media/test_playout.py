@@ -295,7 +295,8 @@ def test_a_sample_by_sample_model_agrees(frames: list[tuple[int, int, bool, int]
     playout = Playout(FIXED)
     queue: deque[tuple[int, int]] = deque()
     playing, began, waiting_since_us = False, False, None
-    now_us = position = 0
+    now_us = position = played = relapses = 0
+    wanted, resumed_at = 100, None
     for index, (samples, delay_ms, _, pulled) in enumerate(frames):
         now_us += delay_ms * 1_000
         if not queue and waiting_since_us is None:
@@ -306,13 +307,19 @@ def test_a_sample_by_sample_model_agrees(frames: list[tuple[int, int, bool, int]
         expected: list[tuple] = []
         for _ in range(pulled):
             late = waiting_since_us is not None and now_us - waiting_since_us >= 500_000
-            if not playing and queue and (len(queue) >= 100 or late):
+            if not playing and queue and (len(queue) >= wanted or late):
+                resumed_at = played if began else None
                 playing = began = True
             if playing and queue:
+                played += 1
                 expected.append(("play", 1, *queue.popleft()))
             else:
                 if playing:
                     waiting_since_us = None
+                    stretch = 0 if resumed_at is None else played - resumed_at
+                    relapsed = resumed_at is not None and stretch < 1_000
+                    relapses = 0 if stretch >= 10_000 else relapses + relapsed
+                    wanted = min(100, 20 * 2**relapses)
                 playing = False
                 reason = Reason.UNDERRUN if began else Reason.BUFFERING
                 expected.append(("silence", reason, 1))
@@ -347,6 +354,20 @@ def test_a_stall_shorter_than_the_lead_is_not_heard() -> None:
     playout.end(1)
     decisions += playout.pull(6_000, 4_000_000)
     assert not any(isinstance(each, Silence) for each in decisions)
+
+
+def test_a_sender_that_stays_too_slow_is_heard_in_long_stretches() -> None:
+    """One that gives 20 ms each 25 ms, for 60 s: no stutter, but a wait each few seconds."""
+    playout = Playout(Policy(sample_rate=RATE))
+    dry = [False]
+    for now_ms in range(0, 60_000, 5):
+        if now_ms % 25 == 0:
+            playout.push(1, now_ms * 800, 20, now_ms * 1_000)
+        decisions = playout.pull(5, now_ms * 1_000)
+        dry.append(any(isinstance(each, Silence) for each in decisions))
+    begins = [n for n in range(1, len(dry)) if dry[n] and not dry[n - 1]]
+    assert sum(n < 1_000 for n in begins) <= 10  # the first 5 s: 10 attempts at most
+    assert sum(n >= 1_000 for n in begins) <= 35  # then at least a second and a half between
 
 
 def test_silence_inserted_is_the_stall_less_the_lead() -> None:
