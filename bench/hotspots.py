@@ -12,8 +12,10 @@ import os
 import pstats
 import re
 import shutil
+import signal
 import sys
 import tempfile
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -30,6 +32,8 @@ from bench.sweep import Measure, run_once
 from bench.systems import SYSTEMS, Command, Files, System, Work
 
 RATE_HZ: Final = 400
+WRITTEN_S: Final = 10.0
+POLL_S: Final = 0.05
 FRAME: Final = re.compile(r"^(?P<name>.*) \((?P<file>.*):(?P<line>\d+)\)$")
 BENCHES: Final[dict[str, tuple[Work, Measure]]] = {
     "fanout": (Work.RELAY, fanout.measure),
@@ -117,15 +121,40 @@ def watched(measure: Measure, spy: str, file: Path, seconds: float) -> Measure:
 
 
 def profiled(system: System, work: Work, file: Path) -> System:
-    """Have cProfile run inside a system's server, which has to be Python and end in order."""
+    """Have cProfile run inside a system's server, which has to be Python."""
 
     def command(files: Files) -> Command:
         plain = system.command(work, files)
         python, flag, *rest = plain.argv
-        argv = (python, "-m", "cProfile", "-o", str(file), flag, *rest)
+        if flag != "-m":
+            raise Failure(f"{system.name} is no Python module, which cProfile could watch")
+        argv = (python, "-m", "bench.profiled", str(file), *rest)
         return msgspec.structs.replace(plain, argv=argv)
 
     return msgspec.structs.replace(system, commands={work: command})
+
+
+def written(measure: Measure, file: Path) -> Measure:
+    """Have the server write its profile after the measurement, while it still runs."""
+
+    async def then(
+        stage: Stage, server: Running, setting: Setting, plan: Plan, cores: Cores
+    ) -> Sample:
+        sample = await measure(stage, server, setting, plan, cores)
+        os.kill(server.pid, signal.SIGUSR1)
+        if not await asyncio.to_thread(_comes, file):
+            raise Failure("the server did not write its profile")
+        return sample
+
+    return then
+
+
+def _comes(file: Path) -> bool:
+    """Wait for a file that is written in one go; False when it does not come."""
+    until = time.monotonic() + WRITTEN_S
+    while not file.exists() and time.monotonic() < until:
+        time.sleep(POLL_S)
+    return file.exists()
 
 
 def show(spots: list[Spot], sample: Sample, top: int) -> str:
@@ -175,9 +204,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="moqvox-bench-") as folder:
         file = given.stacks or Path(folder) / "profile"
         if spy is None:
-            sample = asyncio.run(
-                run_once(profiled(system, work, file), setting, plan, work, measure)
-            )
+            inside, then = profiled(system, work, file), written(measure, file)
+            sample = asyncio.run(run_once(inside, setting, plan, work, then))
             spots = from_cprofile(file) if file.exists() else []
         else:
             beside = watched(measure, spy, file, plan.window_s)
