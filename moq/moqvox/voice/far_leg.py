@@ -9,6 +9,7 @@ from moqvox.errors import MediaError, NotFound, Refused, StreamCode, StreamEnded
 from moqvox.frame import Subscription
 from moqvox.model import broadcast, group, track
 from moqvox.model.in_order import InOrder
+from moqvox.voice.filling import Filling, place
 from moqvox.voice.inbox import Inbox
 from moqvox.voice.leg import AUDIO_TRACK, EVENTS_TRACK, PAST_TRACK
 from moqvox.voice.utterance import MAX_BYTES, PACKET_BYTES, Utterance
@@ -214,7 +215,7 @@ class FarLeg:
                     break
             first = self._starts.get(reader.sequence, 0) - len(payloads)
             for index, payload in enumerate(payloads, first):
-                self._place(inbox, utterance, index, payload)
+                place(inbox, utterance, index, payload)
         except MediaError as exc:
             log.warning("speech %d ends early: %s", reader.sequence, exc)
             inbox.end(utterance, Utterance.cancel)
@@ -284,18 +285,7 @@ class FarLeg:
 
     async def _fill(self, inbox: Inbox, utterance: Utterance, reader: group.Consumer) -> None:
         index = self._starts.get(utterance.number, 0) + reader.frame_start
-        async for frame in reader:
-            self._place(inbox, utterance, index, frame.payload)
-            index += 1
-
-    @staticmethod
-    def _place(inbox: Inbox, utterance: Utterance, index: int, payload: bytes) -> None:
-        """Put a frame into its place; one that is there is passed over."""
-        if index < utterance.next_frame:
-            return
-        if index > utterance.next_frame:
-            utterance.miss(index)
-        inbox.add(utterance, payload, asyncio.get_running_loop().time())
+        await Filling(inbox, utterance, reader, index).wait()
 
     def _broke_off(self, inbox: Inbox, utterance: Utterance, code: int) -> None:
         """Note that a group was reset: lost here, taken back, or to go on over another leg."""

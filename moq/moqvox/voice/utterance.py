@@ -12,6 +12,7 @@ from moqvox.media.codec import Decoder
 from moqvox.media.container import decode_legacy
 from moqvox.media.opus import SAMPLE_RATE, SAMPLE_RATES, packet_duration_us
 from moqvox.media.resample import Resampler
+from moqvox.model.bell import Bell
 from moqvox.voice.digest import Tally
 from moqvox.voice.words import Receipt
 
@@ -69,7 +70,7 @@ class Utterance:
         self.missing: list[tuple[int, int]] = []
         self.resumptions = 0
         self.path_changes = 0
-        self._changed = asyncio.Event()
+        self._changed = Bell()
 
     @property
     def over(self) -> bool:
@@ -183,5 +184,4 @@ class Utterance:
             await self._changed.wait()
 
     def _wake(self) -> None:
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
+        self._changed.ring()
