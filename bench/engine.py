@@ -102,6 +102,9 @@ class Desk:
     def touch(self, link: Link) -> None:
         self.is_touched = True
 
+    def rest(self, link: Link) -> None:
+        self.is_touched = True
+
     def schedule(self, link: Link, when: float) -> None:
         if link.scheduled_at is None or when < link.scheduled_at:
             link.scheduled_at = when

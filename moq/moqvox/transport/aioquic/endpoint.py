@@ -26,6 +26,7 @@ from moqvox.transport.aioquic.asked import (
 from moqvox.transport.aioquic.backlog import Backlog
 from moqvox.transport.aioquic.bucket import Bucket
 from moqvox.transport.aioquic.link import Link
+from moqvox.transport.aioquic.resting import Resting
 from moqvox.transport.aioquic.ways import PLAIN_LENGTHS, Ways, by_way, plain
 from moqvox.transport.interface import Closed
 
@@ -104,6 +105,7 @@ class Endpoint:
         self._links: dict[bytes, Link] = {}
         self._alive: set[Link] = set()
         self._touched: dict[Link, None] = {}
+        self._resting = Resting()
         self._flush_due = False
         self._backlog: Backlog[tuple[bytes, Address, Question | None]] = Backlog()
         self._works = False
@@ -183,6 +185,14 @@ class Endpoint:
     def touch(self, link: Link) -> None:
         """Flush a link at the end of this turn."""
         self._touched[link] = None
+        self._flush_soon()
+
+    def rest(self, link: Link) -> None:
+        """Flush a link at the end of a later turn, or with what it has to say before."""
+        self._resting.add(link)
+        self._flush_soon()
+
+    def _flush_soon(self) -> None:
         if not self._flush_due:
             self._flush_due = True
             self._loop.call_soon(self._flush)
@@ -221,6 +231,7 @@ class Endpoint:
         link.connection_ids.clear()
         self._alive.discard(link)
         self._touched.pop(link, None)
+        self._resting.discard(link)
 
     def local_address(self, link: Link) -> Address:
         """Return where the link's packets leave from, as far as it is bound."""
@@ -387,8 +398,14 @@ class Endpoint:
         touched, self._touched = self._touched, {}
         now = self._loop.time()
         for link in touched:
+            self._resting.discard(link)
             if link in self._alive:
                 link.flush(now)
+        if self._resting:
+            for link in self._resting.take_due():
+                link.flush(now)
+            if self._resting:
+                self._flush_soon()
 
     def _set_timer(self) -> None:
         if self._timer is not None:

@@ -211,6 +211,19 @@ class Link:
         elif self.scheduled_at is None or not engine.is_calm_until(self.scheduled_at, now):
             self._carrier.schedule(self, self._next_timer())
 
+    @property
+    def _may_rest(self) -> bool:
+        """Whether what arrived calls for no packet now, but perhaps for an answer soon."""
+        engine = self.engine
+        return not (
+            self._is_eager
+            or self._closing is not None
+            or self._queue.is_ready
+            or engine.unblocked
+            or engine.has_cause_to_send
+            or not engine.is_usual
+        )
+
     def touch(self) -> None:
         """Send at the end of this turn: there is something new to say."""
         self._is_eager = True
@@ -257,7 +270,10 @@ class Link:
         self._pump()
         self._follow_path()
         self._conclude()
-        self._carrier.touch(self)
+        if self._may_rest:
+            self._carrier.rest(self)
+        else:
+            self._carrier.touch(self)
 
     def _pump(self) -> None:
         engine = self.engine

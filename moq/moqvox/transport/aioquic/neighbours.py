@@ -46,6 +46,9 @@ class Carrier(Protocol):
     def touch(self, link: "Link") -> None:
         """Flush the link once, at the end of this turn of the loop."""
 
+    def rest(self, link: "Link") -> None:
+        """Flush the link a few turns later; it is touched before if it has something to say."""
+
     def schedule(self, link: "Link", when: float) -> None:
         """Call the link's `on_timer` then, or earlier."""
 
