@@ -1,15 +1,31 @@
 """What one session has asked of its peer, and who waits for which answer."""
 
+from collections.abc import Mapping
 from typing import Final, Protocol
 
+import msgspec
+
 from moqvox.driver.pump import Pump
+from moqvox.frame import TrackInfo
 from moqvox.model import broadcast
 from moqvox.session import events
 
-__all__ = ["UNANSWERED", "Asker", "Asking", "Source"]
+__all__ = ["UNANSWERED", "Agreed", "Asker", "Asking", "Source"]
 
 UNANSWERED: Final = 10.0
 """Seconds between two looks at whether anybody still waits for what the peer leaves unanswered."""
+
+
+class Agreed(msgspec.Struct, frozen=True):
+    """A track that both sides know beforehand.
+
+    Attributes:
+        number: of the subscription to it, one of `session.interface.AGREED`.
+        info: what a publisher goes by who sends groups before it has told the track's facts.
+    """
+
+    number: int
+    info: TrackInfo
 
 
 class Asker(Protocol):
@@ -28,6 +44,10 @@ class Source(Protocol):
     @property
     def path(self) -> str:
         """Its name at the peer."""
+
+    @property
+    def agreed(self) -> Mapping[str, Agreed]:
+        """Tracks of it that both sides know beforehand, by name."""
 
     @property
     def producer(self) -> broadcast.Producer:

@@ -1,9 +1,10 @@
 """The half of a driver that asks: the peer's broadcasts, put into an origin on demand."""
 
 import logging
+from collections.abc import Mapping
 from typing import Final
 
-from moqvox.driver.asking import Asker, Asking
+from moqvox.driver.asking import Agreed, Asker, Asking
 from moqvox.driver.past import UpstreamFetch
 from moqvox.driver.publishing import Spawner
 from moqvox.driver.pump import Pump
@@ -25,6 +26,8 @@ Answer = (
     | events.DatagramReceived
 )
 
+_NOTHING: Final[Mapping[str, Agreed]] = {}
+
 MAX_DIRECT: Final = 256
 """Broadcasts asked for without an announcement, at most."""
 
@@ -32,8 +35,11 @@ MAX_DIRECT: Final = 256
 class Remote:
     """One of the peer's broadcasts: its tracks are subscribed to upstream when somebody reads."""
 
-    def __init__(self, owner: "Consuming", path: str) -> None:
+    def __init__(
+        self, owner: "Consuming", path: str, agreed: Mapping[str, Agreed] = _NOTHING
+    ) -> None:
         self.path = path
+        self.agreed = agreed
         self.producer = broadcast.Producer(
             dynamic=True, limits=owner.cache_limits, budget=owner.budget
         )
@@ -126,8 +132,10 @@ class Consuming:
         if writer is not None:
             self._watch = self.pump.session.watch("", self._origin_id)
 
-    def direct(self, path: str) -> broadcast.Consumer:
+    def direct(self, path: str, agreed: Mapping[str, Agreed] = _NOTHING) -> broadcast.Consumer:
         """Read a broadcast without waiting for its announcement.
+
+        `agreed` counts for the one who asks first.
 
         Raises:
             LocalError: too many of them, or the session is over.
@@ -138,7 +146,7 @@ class Consuming:
         if remote is None or remote.producer.closed:
             if len(self._direct) >= MAX_DIRECT:
                 raise LocalError(f"more than {MAX_DIRECT} broadcasts read without announcement")
-            remote = self._direct[path] = self._open(path)
+            remote = self._direct[path] = self._open(path, agreed)
         return remote.producer.consume()
 
     def announced(self, event: events.Announced) -> None:
@@ -213,7 +221,7 @@ class Consuming:
     def _peer(self) -> str:
         return self.pump.connection.remote_address
 
-    def _open(self, path: str) -> Remote:
-        remote = Remote(self, path)
+    def _open(self, path: str, agreed: Mapping[str, Agreed]) -> Remote:
+        remote = Remote(self, path, agreed)
         self._spawn(remote.serve(), f"remote-{path}")
         return remote

@@ -3,16 +3,18 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Final
 
+from moqvox.driver.asking import Agreed
 from moqvox.driver.consuming import Consuming
 from moqvox.driver.publishing import Publishing
 from moqvox.driver.pump import Pump
 from moqvox.errors import MoqError, RemoteError, SessionClosed, SessionCode, StreamCode
+from moqvox.frame import Subscription
 from moqvox.model import broadcast, cache, origin
 from moqvox.session import events
-from moqvox.session.interface import Session
+from moqvox.session.interface import Session, is_agreed
 from moqvox.transport import interface as transport
 
 __all__ = ["Driver"]
@@ -36,6 +38,7 @@ class Driver:
         goaway: set once the peer has asked us to move; `goaway_uri` says where ("" = the
             same place).
         setup: the peer's SETUP once it came; versions without one leave it None.
+        on_agreed: called when the peer subscribes with an agreed number.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class Driver:
         self.goaway = asyncio.Event()
         self.goaway_uri = ""
         self.setup: events.SetupReceived | None = None
+        self.on_agreed: Callable[[int], None] = _pass
         self._set_up = asyncio.Event()
         self._pump = Pump(connection, session)
         stand_in = secrets.randbits(52) | 1
@@ -98,13 +102,28 @@ class Driver:
         self._publishing.attach(publish)
         self._pump.woken.set()
 
-    def broadcast(self, path: str) -> broadcast.Consumer:
+    def anticipate(self, number: int, path: str, track: str, wishes: Subscription) -> None:
+        """Serve a track before the peer has asked for it; see `Session.anticipate`.
+
+        Raises:
+            LocalError: the number is none that may be agreed on, or is in use.
+        """
+        self.session.anticipate(number, path, track, wishes)
+        self._pump.woken.set()
+
+    def broadcast(
+        self, path: str, agreed: Mapping[str, Agreed] | None = None
+    ) -> broadcast.Consumer:
         """Read a broadcast of the peer's at once, whether it was announced or not.
+
+        Args:
+            path: its name.
+            agreed: tracks of it, by name, that the peer may send before it is asked.
 
         Raises:
             LocalError: the session is over, or too many were asked for.
         """
-        return self._consuming.direct(path)
+        return self._consuming.direct(path, agreed or {})
 
     async def wait_setup(self) -> events.SetupReceived | None:
         """Wait for the peer's SETUP; None when the session ended or its version has none."""
@@ -256,6 +275,19 @@ class Driver:
         self._probes.discard(event.request)
         self._publishing.cancelled(event.request)
 
+    def _subscribed(self, event: events.SubscribeRequested) -> None:
+        self._note_agreed(event.request)
+        self._publishing.request(event)
+
+    def _updated(self, event: events.SubscribeUpdated) -> None:
+        self._note_agreed(event.request)
+        self._publishing.updated(event)
+
+    def _note_agreed(self, request: int) -> None:
+        number = self.session.number_of(request)
+        if number is not None and is_agreed(number):
+            self.on_agreed(number)
+
     def _probe_asked(self, event: events.ProbeRequested) -> None:
         self._probes.add(event.request)
         if not self._probing:
@@ -283,9 +315,9 @@ class Driver:
             events.WatchReady: _ignore,
             events.WatchRequested: publishing.request,
             events.TrackInfoRequested: publishing.request,
-            events.SubscribeRequested: publishing.request,
+            events.SubscribeRequested: self._subscribed,
             events.FetchRequested: publishing.request,
-            events.SubscribeUpdated: publishing.updated,
+            events.SubscribeUpdated: self._updated,
             events.GroupStopped: publishing.group_stopped,
             events.RequestCancelled: self._cancelled,
             events.SetupReceived: self._set_up_by,
@@ -327,6 +359,10 @@ class Driver:
         self._closed = closed
         self._ended.set()
         self.connection.close(SessionCode.NO_ERROR, "")
+
+
+def _pass(number: int) -> None:
+    """Take no note."""
 
 
 def _ignore(event: events.ProbeReceived | events.WatchReady) -> None:

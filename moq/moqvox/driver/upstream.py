@@ -36,7 +36,8 @@ class Upstream:
     """One subscription to the peer for all local readers of a track.
 
     The track's facts and its groups are asked for at once, to save a round trip; groups
-    that come before the facts wait. Without readers the subscription ends after `linger`.
+    that come before the facts wait, unless those were agreed on. Without readers the
+    subscription ends after `linger`.
 
     The end of a track travels on another stream than its groups and may overtake them, so
     the local track ends when every group up to that end was seen. Not every peer accounts
@@ -48,6 +49,7 @@ class Upstream:
         self._remote = remote
         self._request = request
         self._name = request.name
+        self._agreed = remote.agreed.get(request.name)
         self._producer: track.Producer | None = None
         self._info_request: int | None = None
         self._subscription: int | None = None
@@ -90,13 +92,17 @@ class Upstream:
             case events.TrackInfoReceived(info=info):
                 self._drop_request(self._info_request)
                 self._info_request = None
-                self._accept(info)
+                if self._producer is None:
+                    self._accept(info)
             case events.RequestFailed(request=request, code=code, reason=reason):
                 self._failed(request, code, reason)
             case events.Subscribed(info=info, group_start=first):
                 self._first = first
                 if self._info_request is None and self._producer is None:
                     self._accept(info or TrackInfo())
+            case events.GroupOpened() if self._producer is None and self._agreed is not None:
+                self._accept(self._agreed.info)
+                self.receive(event)
             case _ if self._producer is None:
                 self._hold(event)
             case _:
@@ -147,7 +153,10 @@ class Upstream:
     def _subscribe(self, wishes: Subscription) -> None:
         self._wishes = wishes
         self._subscription = self._owner.pump.session.subscribe(
-            self._remote.path, self._name, wishes
+            self._remote.path,
+            self._name,
+            wishes,
+            None if self._agreed is None else self._agreed.number,
         )
         self._owner.requests[self._subscription] = self
 

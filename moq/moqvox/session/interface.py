@@ -19,7 +19,7 @@ Which IETF message each name stands for is in `docs/decisions/0002-session-contr
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -27,7 +27,16 @@ from moqvox.frame import Frame, Subscription, TrackInfo
 from moqvox.session.actions import Action
 from moqvox.session.events import Event
 
-__all__ = ["Announcement", "Limits", "Session"]
+__all__ = ["AGREED", "Announcement", "Limits", "Session", "is_agreed"]
+
+AGREED: Final = range(1 << 29, 1 << 30)
+"""Numbers of subscriptions that an application may agree on: each stands for one track in all
+its sessions. No other subscription has one of them."""
+
+
+def is_agreed(number: int) -> bool:
+    """Whether a subscription's number is one that may be agreed on."""
+    return number in AGREED
 
 
 class Announcement(msgspec.Struct, frozen=True, gc=False):
@@ -137,8 +146,14 @@ class Session(Protocol):
     def track_info(self, broadcast: str, track: str) -> int | None:
         """Ask for a track's facts; None where the version tells them otherwise."""
 
-    def subscribe(self, broadcast: str, track: str, subscription: Subscription) -> int:
-        """Ask for a track's groups."""
+    def subscribe(
+        self, broadcast: str, track: str, subscription: Subscription, number: int | None = None
+    ) -> int:
+        """Ask for a track's groups.
+
+        `number`: one of `AGREED`; the first subscription that wants it has it. Groups that
+        came for it already were waiting, and come in.
+        """
 
     def update(self, request: int, subscription: Subscription) -> None:
         """Replace the wishes of a live subscription."""
@@ -168,6 +183,19 @@ class Session(Protocol):
         """Take a track that the peer pushes; it goes on like a subscription."""
 
     # From the application: answering
+
+    def anticipate(
+        self, number: int, broadcast: str, track: str, subscription: Subscription
+    ) -> int:
+        """Report `SubscribeRequested` as if the peer had asked, with one of the numbers `AGREED`.
+
+        What is sent for it leaves at once. When the peer asks with that number for that track,
+        its request goes on under the same id (`SubscribeUpdated`). When it asks otherwise, or
+        stops a group, it is over (`RequestCancelled`), and what it asks for later begins anew.
+        """
+
+    def number_of(self, request: int) -> int | None:
+        """Tell the number that the peer gave a live subscription; None when it gave none (yet)."""
 
     def accept_track(self, request: int, info: TrackInfo) -> None:
         """Answer `TrackInfoRequested`."""

@@ -15,7 +15,7 @@ from moqvox.voice.leg import AUDIO_TRACK, EVENTS_TRACK, PAST_TRACK
 from moqvox.voice.utterance import MAX_BYTES, PACKET_BYTES, Utterance
 from moqvox.voice.words import Hello, decode
 
-__all__ = ["FarLeg"]
+__all__ = ["FarLeg", "wishes_for"]
 
 log = logging.getLogger("moqvox.voice")
 
@@ -37,6 +37,11 @@ TAKEN_BACK: Final = frozenset({StreamCode.CANCELLED, StreamCode.GOING_AWAY})
 
 Admit = Callable[[Hello | None], Inbox | None]
 Asked = asyncio.Task[track.Consumer | Refused]
+
+
+def wishes_for(track: str) -> Subscription:
+    """Say how a leg's track is subscribed to."""
+    return Subscription(priority=PRIORITIES[track], ordered=True, max_age_ms=PATIENCE_MS)
 
 
 class FarLeg:
@@ -135,9 +140,8 @@ class FarLeg:
         return {name: tasks.create_task(self._subscribe(name), name=name) for name in names}
 
     async def _subscribe(self, name: str) -> track.Consumer | Refused:
-        wishes = Subscription(priority=PRIORITIES[name], ordered=True, max_age_ms=PATIENCE_MS)
         try:
-            return await self._source.subscribe(name, wishes)
+            return await self._source.subscribe(name, wishes_for(name))
         except Refused as exc:
             return exc
 

@@ -8,6 +8,7 @@ from typing import Final
 from moqvox.driver import Driver
 from moqvox.errors import LocalError, Refused
 from moqvox.model import broadcast, origin
+from moqvox.voice.ahead import agreed_with
 from moqvox.voice.leg import Leg
 from moqvox.voice.line import Line, Register
 from moqvox.voice.names import AGAIN, AGENT, CALLER, RESUMED, read_name
@@ -62,8 +63,8 @@ class Host:
         Raises:
             LocalError: it is over already.
         """
-        names = (CALLER, RESUMED) if self._eager else ()
-        sources = [(name, self.driver.broadcast(name)) for name in names]
+        agreed = {CALLER: agreed_with(self.driver), RESUMED: None} if self._eager else {}
+        sources = [(name, self.driver.broadcast(name, known)) for name, known in agreed.items()]
         async with asyncio.TaskGroup() as tasks:
             for name, source in sources:
                 line = Line(self, is_later=name == RESUMED)

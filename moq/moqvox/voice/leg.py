@@ -9,7 +9,7 @@ from moqvox.media.catalog import CATALOG_TRACK, Catalog, opus_rendition
 from moqvox.model import broadcast, cache, group, track
 from moqvox.voice.words import Bye, Event, Hello, encode
 
-__all__ = ["AUDIO_TRACK", "BITRATE", "EVENTS_TRACK", "PAST_TRACK", "Leg"]
+__all__ = ["AUDIO_INFO", "AUDIO_TRACK", "BITRATE", "EVENTS_TRACK", "PAST_TRACK", "Leg"]
 
 AUDIO_TRACK: Final = "audio"
 EVENTS_TRACK: Final = "events"
@@ -17,6 +17,9 @@ PAST_TRACK: Final = "past"
 
 LIMITS: Final = cache.Limits(max_groups=256, max_bytes=32 * 1024 * 1024, max_age=600.0)
 """What is kept for listeners who come late: ten minutes, 32 MiB a track."""
+
+MAX_AGE_MS: Final = int(1000 * LIMITS.max_age)
+AUDIO_INFO: Final = TrackInfo(priority=80, ordered=True, max_age_ms=MAX_AGE_MS)
 
 EVENTS_A_GROUP: Final = 1024
 """Events written to one stream before the next begins, so that no stream lives for ever."""
@@ -41,10 +44,8 @@ class Leg:
         self.number = number
         self.hello = hello
         self.broadcast = broadcast.Producer(limits=LIMITS)
-        maximum_ms = int(1000 * LIMITS.max_age)
-        self.audio = self.broadcast.create_track(
-            AUDIO_TRACK, TrackInfo(priority=80, ordered=True, max_age_ms=maximum_ms)
-        )
+        maximum_ms = MAX_AGE_MS
+        self.audio = self.broadcast.create_track(AUDIO_TRACK, AUDIO_INFO)
         self._events = self.broadcast.create_track(
             EVENTS_TRACK, TrackInfo(priority=120, ordered=True, max_age_ms=maximum_ms)
         )

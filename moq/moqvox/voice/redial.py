@@ -16,6 +16,7 @@ from moqvox.model import cache
 from moqvox.transport.credentials import Verify
 from moqvox.transport.interface import Closed
 from moqvox.url import parse_url
+from moqvox.voice.ahead import speak_first
 
 __all__ = ["Dial", "Redial", "describe", "dialling"]
 
@@ -333,6 +334,8 @@ async def dialling(
                 connection.close()
                 raise
             driver.start(tasks)
+            if wallet is not None and not drivers:
+                speak_first(driver, wallet, address)
             drivers[:] = [known for known in drivers if not known.closed] + [driver]
             return driver
 

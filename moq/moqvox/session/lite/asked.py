@@ -116,11 +116,19 @@ class Subscriptions:
         self._by_number: dict[int, AskedSubscription] = {}
         self._ended: dict[int, AskedSubscription] = {}
         self._given = 0
+        self._agreed: set[int] = set()
 
-    def next_number(self) -> int:
-        """Return a number that was never used."""
+    def next_number(self, wanted: int | None) -> int:
+        """Return the wanted number, or else one, that was never used."""
+        if wanted is not None and wanted not in self._agreed:
+            self._agreed.add(wanted)
+            return wanted
         self._given += 1
         return self._given - 1
+
+    def was_used(self, number: int) -> bool:
+        """Whether a subscription had a number, or has it."""
+        return number < self._given or number in self._agreed
 
     def add(self, subscription: "AskedSubscription") -> None:
         """Let groups find a subscription."""
@@ -156,9 +164,15 @@ class AskedSubscription(Asked):
 
     __slots__ = ("_accepted", "_ended", "_subscriptions", "_whole", "groups", "number")
 
-    def __init__(self, streams: Streams, name: int, subscriptions: Subscriptions) -> None:
+    def __init__(
+        self,
+        streams: Streams,
+        name: int,
+        subscriptions: Subscriptions,
+        number: int | None = None,
+    ) -> None:
         super().__init__(streams, name)
-        self.number = subscriptions.next_number()
+        self.number = subscriptions.next_number(number)
         self._subscriptions = subscriptions
         self.groups: dict[int, ReceivedGroup] = {}
         self._accepted = False

@@ -7,17 +7,18 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from moqvox.errors import LocalError
-from moqvox.frame import Frame, TrackInfo
+from moqvox.frame import Frame, Subscription, TrackInfo
 from moqvox.session.actions import SendDatagram
 from moqvox.session.interface import Announcement
+from moqvox.session.lite.anticipated import Anticipations
 from moqvox.session.lite.groups import Sending
 from moqvox.session.lite.served import (
     Served,
     ServedFetch,
     ServedProbe,
-    ServedSubscription,
     ServedTrack,
 )
+from moqvox.session.lite.served_subscription import ServedSubscription
 from moqvox.session.lite.served_watch import ServedWatch
 from moqvox.session.lite.streams import ControlStream, Streams
 from moqvox.wire.cursor import Writer
@@ -36,6 +37,7 @@ class Publisher:
         self._streams = streams
         self._numbers: set[int] = set()
         self.sending = Sending(streams)
+        self.anticipations = Anticipations(self.sending)
 
     def serve(self, kind: BidiType, name: int, framer: Framer) -> ControlStream | None:
         """Begin a request of the peer's; None for a type that this version has not."""
@@ -43,7 +45,9 @@ class Publisher:
             case BidiType.ANNOUNCE:
                 return ServedWatch(self._streams, name, framer)
             case BidiType.SUBSCRIBE:
-                return ServedSubscription(self.sending, name, framer, self._numbers)
+                return ServedSubscription(
+                    self.sending, name, framer, self._numbers, self.anticipations
+                )
             case BidiType.FETCH:
                 return ServedFetch(self.sending, name, framer)
             case BidiType.TRACK if self._streams.version.track_stream:
@@ -77,6 +81,19 @@ class Publisher:
         if watch is not None:
             watch.unannounce(path)
 
+    def anticipate(self, number: int, broadcast: str, track: str, wishes: Subscription) -> int:
+        """Serve a subscription before it is asked for."""
+        if number in self._numbers:
+            raise LocalError(f"subscription {number} is there already")
+        return self.anticipations.begin(number, broadcast, track, wishes)
+
+    def number_of(self, request: int) -> int | None:
+        """Tell the number of a live subscription that the peer has asked for."""
+        if self.anticipations.is_expected(request):
+            return None
+        served = self._find(request, ServedSubscription)
+        return None if served is None else served.number
+
     def accept_track(self, request: int, info: TrackInfo) -> None:
         """Answer with a track's facts."""
         served = self._find(request, ServedTrack)
@@ -98,7 +115,7 @@ class Publisher:
 
     def reject(self, request: int, code: int) -> None:
         """Refuse or give up a request."""
-        stream = self._streams.get(request)
+        stream = self._streams.get(self.anticipations.resolve(request))
         if isinstance(stream, Served):
             stream.reject(code)
         elif isinstance(stream, ServedWatch):
@@ -169,9 +186,10 @@ class Publisher:
         """Forget everything."""
         self.sending.groups.clear()
         self._numbers.clear()
+        self.anticipations.clear()
 
     def _find(self, request: int, kind: type[S]) -> S | None:
-        stream = self._streams.get(request)
+        stream = self._streams.get(self.anticipations.resolve(request))
         if stream is None or isinstance(stream, kind):
             return stream
         raise LocalError(f"request {request} is of another kind")

@@ -1,46 +1,32 @@
-"""Requests of the peer's that we answer: SUBSCRIBE, TRACK, FETCH, PROBE.
+"""Requests of the peer's that we answer: TRACK, FETCH, PROBE.
 
-draft-lcurley-moq-lite, sections "Subscribe", "Track", "Fetch" and "Probe".
+draft-lcurley-moq-lite, sections "Track", "Fetch" and "Probe".
 """
-
-import msgspec
 
 from moqvox import path as paths
 from moqvox.errors import LocalError, StreamCode
-from moqvox.frame import Subscription, TrackInfo
+from moqvox.frame import TrackInfo
 from moqvox.session.events import (
     FetchRequested,
     GroupStopped,
     ProbeRequested,
     RequestCancelled,
-    SubscribeRequested,
-    SubscribeUpdated,
     TrackInfoRequested,
 )
 from moqvox.session.lite.groups import Sending, SentGroup
 from moqvox.session.lite.streams import ControlStream, Streams
-from moqvox.session.priority import fetch_priority, group_priority, ordered_by_age
+from moqvox.session.priority import fetch_priority
 from moqvox.wire.cursor import violation
 from moqvox.wire.framing import Framer
 from moqvox.wire.lite.message import decode, encode
 from moqvox.wire.lite.messages import (
     Fetch,
-    Subscribe,
-    SubscribeDrop,
-    SubscribeEnd,
-    SubscribeOk,
-    SubscribeReply,
-    SubscribeStart,
-    SubscribeUpdate,
     Track,
     TrackReply,
-    encode_reply,
 )
 from moqvox.wire.lite.setup import Probe
-from moqvox.wire.lite.streams import GroupHeader, UniType
-from moqvox.wire.varint import encode_varint
 
-__all__ = ["Served", "ServedFetch", "ServedProbe", "ServedSubscription", "ServedTrack"]
+__all__ = ["Served", "ServedFetch", "ServedProbe", "ServedTrack"]
 
 
 class Served(ControlStream):
@@ -51,6 +37,11 @@ class Served(ControlStream):
     def __init__(self, streams: Streams, name: int, framer: Framer) -> None:
         super().__init__(streams, name, framer)
         self.asked = False
+
+    @property
+    def request(self) -> int:
+        """The name by which the application knows it."""
+        return self.name
 
     @property
     def expectant(self) -> bool:
@@ -70,7 +61,7 @@ class Served(ControlStream):
         """End the request for what the peer did."""
         self.reject(code)
         if self.asked:
-            self.streams.events.append(RequestCancelled(self.name, code))
+            self.streams.events.append(RequestCancelled(self.request, code))
 
     def reject(self, code: int) -> None:
         """End the request for reasons of our own."""
@@ -170,181 +161,6 @@ class ServedFetch(Served):
         """End the request, and the group with it."""
         self._sending.groups.pop(self.name, None)
         self.abandon(code)
-
-
-class ServedSubscription(Served):
-    """The peer subscribes to a track.
-
-    Attributes:
-        numbers: of the peer's live subscriptions.
-    """
-
-    __slots__ = (
-        "_ended",
-        "_info",
-        "_kept",
-        "_numbers",
-        "_open",
-        "_sending",
-        "_started",
-        "number",
-        "wishes",
-    )
-
-    def __init__(self, sending: Sending, name: int, framer: Framer, numbers: set[int]) -> None:
-        super().__init__(sending.streams, name, framer)
-        self.number = -1
-        self.wishes = Subscription()
-        self._sending = sending
-        self._numbers = numbers
-        self._info: TrackInfo | None = None
-        self._open: dict[int, SentGroup] = {}
-        self._started = False
-        self._ended = self._kept = False
-
-    def take(self) -> bool:
-        """Take the request or an update to it."""
-        body = self.framer.message()
-        if body is None:
-            return False
-        if self.asked:
-            update = decode(SubscribeUpdate, body, self.streams.version)
-            self.wishes = self._complete(update.wishes)
-            self._reprioritise()
-            self.streams.events.append(SubscribeUpdated(self.name, self.wishes))
-            return True
-        request = decode(Subscribe, body, self.streams.version)
-        if request.number in self._numbers:
-            raise violation(f"subscription {request.number} twice")
-        broadcast = self.name_of(request.broadcast)
-        if broadcast is None:
-            return True
-        self.asked = True
-        self.number = request.number
-        self._numbers.add(request.number)
-        self.wishes = self._complete(request.wishes)
-        self.streams.events.append(
-            SubscribeRequested(self.name, broadcast, request.track, self.wishes)
-        )
-        return True
-
-    def receive_fin(self) -> None:
-        """Take the peer's goodbye."""
-        self.break_off(StreamCode.CANCELLED, "")
-
-    def reject(self, code: int) -> None:
-        """End the subscription and its groups."""
-        self._ended = False
-        for group in list(self._open.values()):
-            self._sending.reset(group, code)
-        self._numbers.discard(self.number)
-        self.abandon(code)
-
-    def accept(self, info: TrackInfo, group_start: int | None) -> None:
-        """Begin to serve."""
-        if self._info is not None:
-            raise LocalError(f"subscription {self.name} is accepted already")
-        if not self.streams.version.end_message:
-            self._reply(SubscribeOk(info.priority, info.ordered, info.max_age_ms, group_start))
-        elif group_start is not None:
-            self._start(group_start)
-        self._info = info
-
-    def finish(self, group_end: int, *, keep_open: bool = False) -> None:
-        """Tell the end; the stream ends once no group of it is being written.
-
-        `keep_open`: and `conclude` was called.
-        """
-        self._require_accepted()
-        if self._ended:
-            raise LocalError(f"subscription {self.name} has ended already")
-        if self.streams.version.end_message:
-            self._reply(SubscribeEnd(group_end))
-        self._ended = True
-        self._kept = keep_open
-        self._conclude()
-
-    def conclude(self) -> None:
-        """End the stream, once it is finished and no group of it is being written."""
-        self._kept = False
-        self._conclude()
-
-    def drop(self, group_start: int, group_end: int, code: int) -> None:
-        """Tell that groups will not come."""
-        self._require_accepted()
-        self._reply(SubscribeDrop(group_start, group_end, code))
-
-    def open_group(self, sequence: int, frame_start: int) -> int:
-        """Begin a group on a stream of its own."""
-        info = self._require_accepted()
-        version = self.streams.version
-        if frame_start and not version.frame_ranges:
-            raise LocalError(f"{version.alpn} sends groups from their first frame only")
-        header = encode(GroupHeader(self.number, sequence, frame_start), version)
-        if version.end_message and not self._started:
-            self._start(sequence)
-        newer = [group.place for group in self._open.values() if group.sequence > sequence]
-        place = self._sending.places.next(min(newer, default=None))
-        group = _SubscriptionGroup(self._sending, self.streams.mint(), sequence, place)
-        group.subscription = self
-        self._open[group.name] = group
-        self._sending.add(group)
-        self.streams.add(group)
-        priority = self._priority(group, info)
-        self.streams.open(group.name, bidirectional=False, priority=priority)
-        self.streams.write(group.name, encode_varint(UniType.GROUP) + header)
-        return group.name
-
-    def group_ended(self, group: SentGroup) -> None:
-        """Note that a group is not written to any longer."""
-        self._open.pop(group.name, None)
-        self._conclude()
-
-    def _conclude(self) -> None:
-        if self._ended and not self._kept and not self._open and self.live:
-            self.streams.write(self.name, b"", fin=True)
-            self._numbers.discard(self.number)
-            self.streams.drop(self.name)
-
-    def _complete(self, wishes: Subscription) -> Subscription:
-        if self.streams.version.ordered_field:
-            return wishes
-        return msgspec.structs.replace(wishes, ordered=ordered_by_age(wishes.max_age_ms))
-
-    def _require_accepted(self) -> TrackInfo:
-        if self._info is None:
-            raise LocalError(f"subscription {self.name} is not accepted yet")
-        return self._info
-
-    def _start(self, sequence: int) -> None:
-        self._started = True
-        self._reply(SubscribeStart(sequence))
-
-    def _reply(self, reply: SubscribeReply) -> None:
-        self.streams.write(self.name, encode_reply(reply, self.streams.version))
-
-    def _priority(self, group: SentGroup, info: TrackInfo) -> int:
-        wishes = self.wishes
-        return group_priority(
-            wishes.priority, info.priority, ordered=wishes.ordered, place=group.place
-        )
-
-    def _reprioritise(self) -> None:
-        if self._info is not None:
-            for group in self._open.values():
-                self.streams.prioritise(group.name, self._priority(group, self._info))
-
-
-class _SubscriptionGroup(SentGroup):
-    """A group sent for a subscription."""
-
-    __slots__ = ("subscription",)
-
-    subscription: ServedSubscription
-
-    def ended(self) -> None:
-        """Tell the subscription."""
-        self.subscription.group_ended(self)
 
 
 class ServedProbe(Served):

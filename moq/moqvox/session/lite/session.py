@@ -71,6 +71,12 @@ class LiteSession:
             _role(publishes, subscribes) if is_client else None,
             origin=origin,
         )
+        self._alarms = (
+            self._streams.half_received,
+            self._subscriber.settling,
+            self._subscriber.parking.waiting,
+            self._publisher.anticipations.waiting,
+        )
         self._now = 0.0
         self._closed = False
         self._said_goodbye = False
@@ -143,15 +149,17 @@ class LiteSession:
             if stream is not None:
                 stream.time_out()
         self._subscriber.settle(now)
+        self._subscriber.parking.expire(now)
+        self._publisher.anticipations.expire(now)
 
     def deadline(self) -> float | None:
         """When `handle_timeout` is wanted next; the time last told for at once."""
-        half_received = self._streams.half_received.deadline()
-        settling = self._subscriber.settling.deadline()
-        if half_received is None:
-            return None if settling is None else max(settling, self._now)
-        earlier = half_received if settling is None else min(half_received, settling)
-        return max(earlier, self._now)
+        earliest = None
+        for alarm in self._alarms:
+            due = alarm.deadline()
+            if due is not None and (earliest is None or due < earliest):
+                earliest = due
+        return None if earliest is None else max(earliest, self._now)
 
     # From the application: the session
 
@@ -219,13 +227,15 @@ class LiteSession:
             return None
         return self._idle() or self._subscriber.track_info(broadcast, track)
 
-    def subscribe(self, broadcast: str, track: str, subscription: Subscription) -> int:
+    def subscribe(
+        self, broadcast: str, track: str, subscription: Subscription, number: int | None = None
+    ) -> int:
         """Ask for groups; frame ranges are widened to whole groups where there are none.
 
         In version 06 `group_start` is a floor under what `max_age_ms` asks for, and 0 is none;
         in earlier ones it asks for history by itself.
         """
-        return self._idle() or self._subscriber.subscribe(broadcast, track, subscription)
+        return self._idle() or self._subscriber.subscribe(broadcast, track, subscription, number)
 
     def update(self, request: int, subscription: Subscription) -> None:
         """Replace the wishes of a live subscription."""
@@ -267,6 +277,16 @@ class LiteSession:
         """Nothing: moq-lite peers push no tracks."""
 
     # From the application: answering
+
+    def anticipate(
+        self, number: int, broadcast: str, track: str, subscription: Subscription
+    ) -> int:
+        """Serve a subscription before the peer has asked for it."""
+        return self._idle() or self._publisher.anticipate(number, broadcast, track, subscription)
+
+    def number_of(self, request: int) -> int | None:
+        """Tell the number that the peer gave a live subscription."""
+        return self._publisher.number_of(request)
 
     def accept_track(self, request: int, info: TrackInfo) -> None:
         """Answer `TrackInfoRequested`."""

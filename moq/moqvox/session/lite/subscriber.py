@@ -8,9 +8,10 @@ from typing import Final
 import msgspec
 
 from moqvox import path as paths
-from moqvox.errors import RemoteError, StreamCode
+from moqvox.errors import LocalError, RemoteError, StreamCode
 from moqvox.frame import Frame, Subscription
 from moqvox.session.events import DatagramReceived, RequestFailed
+from moqvox.session.interface import is_agreed
 from moqvox.session.lite.alarm import Alarm
 from moqvox.session.lite.asked import (
     Asked,
@@ -21,6 +22,7 @@ from moqvox.session.lite.asked import (
     Subscriptions,
 )
 from moqvox.session.lite.groups import ReceivedGroup
+from moqvox.session.lite.parked import Parking
 from moqvox.session.lite.streams import Stream, Streams
 from moqvox.session.lite.watch import Watch
 from moqvox.session.priority import CONTROL
@@ -45,6 +47,7 @@ class Subscriber:
         self._subscriptions = Subscriptions()
         self._probes_waiting: dict[int, int] = {}
         self.settling = Alarm(_SETTLE_SECONDS)
+        self.parking = Parking(streams)
 
     def watch(self, prefix: str, exclude_hop: int) -> int:
         """Open an announce stream."""
@@ -62,12 +65,17 @@ class Subscriber:
         self._ask(asked, BidiType.TRACK, Track(paths.normalise(broadcast), track))
         return asked.name
 
-    def subscribe(self, broadcast: str, track: str, wishes: Subscription) -> int:
-        """Open a subscribe stream."""
-        asked = AskedSubscription(self._streams, self._streams.mint(), self._subscriptions)
+    def subscribe(
+        self, broadcast: str, track: str, wishes: Subscription, number: int | None
+    ) -> int:
+        """Open a subscribe stream, and let in what was sent for it already."""
+        if number is not None and not is_agreed(number):
+            raise LocalError(f"{number} is no number to agree on")
+        asked = AskedSubscription(self._streams, self._streams.mint(), self._subscriptions, number)
         message = Subscribe(asked.number, paths.normalise(broadcast), track, wishes)
         self._ask(asked, BidiType.SUBSCRIBE, message)
         self._subscriptions.add(asked)
+        self.parking.release(asked.number, asked.open_group)
         return asked.name
 
     def update(self, request: int, wishes: Subscription) -> None:
@@ -120,16 +128,21 @@ class Subscriber:
         if isinstance(stream, ReceivedGroup):
             stream.stop(code)
 
-    def open_group(self, name: int, header: GroupHeader) -> ReceivedGroup | None:
-        """Let the peer's group come in; None when nobody wants it (any longer)."""
+    def open_group(self, name: int, header: GroupHeader) -> Stream | None:
+        """Let the peer's group come in, or wait; None when nobody wants it (any longer)."""
         subscription = self._subscriptions.find(header.subscription)
-        return None if subscription is None else subscription.open_group(name, header)
+        if subscription is not None:
+            return subscription.open_group(name, header)
+        if self._subscriptions.was_used(header.subscription):
+            return None
+        return self.parking.park(name, header)
 
     def clear(self) -> None:
         """Forget everything."""
         self._subscriptions = Subscriptions()
         self._probes_waiting.clear()
         self.settling.clear()
+        self.parking.clear()
 
     def receive_datagram(self, data: bytes) -> None:
         """Take a datagram; one that can't be used is dropped."""

@@ -24,6 +24,7 @@ logger = logging.getLogger("moqvox.transport.aioquic")
 MAX_SERVERS: Final = 64
 MAX_OF_EACH: Final = 4
 MAX_FILE_BYTES: Final = 1 << 20
+MAX_NOTES: Final = 8
 MAX_TICKET_BYTES: Final = 4096
 """A ticket or token that is longer is not kept; ours have 150 to 250."""
 
@@ -69,6 +70,7 @@ class Kept(msgspec.Struct, frozen=True):
 class _Pocket(msgspec.Struct):
     tickets: list[Kept] = []
     tokens: list[bytes] = []
+    notes: list[str] = []
 
 
 class Wallet:
@@ -151,6 +153,23 @@ class Wallet:
         pocket.tokens.append(token)
         del pocket.tokens[:-MAX_OF_EACH]
         self._save()
+
+    def note(self, server: str, word: str) -> None:
+        """Keep what an application has learnt of a server, as one of at most 8 short words."""
+        pocket = self._pocket(server)
+        if word not in pocket.notes:
+            pocket.notes.append(word)
+            del pocket.notes[:-MAX_NOTES]
+            self._save()
+
+    def take_note(self, server: str, word: str) -> bool:
+        """Take a word out, to be put in again when it has proved true; whether it was there."""
+        pocket = self._pockets.get(server)
+        if pocket is None or word not in pocket.notes:
+            return False
+        pocket.notes.remove(word)
+        self._save()
+        return True
 
     def _pocket(self, server: str) -> _Pocket:
         pocket = self._pockets.pop(server, None) or _Pocket()

@@ -4,7 +4,13 @@ import datetime
 
 from aioquic.tls import CipherSuite, SessionTicket
 
-from moqvox.transport.aioquic.wallet import MAX_OF_EACH, MAX_SERVERS, MAX_TICKET_BYTES, Wallet
+from moqvox.transport.aioquic.wallet import (
+    MAX_NOTES,
+    MAX_OF_EACH,
+    MAX_SERVERS,
+    MAX_TICKET_BYTES,
+    Wallet,
+)
 
 NOW = 1_800_000_000.0
 
@@ -64,3 +70,17 @@ def test_servers_and_sizes_are_bounded():
     kept.keep("s", session(bytes(MAX_TICKET_BYTES + 1)), "x", "")
     assert kept.take_token("s") == b""
     assert kept.take("s", ["x"]) is None
+
+
+def test_notes_are_taken_once_few_and_outlive_the_program(tmp_path):
+    kept = Wallet(tmp_path / "w")
+    for number in range(MAX_NOTES + 1):
+        kept.note("s", str(number))
+        kept.note("s", str(number))
+    assert not kept.take_note("s", "0")
+    assert not kept.take_note("other", "1")
+    kept = Wallet(tmp_path / "w")
+    assert kept.take_note("s", "1")
+    assert not kept.take_note("s", "1")
+    assert not Wallet(tmp_path / "w").take_note("s", "1")
+    assert Wallet(tmp_path / "w").take_note("s", "2")
