@@ -162,6 +162,11 @@ class Server:
         for driver in list(self._drivers):
             driver.send_goaway(uri, timeout_ms)
 
+    def refuse(self) -> None:
+        """Take no new connections from now on, so that clients try their next URL at once."""
+        for listener in self._listeners:
+            listener.refuse()
+
     async def close(self, code: int = SessionCode.NO_ERROR, reason: str = "") -> None:
         """Refuse new sessions and close the open ones."""
         for driver in list(self._drivers):

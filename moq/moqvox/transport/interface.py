@@ -257,5 +257,8 @@ class Listener(Protocol):
     def counters(self) -> Mapping[str, int]:
         """Take what the engine counts beside its connections, by names fit for metrics."""
 
+    def refuse(self) -> None:
+        """Turn new connections away from now on; those that are there go on."""
+
     async def close(self, code: int = 0, reason: str = "") -> None:
         """Refuse new connections, close the open ones, free the port."""

@@ -63,6 +63,9 @@ PASSING: Final = frozenset(
 )
 """Codes with which a server closes that may be there again; with others coming back is no use."""
 
+AWAY: Final = frozenset({SessionCode.EXCESSIVE_LOAD, SessionCode.GOAWAY_TIMEOUT})
+"""Those with which a server says that somebody else had better be asked."""
+
 Dial = Callable[[str], Awaitable[Driver]]
 """Opens a session to a URL; it is started and nothing is attached to it."""
 
@@ -149,10 +152,11 @@ class Redial:
     async def _replace(self, driver: Driver, may_return: Callable[[], bool]) -> Driver | None:
         """Open a connection in place of one; None when that is no use or takes too long.
 
-        Instead of one that is silent but not over, another URL is tried first.
+        Instead of one that is silent but not over, or takes nobody, another URL is tried first.
         """
         self._note_move(driver)
-        if not driver.closed and not driver.goaway.is_set():
+        is_turned_away = driver.closed and (await driver.wait_closed()).code in AWAY
+        if is_turned_away or (not driver.closed and not driver.goaway.is_set()):
             self._urls.append(self._urls.pop(0))
         while self._patience > 0 and may_return():
             if driver.closed and _is_final(await driver.wait_closed()):

@@ -56,6 +56,7 @@ class Admission:
         self._prefixes = Prefixes(limits)
         self._unproven = Bucket.full(limits.unproven_per_second, limits.unproven_burst, 0.0)
         self._closed: SessionClosed | None = None
+        self._is_refusing = False
 
     def counters(self) -> dict[str, int]:
         """Take what was counted of datagrams that belong to no connection."""
@@ -162,6 +163,10 @@ class Admission:
 
     def admit(self, connection: RawConnection) -> None:
         """Queue a connection for `accept`; refuse it when nobody has accepted for long."""
+        if self._is_refusing:
+            logger.info("refusing %s: going away", connection.remote_address)
+            connection.refuse("going away")
+            return
         if self._arrived.qsize() >= self._limits.max_unaccepted:
             logger.warning("refusing %s: too many wait for accept", connection.remote_address)
             connection.refuse()
@@ -197,6 +202,10 @@ class Admission:
             self._arrived.put_nowait(None)  # for whoever waits besides
             if self._closed is not None:
                 raise self._closed
+
+    def refuse(self) -> None:
+        """Turn away who comes from now on; whoever has begun a handshake, too."""
+        self._is_refusing = True
 
     def close(self, code: int, reason: str) -> None:
         """Let nobody in any more, and wake those who wait in `accept`."""

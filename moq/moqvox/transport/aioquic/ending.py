@@ -1,6 +1,7 @@
 """How a QUIC connection ends, and what of it the application is told."""
 
 import msgspec
+from aioquic.quic.packet import QuicErrorCode
 
 from moqvox.errors import SessionCode
 from moqvox.transport.inbox import printable
@@ -34,6 +35,9 @@ class Ending(msgspec.Struct, frozen=True):
             return Closed(SessionCode.NO_ERROR, reason.lower(), lost=True)
         if self.code == 0:
             return Closed(SessionCode.NO_ERROR, reason, remote=self.remote)
+        if self.code == QuicErrorCode.CONNECTION_REFUSED:
+            why = f"refused: {reason}" if reason else "refused"
+            return Closed(SessionCode.EXCESSIVE_LOAD, why, remote=self.remote)
         words = f"transport error {self.code:#x}"
         return Closed(
             SessionCode.PROTOCOL_VIOLATION,

@@ -374,6 +374,11 @@ class Link:
         self._linger_until = self._carrier.now() + linger
         self.touch()
 
+    def refuse(self, ending: Ending) -> None:
+        """Close before anything else is sent: in its handshake, a client is told nothing but no."""
+        self.close(ending, linger=0.0)
+        self.engine.close(ending.code, QuicFrameType.PADDING, ending.reason)
+
     def abort(self, closed: Closed) -> None:
         """End without a word: the endpoint is gone, or nobody answered."""
         self._is_gone = True

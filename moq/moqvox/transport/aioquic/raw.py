@@ -185,10 +185,10 @@ class RawConnection:
         """Close after trying to send what is queued."""
         self._link.close(Ending(code, is_transport=False, reason=reason))
 
-    def refuse(self) -> None:
+    def refuse(self, reason: str = "busy") -> None:
         """Close a connection that nobody will accept."""
-        ending = Ending(QuicErrorCode.CONNECTION_REFUSED, is_transport=True, reason="busy")
-        self._link.close(ending, linger=0.0)
+        ending = Ending(QuicErrorCode.CONNECTION_REFUSED, is_transport=True, reason=reason)
+        self._link.refuse(ending)
 
     async def wait_closed(self) -> None:
         """Wait until the connection is over and its last packets have left."""

@@ -53,6 +53,10 @@ class Listener:
         """What became of datagrams of no connection."""
         return self._admission.counters()
 
+    def refuse(self) -> None:
+        """Answer new clients with CONNECTION_REFUSED; the connections that are there go on."""
+        self._admission.refuse()
+
     async def close(self, code: int = 0, reason: str = "") -> None:
         """Refuse new connections, close the open ones, free the port."""
         self._admission.close(code, reason)

@@ -54,6 +54,7 @@ class Listener:
         self._waiting: deque[MemoryConnection] = deque()
         self._arrival = asyncio.Event()
         self._closed: SessionClosed | None = None
+        self._is_refusing = False
 
     @property
     def addresses(self) -> Sequence[tuple[str, int]]:
@@ -82,6 +83,10 @@ class Listener:
         """Nothing is counted here."""
         return {}
 
+    def refuse(self) -> None:
+        """Turn new connections away from now on; those that are there go on."""
+        self._is_refusing = True
+
     async def close(self, code: int = 0, reason: str = "") -> None:
         """Refuse new connections, close the open ones, free the name."""
         self.stop(code, reason)
@@ -109,6 +114,8 @@ class Listener:
         common = [name for name in self.protocols if name in protocols]
         if not common:
             return f"{self.name} speaks none of the protocols offered"
+        if self._is_refusing:
+            return f"{self.name} is going away"
         if len(self._waiting) >= self._limits.max_unaccepted:
             return f"{self.name} is busy"
         self._connections = [known for known in self._connections if not known.is_over]

@@ -92,6 +92,9 @@ class Greeting:
         if not self._terms.subprotocols:
             self._respond(refusal(HTTPStatus.NOT_FOUND, "no WebSockets here"))
             return
+        if self._listener.is_refusing:
+            self._respond(refusal(HTTPStatus.SERVICE_UNAVAILABLE, "going away"))
+            return
         if self._terms.tls is not None and not self.pipe.is_secure and not self._is_neighbour():
             self._respond(refusal(HTTPStatus.FORBIDDEN, "WebSockets need TLS here: use wss://"))
             return

@@ -42,6 +42,7 @@ class Listener:
         self._connections: set[WebSocketConnection] = set()
         self._arrived: asyncio.Queue[WebSocketConnection | None] = asyncio.Queue()
         self._closed: SessionClosed | None = None
+        self.is_refusing = False
 
     async def bind(self, host: str, port: int, sockets: Sequence[socket.socket] = ()) -> None:
         """Bind and begin to listen; on these sockets, if there are any, and nowhere else.
@@ -79,6 +80,10 @@ class Listener:
     def counters(self) -> Mapping[str, int]:
         """Nothing is counted here."""
         return {}
+
+    def refuse(self) -> None:
+        """Answer new WebSockets with 503; plain requests are answered as before."""
+        self.is_refusing = True
 
     async def close(self, code: int = 0, reason: str = "") -> None:
         """Refuse new connections, close the open ones, free the port."""
