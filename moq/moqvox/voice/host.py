@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import secrets
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from moqvox.driver import Driver
@@ -34,6 +35,9 @@ NOTHING: Final = "nothing"
 class Host:
     """The callers behind one connection.
 
+    Args:
+        others: all connections that bring calls to the same agent, this one among them.
+
     Attributes:
         again: what callers are asked with to begin their next leg.
     """
@@ -46,6 +50,7 @@ class Host:
         remote: origin.Origin,
         *,
         eager: bool,
+        others: Callable[[], Iterable["Host"]] = tuple,
     ) -> None:
         self.register = register
         self.driver = driver
@@ -53,6 +58,7 @@ class Host:
         self._local = local
         self._remote = remote
         self._eager = eager
+        self._others = others
         self._lines: dict[str, Line] = {}
         self._early: list[Line] = []
         self.again = secrets.token_hex(8)
@@ -131,6 +137,21 @@ class Host:
         line = self._lines[name] = Line(self, is_later=bool(leg), was_there=was_there)
         line.bind(name, source)
         line.start(tasks, source)
+
+    def is_elsewhere(self, call: str) -> bool:
+        """Whether this connection is to be left, and the call is there on another one."""
+        if self._eager or not self.driver.goaway.is_set():
+            return False
+        return any(host.stays and host.knows(call) for host in self._others())
+
+    @property
+    def stays(self) -> bool:
+        """Whether the connection is not about to be left."""
+        return not self.driver.goaway.is_set() and not self.driver.closed
+
+    def knows(self, call: str) -> bool:
+        """Whether a leg of a call is here."""
+        return any(read_name(name)[0] == call for name in self._lines)
 
     def is_last(self, name: str) -> bool:
         """Whether a name is of the last leg of its call that is announced."""

@@ -50,6 +50,9 @@ class Switchboard(Protocol):
     address: str
     again: str
 
+    def is_elsewhere(self, call: str) -> bool:
+        """Whether this connection is to be left, and the call is there on another one."""
+
     def is_last(self, name: str) -> bool:
         """Whether a name is of the last leg of its call that is announced."""
 
@@ -206,6 +209,9 @@ class Line:
             log.warning("%s: a caller of %s says it is %s", self._board.address, self.name, name)
             return None
         self.name = name
+        if hello.leg and self._board.is_elsewhere(hello.call):
+            # Both would answer, and each ask for the next leg because the other did.
+            return None
         session = self._board.register.find(hello.call)
         if session is None:
             is_old = self._was_there or (hello.leg and not self._board.is_direct)

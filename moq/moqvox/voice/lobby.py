@@ -95,7 +95,9 @@ class Lobby:
         Raises:
             LocalError: the connection is over already.
         """
-        host = self._hosts[driver] = Host(self, driver, local, remote, eager=eager)
+        host = self._hosts[driver] = Host(
+            self, driver, local, remote, eager=eager, others=self._hosts.values
+        )
         try:
             await host.run()
         finally:
