@@ -1,7 +1,7 @@
 """The half of a driver that asks: the peer's broadcasts, put into an origin on demand."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from moqvox.driver.asking import Agreed, Asker, Asking
@@ -67,6 +67,11 @@ class Remote:
                 upstream.close(StreamCode.INTERNAL)
             self._owner.pump.woken.set()
 
+    @property
+    def upstreams(self) -> Sequence[Upstream]:
+        """The tracks that are asked for now."""
+        return [asker for asker in self._upstreams if isinstance(asker, Upstream)]
+
     def forget(self, upstream: Asker) -> None:
         """Let go of an upstream that ended."""
         self._upstreams.discard(upstream)
@@ -126,6 +131,11 @@ class Consuming:
         self._direct: dict[str, Remote] = {}
         self._closed = False
 
+    @property
+    def remotes(self) -> Sequence[Remote]:
+        """The broadcasts that were announced, those taken back but still read included."""
+        return [*self._announced.values(), *self._draining]
+
     def attach(self, writer: origin.Writer | None) -> None:
         """Ask the peer what it publishes, and put it into `writer`; None asks nothing."""
         self._writer = writer
@@ -150,15 +160,23 @@ class Consuming:
         return remote.producer.consume()
 
     def announced(self, event: events.Announced) -> None:
-        """Offer a broadcast of the peer's, or change its route."""
-        remote = self._announced.get(event.path)
+        """Offer a broadcast of the peer's, or change its route.
+
+        One that is announced again without a change, or by another source, is another
+        broadcast in the former one's place, whose publisher may be dead without anybody's
+        knowing yet: the latest is believed.
+        """
+        before = self._announced.get(event.path)
         hops = event.hops
         if not hops or not hops[-1]:
             hops = (*hops[:-1], self._stand_in)
         try:
-            if remote is not None and remote.route is not None:
-                remote.route.update(hops=hops, cost=event.cost)
-                return
+            if before is not None and before.route is not None:
+                route = before.route
+                is_changed = (hops, event.cost) != (route.hops, route.cost)
+                if is_changed and hops[:1] == route.hops[:1]:
+                    route.update(hops=hops, cost=event.cost)
+                    return
             if self._writer is None:
                 return
             remote = Remote(self, event.path)
@@ -169,6 +187,9 @@ class Consuming:
             log.info("%s: not taking %r: %s", self._peer, event.path, exc)
             return
         self._announced[event.path] = remote
+        if before is not None:
+            self._draining.add(before)
+            before.withdraw()
         self._spawn(remote.serve(), f"remote-{event.path}")
 
     def unannounced(self, event: events.Unannounced) -> None:

@@ -3,11 +3,11 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Final
 
 from moqvox.driver.asking import Agreed
-from moqvox.driver.consuming import Consuming
+from moqvox.driver.consuming import Consuming, Remote
 from moqvox.driver.publishing import Publishing
 from moqvox.driver.pump import Pump
 from moqvox.errors import MoqError, RemoteError, SessionClosed, SessionCode, StreamCode
@@ -124,6 +124,11 @@ class Driver:
             LocalError: the session is over, or too many were asked for.
         """
         return self._consuming.direct(path, agreed or {})
+
+    @property
+    def remotes(self) -> Sequence[Remote]:
+        """The peer's broadcasts, those that it took back and are still read included."""
+        return self._consuming.remotes
 
     async def wait_setup(self) -> events.SetupReceived | None:
         """Wait for the peer's SETUP; None when the session ended or its version has none."""

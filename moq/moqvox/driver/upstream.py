@@ -7,6 +7,7 @@ from typing import Final
 
 from moqvox.driver.account import Account
 from moqvox.driver.asking import UNANSWERED, Asking, Source
+from moqvox.driver.braid import Braid, Strand
 from moqvox.errors import LocalError, StreamCode
 from moqvox.frame import Frame, Subscription, TrackInfo
 from moqvox.model import broadcast, group, track
@@ -59,6 +60,8 @@ class Upstream:
         self._group_end: int | None = None
         self._account = Account()
         self._groups: dict[int, group.Producer] = {}
+        self._braid: Braid | None = None
+        self._strands: dict[int, Strand] = {}
         self._early: list[events.Event] = []
         self._early_bytes = 0
         self._linger: asyncio.TimerHandle | None = None
@@ -110,6 +113,31 @@ class Upstream:
                 if deliver is not None:
                     deliver(self._producer, event)
 
+    @property
+    def name(self) -> str:
+        """The track's."""
+        return self._name
+
+    def share(self) -> Braid | None:
+        """Let another way fill the track besides; from now on both ways' frames are compared.
+
+        None: there is nothing to share, no facts yet, no readers, the end is known, or it is
+        shared already. The track then outlives this subscription.
+        """
+        producer = self._producer
+        if producer is None or self._ended or self._braid is not None or not producer.used:
+            return None
+        latest = producer.latest
+        missing = () if latest is None else self._account.missing(self._first or 0, latest)
+        self._braid = Braid(producer, self._groups.values(), missing)
+        self._strands = {
+            number: self._braid.strand(writer.sequence, writer.next_index)
+            for number, writer in self._groups.items()
+        }
+        self._groups.clear()
+        self._remote.producer.remove_track(self._name)
+        return self._braid
+
     def wake(self) -> None:
         """Look at the readers' wishes in the next turn."""
         self._owner.pump.mark(self)
@@ -140,6 +168,8 @@ class Upstream:
         """
         if self._producer is None:
             self._request.reject(code)
+        elif self._braid is not None:
+            pass
         elif self._ended and (self._group_end is None or self._all_seen()):
             for writer in self._groups.values():
                 writer.abort(code)
@@ -191,7 +221,7 @@ class Upstream:
         self._early.append(event)
 
     def _frame(self, producer: track.Producer, event: events.FrameReceived) -> None:
-        writer = self._groups.get(event.group)
+        writer = self._strands.get(event.group) or self._groups.get(event.group)
         if writer is not None:
             self._stamp(event.frame, producer.info.timescale)
             writer.write(event.frame)
@@ -202,6 +232,9 @@ class Upstream:
             self._first = sequence
         is_new = sequence not in self._account
         self._account.add(sequence, sequence)
+        if is_new and self._braid is not None:
+            self._strands[event.group] = self._braid.strand(sequence, event.frame_start)
+            return
         if is_new:
             try:
                 writer = producer.create_group(sequence, frame_start=event.frame_start)
@@ -214,12 +247,13 @@ class Upstream:
         self._owner.pump.session.stop_group(event.group, StreamCode.CANCELLED)
 
     def _finished(self, _producer: track.Producer, event: events.GroupFinished) -> None:
-        writer = self._groups.pop(event.group, None)
+        writer = self._strands.pop(event.group, None) or self._groups.pop(event.group, None)
         if writer is not None:
             writer.finish()
         self._finish_if_over()
 
     def _reset(self, _producer: track.Producer, event: events.GroupReset) -> None:
+        self._strands.pop(event.group, None)
         writer = self._groups.pop(event.group, None)
         if writer is not None:
             writer.abort(event.code)
@@ -227,8 +261,9 @@ class Upstream:
 
     def _dropped(self, producer: track.Producer, event: events.GroupsDropped) -> None:
         start, end = event.group_start, event.group_end
-        for lost in self._account.missing(start, end):
-            producer.drop(*lost, event.code)
+        if self._braid is None:
+            for lost in self._account.missing(start, end):
+                producer.drop(*lost, event.code)
         self._account.add(start, end)
         self._finish_if_over()
 
@@ -270,7 +305,7 @@ class Upstream:
             self._owner.pump.woken.set()
 
     def _finish_if_over(self) -> None:
-        if self._ended and not self._groups and self._all_seen():
+        if self._ended and not self._groups and not self._strands and self._all_seen():
             self._finish()
 
     def _all_seen(self) -> bool:
@@ -294,7 +329,7 @@ class Upstream:
 
         That our own answer to an uncounted end was acknowledged shows that the network works.
         """
-        if self._groups or self._account.changes != self._changes_before:
+        if self._groups or self._strands or self._account.changes != self._changes_before:
             self._changes_before = self._account.changes
             self._quiet_for = 0.0
             self._wait_for_groups()
@@ -309,7 +344,7 @@ class Upstream:
             self._wait_for_groups()
 
     def _finish(self) -> None:
-        if self._producer is not None:
+        if self._producer is not None and self._braid is None:
             self._producer.finish(self._group_end)
         self._let_go()
 
@@ -323,6 +358,7 @@ class Upstream:
                 self._owner.pump.session.cancel(request)
         self._owner.forget_groups(self)
         self._groups.clear()
+        self._strands.clear()
         if self._producer is not None:
             self._producer.wake = None
         self._remote.forget(self)

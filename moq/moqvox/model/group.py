@@ -242,6 +242,11 @@ class Producer:
         return self._group.finished or self._group.code is not None
 
     @property
+    def next_index(self) -> int:
+        """Index of the frame that `write` appends next."""
+        return self._group.head + len(self._group.frames)
+
+    @property
     def used(self) -> bool:
         """Whether anybody reads the group now."""
         return self._group.used

@@ -223,6 +223,10 @@ class Origin:
         able = (r for r in routes if not exclude_hop or exclude_hop not in r.hops)
         return min(able, key=_rank, default=None)
 
+    def routes(self, path: str) -> Sequence[Route]:
+        """List the ways to a normalised path, the best first."""
+        return sorted(self._routes.get(path, ()), key=_rank)
+
     def below(self, prefix: str) -> list[str]:
         """List the paths at and below a prefix."""
         return [path for path in self._routes if paths.contains(prefix, path)]

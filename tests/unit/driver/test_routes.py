@@ -261,3 +261,27 @@ def test_unannounced_is_told_once():
             return watch.poll()
 
     assert run(main()) == [Unannounced("alice")]
+
+
+@pytest.mark.parametrize("version", [v for v in VERSIONS if v != "moq-lite-04"])
+def test_relay_behind_another_believes_the_latest_of_two_that_look_the_same(version):
+    """The former publisher is dead, unnoticed yet, and came back over another way.
+
+    In version 04 a live announcement can't be replaced: between relays the second is not told.
+    """
+
+    async def main():
+        async with hub() as near, hub() as far:
+            near.join(version, shared=far.origin)
+            texts = []
+            for text in (b"before", b"after"):
+                publisher = near.join(version, hop=77)
+                _, audio = published(publisher.local)
+                await asyncio.sleep(1)
+                reader = await subscribe(far.origin)
+                write(audio, text)
+                frame = await (await reader.next_group()).read()
+                texts.append(frame.payload)
+            return texts, len(far.origin._routes["alice"])
+
+    assert run(main()) == ([b"before", b"after"], 1)
