@@ -67,6 +67,16 @@ class Process:
         if self._running is not None and self._running.returncode is None:
             self._running.send_signal(signal.SIGKILL)
 
+    def terminate(self) -> None:
+        """Ask it to end, as `kill` does."""
+        if self._running is not None and self._running.returncode is None:
+            self._running.send_signal(signal.SIGTERM)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it was not seen to end yet."""
+        return self._running is not None and self._running.returncode is None
+
     async def end(self) -> None:
         """Kill it, and wait until it and those before it are gone."""
         self.kill()
@@ -103,12 +113,12 @@ class Stage:
         argv += ["--url", urls] if urls else ["--bind", f"127.0.0.1:{port}"]
         return await self._started(*argv, "--secret", str(self.secret))
 
-    async def relay(self, port: int) -> Process:
-        """Start a relay."""
+    async def relay(self, port: int, *more: str) -> Process:
+        """Start a relay, with more flags."""
         argv = ["moqvox_client", "relay", "--json", "--public", "", "--no-websocket", "--no-http"]
         argv += ["--tls-cert", str(self.cert), "--tls-key", str(self.key)]
         argv += ["--secret-file", str(self.secret), "--bind", f"127.0.0.1:{port}"]
-        return await self._started(*argv)
+        return await self._started(*argv, *more)
 
     async def _started(self, *argv: str) -> Process:
         process = Process(*argv)
@@ -117,7 +127,7 @@ class Stage:
         return process
 
 
-def _prompt() -> list[bytes]:
+def prompt() -> list[bytes]:
     samples = array("h", (int(8000 * math.sin(n / 25)) for n in range(960 * FRAMES)))
     return StreamEncoder(Encoder(48_000, 1, 24_000, 20)).push(samples.tobytes())
 
@@ -126,7 +136,7 @@ async def run(scenario: str, rtt_ms: float, seed: int, stage: Stage) -> dict[str
     """Go through one scenario; what came of it."""
     dice = random.Random(seed)
     at = dice.uniform(2, 6)
-    ports = [_free_port() for _ in range(2)]
+    ports = [free_port() for _ in range(2)]
     settings = Settings.both(Impairment(delay_ms=rtt_ms / 2))
     async with contextlib.AsyncExitStack() as stack:
         links = []
@@ -153,7 +163,7 @@ async def _talk(
     closed_at: list[float] = []
     killed_at = 0.0
     playback = voice.Playback(call)
-    prompt = _prompt()
+    packets = prompt()
     async with asyncio.TaskGroup() as tasks:
         playing = tasks.create_task(playback.run())
         driver = await call.connected()
@@ -165,7 +175,7 @@ async def _talk(
         watching = tasks.create_task(watch())
         speech = call.speak()
         told = 0.0
-        for index, packet in enumerate(prompt):
+        for index, packet in enumerate(packets):
             speech.write_packet(packet)
             await asyncio.sleep(0.02)
             told += 0.02
@@ -183,7 +193,7 @@ async def _talk(
             victim.kill()
             await victim.start(stage.tasks)
             second = call.speak()
-            for packet in prompt[:50]:
+            for packet in packets[:50]:
                 second.write_packet(packet)
             second.finish()
             receipt, speech = await second.receipt(), second
@@ -213,7 +223,7 @@ async def _until(happened: Callable[[], object]) -> None:
             await asyncio.sleep(0.01)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -21,6 +21,8 @@ class Upstream(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         fingerprints: SHA-256 of certificates to trust, hex; empty trusts `ca` or the system.
         ca: PEM file of roots to trust.
         insecure: trust anybody. For experiments.
+        also: URLs that lead to the same place, tried when the one before is not reached or
+            asks to move; token and trust are the same.
     """
 
     url: str
@@ -28,6 +30,7 @@ class Upstream(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fingerprints: tuple[str, ...] = ()
     ca: Path | None = None
     insecure: bool = False
+    also: tuple[str, ...] = ()
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

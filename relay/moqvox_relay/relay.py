@@ -110,7 +110,8 @@ class Relay:
         terms = Terms(config.versions, self._limits, config.linger)
         if config.upstream is not None and (share is None or share.worker == 0):
             dial = dial_upstream(config.upstream, self.origin, terms)
-            self.line = Line("upstream", dial)
+            urls = (config.upstream.url, *config.upstream.also)
+            self.line = Line("upstream", dial, urls=urls, origin=self.origin)
             tasks.create_task(self.line.run(), name="upstream")
         if share is not None:
             self.siblings = Siblings(share, self.origin, terms)
@@ -132,6 +133,7 @@ class Relay:
     async def _drain(self, server: Server) -> None:
         if self._config.drain <= 0 or not server.sessions:
             return
+        server.refuse()
         server.goaway(timeout_ms=int(1000 * self._config.drain))
         try:
             async with asyncio.timeout(self._config.drain):
@@ -146,6 +148,7 @@ class Relay:
             "moqvox_relay_sessions_total": self.served,
             "moqvox_relay_cache_bytes": self.origin.budget.size_bytes,
             "moqvox_relay_upstream_up": float(self.line is not None and self.line.up.is_set()),
+            "moqvox_relay_upstream_moves_total": self.line.moves if self.line is not None else 0,
         }
         if self.siblings is not None:
             rows["moqvox_relay_siblings"] = self.siblings.count

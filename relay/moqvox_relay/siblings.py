@@ -109,7 +109,7 @@ class Siblings:
             self._callers.discard(request)
 
     @asynccontextmanager
-    async def _dial(self, host: str, port: int) -> AsyncIterator[Driver]:
+    async def _dial(self, host: str, port: int, _url: str) -> AsyncIterator[Driver]:
         path = f"/?jwt={self._secret}"
         connection = await connect_websocket(
             host,

@@ -40,6 +40,9 @@ class Options(Shared, frozen=True, kw_only=True):
         tuple[str, ...] | None, Flag("path prefix open to all without a token; '' is everything")
     ] = None
     upstream: Annotated[Url | None, Flag("be an edge of this relay or server")] = None
+    upstream_also: Annotated[
+        tuple[Url, ...], Flag("another URL of the upstream, for when that one fails or drains")
+    ] = ()
     upstream_token: Annotated[str, Flag("JWT for the upstream", secret=True)] = ""
     upstream_fingerprint: Annotated[
         tuple[str, ...], Flag("SHA-256 of the upstream's certificate", metavar="HEX")
@@ -111,6 +114,7 @@ def configuration(options: Options) -> Config:
             options.upstream_fingerprint,
             options.upstream_root,
             options.upstream_insecure,
+            options.upstream_also,
         )
     return Config(
         bind=str(options.bind),

@@ -1,0 +1,134 @@
+"""Relays that drain: their edges move first, and who reads there notices nothing."""
+
+import asyncio
+import contextlib
+
+import pytest
+from tests.loopback.relays import running, settings, trust, until, url
+from tests.unit.driver.sides import ALL, published, write
+
+from moqvox.connect import connect
+from moqvox.errors import MoqError
+from moqvox.frame import Frame
+from moqvox.model.origin import Origin
+from moqvox.transport.credentials import Verify
+from moqvox_relay.config import Upstream
+from moqvox_relay.relay import Relay
+
+pytestmark = pytest.mark.net
+
+
+@contextlib.asynccontextmanager
+async def draining(**options):
+    """Run a relay, and give what makes it drain."""
+    relay = Relay(settings(drain=20.0, **options))
+    async with asyncio.TaskGroup() as tasks:
+        serving = tasks.create_task(relay.run())
+        await relay.started.wait()
+        try:
+            yield relay, serving
+        finally:
+            serving.cancel()
+
+
+def above(first, *others):
+    return Upstream(url(first), insecure=True, also=tuple(url(other) for other in others))
+
+
+async def read_all(reader, heard):
+    async with asyncio.TaskGroup() as tasks:
+        async for group in reader:
+            tasks.create_task(read_group(group, heard))
+
+
+async def read_group(group, heard):
+    got = heard.setdefault(group.sequence, [])
+    async for frame in group:
+        got.append(frame.payload)
+
+
+def test_readers_at_an_edge_notice_nothing_of_its_upstream_draining(monkeypatch):
+    """A group that is open all the time and some short ones, before, at and after the move."""
+    monkeypatch.setattr("moqvox_relay.upstream.HANDOVER", 0.3)
+
+    async def main():
+        near, far, heard, sent = Origin(), Origin(), {}, {}
+        verify = Verify.nothing()
+        async with (
+            running() as second,
+            draining() as (first, serving),
+            running(upstream=above(first, second)) as edge,
+            contextlib.AsyncExitStack() as stack,
+            asyncio.TaskGroup() as tasks,
+        ):
+            _, audio = published(near)
+            publish = {"publish": near, "origin_id": near.id, "verify": verify}
+            leaver = await stack.enter_async_context(connect(url(first), **publish))
+            await stack.enter_async_context(connect(url(edge), consume=far, verify=trust(edge)))
+            found = await far.wait("alice")
+            asking = tasks.create_task(found.subscribe("audio", ALL))
+            long = audio.create_group(0)
+            sent[0] = []
+
+            def say(number):
+                sent[0].append(b"long %d" % number)
+                long.write(Frame(sent[0][-1]))
+                sent[number] = [b"short %d" % number]
+                write(audio, *sent[number])
+
+            say(1)
+            reading = tasks.create_task(read_all(await asking, heard))
+            await until(lambda: heard == sent)
+            serving.cancel()
+            await leaver.goaway.wait()
+            say(2)
+            await until(lambda: edge.line.moves == 1)
+            say(3)
+            await stack.enter_async_context(connect(url(second), **publish))
+            await until(lambda: len(edge.origin.routes("alice")) == 2)
+            for number in range(4, 14):
+                say(number)
+                await asyncio.sleep(0.05)
+            leaver.close()
+            await until(serving.done)
+            say(14)
+            long.finish()
+            audio.finish()
+            async with asyncio.timeout(5):
+                await asyncio.wait([reading])
+        return heard, sent
+
+    heard, sent = asyncio.run(main())
+    assert heard == sent
+
+
+@pytest.mark.parametrize("scheme", ["moqt", "https"])
+def test_draining_relay_refuses_new_clients_and_keeps_those_it_has(scheme):
+    async def main():
+        async with (
+            draining(websocket=True) as (relay, serving),
+            connect(url(relay), verify=trust(relay)) as client,
+        ):
+            await until(lambda: relay.served == 1)
+            serving.cancel()
+            await client.goaway.wait()
+            async with asyncio.timeout(3):
+                with pytest.raises(MoqError) as caught:
+                    async with connect(url(relay, "/", scheme), verify=trust(relay)):
+                        pytest.fail("let in")
+            return str(caught.value), client.closed
+
+    why, closed = asyncio.run(main())
+    assert "going away" in why or "503" in why
+    assert not closed
+
+
+def test_line_goes_on_with_its_next_url_when_the_first_is_not_reached():
+    async def main():
+        async with running() as up:
+            nowhere = "moqt://127.0.0.1:9/"
+            upstream = Upstream(nowhere, insecure=True, also=(url(up),))
+            async with running(upstream=upstream) as edge:
+                await until(edge.line.up.is_set, 15)
+
+    asyncio.run(main())
