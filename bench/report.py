@@ -231,5 +231,7 @@ def _versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             found[package] = "not installed"
     for peer in PEERS.values():
-        found |= dict(name.split("==") for name in peer.requirements)
+        for requirement in peer.requirements:  # name==version from PyPI, name@version from npm
+            name, _, version = requirement.replace("==", "@").rpartition("@")
+            found[name] = version
     return found
