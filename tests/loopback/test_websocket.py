@@ -22,18 +22,11 @@ from moqvox.model.origin import Origin
 from moqvox.session.lite.session import LiteSession
 from moqvox.transport.interface import Closed
 from moqvox.transport.send_queue import Marks
+from moqvox.transport.streams.frames import MaxStreams, Segment
+from moqvox.transport.streams.violation import TransportCode
 from moqvox.transport.websocket import Limits
-from moqvox.transport.websocket.frames import (
-    Close,
-    Datagram,
-    Hello,
-    MaxStreams,
-    Ping,
-    Pong,
-    Segment,
-)
+from moqvox.transport.websocket.frames import Close, Datagram, Hello, Ping, Pong
 from moqvox.transport.websocket.subprotocols import VERSIONS
-from moqvox.transport.websocket.violation import TransportCode
 from moqvox.wire.version import LITE_ALPNS
 
 pytestmark = pytest.mark.net

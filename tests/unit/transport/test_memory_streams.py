@@ -217,9 +217,11 @@ def test_thousands_of_streams_leave_nothing_behind():
         await asyncio.sleep(2)
         assert client.connection.stats().unacked_bytes == 0
         for end in (client.connection, server.connection):
-            assert not end._outgoing._streams
-            assert not end._incoming._streams
-            assert not end._incoming._half_open
-            assert not any(past._above for past in end._incoming._past.values())
+            assert not end._sending._halves
+            assert not end._courier.unheard._streams
+            assert not end._receiving._halves
+            assert not end._receiving._half_open
+            assert not end._in_order._early
+            assert not any(some.skipped for some in end._receiving._arrivals.values())
 
     on_pair(body, link=LinkSettings(delay_ms=5, loss=5, reorder=5), seed=1)

@@ -3,30 +3,34 @@
 import asyncio
 from collections.abc import Callable
 
+from moqvox.transport.drains import Drains
 from moqvox.transport.inbox import Inbox
 from moqvox.transport.interface import Closed, Event, Kind, Stats, StreamData, StreamReset
 from moqvox.transport.memory.courier import Courier
-from moqvox.transport.memory.drains import Drains
-from moqvox.transport.memory.incoming import Incoming
+from moqvox.transport.memory.in_order import InOrder
 from moqvox.transport.memory.link import Link
-from moqvox.transport.memory.outgoing import Outgoing
 from moqvox.transport.memory.packet import (
+    PACKET_BYTES,
     Close,
     Hello,
-    MaxData,
-    MaxStreamData,
-    MaxStreams,
     Message,
     Moved,
     MovedSeen,
     Packet,
-    ResetStream,
-    Segment,
     StatelessReset,
-    StopSending,
     Welcome,
 )
 from moqvox.transport.memory.settings import Limits
+from moqvox.transport.streams.frames import (
+    MaxData,
+    MaxStreamData,
+    MaxStreams,
+    ResetStream,
+    Segment,
+    StopSending,
+)
+from moqvox.transport.streams.receiving import Receiving
+from moqvox.transport.streams.sending import Sending
 
 __all__ = ["MemoryConnection"]
 
@@ -53,10 +57,17 @@ class MemoryConnection:
         self._inbox = Inbox(
             max_datagrams=limits.max_datagrams, max_path_changes=limits.max_path_changes
         )
-        self._outgoing = Outgoing(limits, is_client=is_client)
-        self._incoming = Incoming(limits, self._inbox, is_client=is_client)
+        self._sending = Sending(
+            limits.marks,
+            max_blocked_streams=limits.max_blocked_streams,
+            max_segment_bytes=PACKET_BYTES,
+            is_client=is_client,
+        )
+        self._sending.begin(limits.grant())
+        self._receiving = Receiving(limits, self._inbox, is_client=is_client)
+        self._in_order = InOrder(self._receiving)
         out, back = (link.up, link.down) if is_client else (link.down, link.up)
-        self._courier = Courier(out, back, self._outgoing, self._incoming.credit, self._flushed)
+        self._courier = Courier(out, back, self._sending, self._receiving, self._flushed)
         out.sender = self._courier
         back.receiver = self
         if is_client:
@@ -120,13 +131,13 @@ class MemoryConnection:
     def _hand_over(self, event: Event) -> bool:
         """Do the books for an event that is read now; False when it is suppressed."""
         if isinstance(event, StreamData):
-            return self._incoming.hand_over(event.stream, len(event.data), is_end=event.fin)
+            return self._receiving.hand_over(event.stream, len(event.data), is_end=event.fin)
         if isinstance(event, StreamReset):
-            self._incoming.hand_over(event.stream, 0, is_end=True)
+            self._receiving.hand_over(event.stream, 0, is_end=True)
         return True
 
     def _credit(self) -> None:
-        if self._incoming.credit:
+        if self._receiving.credit:
             self._courier.touch()
 
     # Sending.
@@ -135,44 +146,46 @@ class MemoryConnection:
         """Open a stream without waiting."""
         if self._inbox.is_closed or self._closing is not None:
             raise self._inbox.session_closed()
-        stream = self._outgoing.open(bidirectional=bidirectional, priority=priority)
+        stream = self._sending.open(bidirectional=bidirectional, priority=priority)
+        self._courier.unheard.open(stream)
         if bidirectional:
-            self._incoming.expect(stream)
+            self._receiving.expect(stream)
         return stream
 
     def write(self, stream: int, data: bytes, *, fin: bool = False) -> None:
         """Queue bytes."""
-        if self._closing is None and self._outgoing.write(stream, data, fin=fin):
+        if self._closing is None and self._sending.write(stream, data, fin=fin):
             self._courier.touch()
 
     def writable(self, stream: int) -> bool:
         """Whether a write is welcome."""
-        return self._outgoing.queue.writable(stream)
+        return self._sending.queue.writable(stream)
 
     async def drain(self, stream: int) -> None:
         """Wait until `writable`, or the end of the stream or connection."""
-        while not (self._inbox.is_closed or self._outgoing.queue.writable(stream)):
+        while not (self._inbox.is_closed or self._sending.queue.writable(stream)):
             await self._drains.wait(stream)
 
     def settled(self, stream: int) -> bool:
         """Whether a stream that we have ended has arrived in whole, or was given up."""
         self._courier.listen()
-        return self._outgoing.is_heard(stream)
+        return self._courier.unheard.is_heard(stream)
 
     def set_priority(self, stream: int, priority: int) -> None:
         """Change a stream's place in the order of sending."""
-        self._outgoing.queue.set_priority(stream, priority)
+        self._sending.queue.set_priority(stream, priority)
 
     def reset(self, stream: int, code: int) -> None:
         """Drop unsent bytes and abandon our side."""
-        if self._outgoing.reset(stream, code):
+        if self._sending.abandon(stream, code):
+            self._courier.unheard.give_up(stream)
             self._drains.wake((stream,))
             self._courier.touch()
 
     def stop(self, stream: int, code: int) -> None:
         """Ask the peer to stop; what still arrives is credited and dropped."""
-        if self._incoming.stop(stream):
-            self._outgoing.send_control(stream, StopSending(stream, code))
+        if self._receiving.stop(stream):
+            self._sending.say(stream, StopSending(stream, code))
             self._courier.touch()
 
     def send_datagram(self, data: bytes) -> bool:
@@ -191,7 +204,7 @@ class MemoryConnection:
         return Stats(
             rtt=courier.rtt,
             congestion_window_bytes=int(courier.rtt * rate_kbps * 1000 / 8),
-            unsent_bytes=self._outgoing.queue.waiting_bytes,
+            unsent_bytes=self._sending.queue.waiting_bytes,
             unacked_bytes=unacked_bytes,
             sent_bytes=courier.sent_bytes,
             received_bytes=self._received_bytes,
@@ -234,13 +247,13 @@ class MemoryConnection:
 
     def _flushed(self, now: float) -> None:
         """Look at what a flush made possible."""
-        if self._outgoing.over:
-            for stream in self._outgoing.over:
-                self._incoming.half_over(stream)
-            self._drains.wake(self._outgoing.over)
-            self._outgoing.over.clear()
+        if self._sending.over:
+            for stream in self._sending.over:
+                self._receiving.half_over(stream)
+            self._drains.wake(self._sending.over)
+            self._sending.over.clear()
             self._credit()
-        relieved = self._outgoing.queue.relieved()
+        relieved = self._sending.queue.relieved()
         for stream in relieved:
             self._inbox.writable(stream)
         self._drains.wake(relieved)
@@ -284,8 +297,7 @@ class MemoryConnection:
         self._is_move_noticed = noticed
         if noticed:
             self._courier.new_path()
-        self._outgoing.control.append(Moved(self._moves, address))
-        self._courier.touch()
+        self._courier.say(Moved(self._moves, address))
 
     def receive(self, packet: Packet) -> bool:
         """Take a packet off the lane; False when the connection is over."""
@@ -322,39 +334,53 @@ class MemoryConnection:
         }
 
     def _on_segment(self, frame: Segment) -> None:
-        self._incoming.receive(frame)
+        self._in_order.receive(frame)
         self._adopt()
         self._credit()
 
     def _on_reset(self, frame: ResetStream) -> None:
-        self._incoming.reset(frame)
+        self._in_order.reset(frame)
         self._adopt()
         self._credit()
 
     def _on_stop(self, frame: StopSending) -> None:
-        self._incoming.meet(frame.stream)
+        self._receiving.meet(frame.stream)
         self._adopt()
-        if self._outgoing.halt(frame.stream, frame.code):
+        if self._halt(frame.stream, frame.code):
             self._drains.wake((frame.stream,))
             self._inbox.stopped(frame.stream, frame.code)
             self._courier.touch()
 
+    def _halt(self, stream: int, code: int) -> bool:
+        """Abandon a stream for the peer; False when there is nothing to stop any more.
+
+        A stream whose end was sent is reset all the same while that is not acknowledged.
+        """
+        unheard = self._courier.unheard
+        if self._sending.abandon(stream, code):
+            return unheard.give_up(stream)
+        if not unheard.give_up(stream):
+            return False
+        self._sending.say(stream, ResetStream(stream, code, unheard.sent_bytes(stream)))
+        return True
+
     def _adopt(self) -> None:
         """Prepare to answer on streams that the peer has opened."""
-        for stream in self._incoming.met:
-            self._outgoing.adopt(stream)
-        self._incoming.met.clear()
+        for stream in self._receiving.met:
+            self._sending.adopt(stream)
+            self._courier.unheard.open(stream)
+        self._receiving.met.clear()
 
     def _on_max_data(self, frame: MaxData) -> None:
-        self._outgoing.allow_data(frame.limit_bytes)
+        self._sending.allow_data(frame.limit_bytes)
         self._courier.touch()
 
     def _on_max_stream_data(self, frame: MaxStreamData) -> None:
-        self._outgoing.allow_stream_data(frame.stream, frame.limit_bytes)
+        self._sending.allow_stream_data(frame.stream, frame.limit_bytes)
         self._courier.touch()
 
     def _on_max_streams(self, frame: MaxStreams) -> None:
-        self._outgoing.allow_streams(frame.count, bidirectional=frame.bidirectional)
+        self._sending.allow_streams(frame.count, bidirectional=frame.bidirectional)
         self._courier.touch()
 
     def _on_message(self, frame: Message) -> None:
@@ -366,9 +392,8 @@ class MemoryConnection:
             self._remote = frame.address
             self._path_changes += 1
             self._inbox.path_changed(self.link.server_address, frame.address)
-            self._outgoing.control.append(MovedSeen(frame.serial))
             self._courier.new_path()
-            self._courier.touch()
+            self._courier.say(MovedSeen(frame.serial))
 
     def _on_moved_seen(self, frame: MovedSeen) -> None:
         if frame.serial == self._moves and self._is_move_noticed:
@@ -383,8 +408,7 @@ class MemoryConnection:
 
     def welcome(self) -> None:
         """Tell the client that it is connected."""
-        self._outgoing.control.append(Welcome(self._protocol))
-        self._courier.touch()
+        self._courier.say(Welcome(self._protocol))
 
     def _on_hello(self, _frame: Hello) -> None:
         """Answer once more: the client has not heard the first answer."""

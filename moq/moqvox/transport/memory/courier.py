@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Final
 
 from moqvox.transport.memory.lane import EPSILON, Lane
-from moqvox.transport.memory.outgoing import Outgoing
 from moqvox.transport.memory.packet import (
     PACKET_BYTES,
     Frame,
@@ -15,6 +14,9 @@ from moqvox.transport.memory.packet import (
     Packet,
     size_of,
 )
+from moqvox.transport.memory.unheard import Unheard
+from moqvox.transport.streams.receiving import Receiving
+from moqvox.transport.streams.sending import Sending
 
 __all__ = ["Courier"]
 
@@ -51,14 +53,15 @@ class Courier:
     Attributes:
         rtt: smoothed round trip in seconds.
         is_hasty: acknowledgements are awaited now, for the connection is closing.
+        unheard: what was sent of the streams and is not acknowledged.
     """
 
     def __init__(
         self,
         out: Lane,
         back: Lane,
-        outgoing: Outgoing,
-        credit: dict[tuple[type[Frame], int], Frame],
+        sending: Sending,
+        receiving: Receiving,
         flushed: Callable[[float], None],
     ) -> None:
         self.rtt = out.delay + back.delay
@@ -67,8 +70,10 @@ class Courier:
         self._loop = asyncio.get_running_loop()
         self._out = out
         self._back = back
-        self._outgoing = outgoing
-        self._credit = credit
+        self._sending = sending
+        self._receiving = receiving
+        self.unheard = Unheard()
+        self._words: list[Frame] = []
         self._flushed = flushed
         self._datagrams: deque[bytes] = deque()
         self._lost: list[tuple[float, int, _Lost]] = []
@@ -104,6 +109,11 @@ class Courier:
         self.touch()
         return True
 
+    def say(self, frame: Frame) -> None:
+        """Send a frame that is about no stream, ahead of everything else."""
+        self._words.append(frame)
+        self.touch()
+
     def new_path(self) -> None:
         """Estimate the round trip anew."""
         self.rtt = self._out.delay + self._back.delay
@@ -131,8 +141,8 @@ class Courier:
     @property
     def is_settled(self) -> bool:
         """Whether everything was sent and acknowledged."""
-        waiting = self._outgoing.queue.waiting_bytes or self._outgoing.queue.is_ready
-        control = self._outgoing.control or self._credit
+        waiting = self._sending.queue.waiting_bytes or self._sending.queue.is_ready
+        control = self._words or self._sending.control or self._receiving.credit
         return not (waiting or control or self._datagrams or self.unacked_bytes)
 
     @property
@@ -214,18 +224,21 @@ class Courier:
         while self._lost and self._lost[0][0] <= now + EPSILON:
             _, _, lost = heapq.heappop(self._lost)
             self._lost_bytes -= lost.size_bytes
-            wanted = tuple(frame for frame in lost.frames if self._outgoing.is_wanted(frame))
+            wanted = tuple(frame for frame in lost.frames if self.unheard.is_wanted(frame))
             if wanted:
                 return Packet(wanted, now, lost.attempt)
-        frames = self._outgoing.take_control()
-        if self._credit:
-            frames.extend(self._credit.values())
-            self._credit.clear()
+        frames = self._words
+        self._words = []
+        frames.extend(self._sending.control)
+        self._sending.control.clear()
+        if self._receiving.credit:
+            frames.extend(self._receiving.take_credit())
         if not frames and self._datagrams:
             frames.append(Message(self._datagrams.popleft()))
         else:
             room = PACKET_BYTES - sum(map(size_of, frames))
-            frames.extend(self._outgoing.take(room))
+            frames.extend(self._sending.take(room))
+        self.unheard.sent(frames)
         return Packet(tuple(frames), now) if frames else None
 
     def _keep(self, due: float, lost: _Lost) -> None:
@@ -241,4 +254,4 @@ class Courier:
             self._flying_bytes -= packet.size_bytes
             self.rtt += (heard_at - packet.sent_at - self.rtt) * SMOOTHING
             for frame in packet.frames:
-                self._outgoing.heard(frame)
+                self.unheard.heard(frame)

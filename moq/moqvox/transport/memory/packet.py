@@ -4,23 +4,19 @@ from typing import Final
 
 import msgspec
 
+from moqvox.transport.streams.frames import Segment, StreamFrame
+
 __all__ = [
     "PACKET_BYTES",
     "Close",
     "Frame",
     "Hello",
-    "MaxData",
-    "MaxStreamData",
-    "MaxStreams",
     "Message",
     "Moved",
     "MovedSeen",
     "Packet",
     "Refusal",
-    "ResetStream",
-    "Segment",
     "StatelessReset",
-    "StopSending",
     "Welcome",
     "size_of",
 ]
@@ -30,50 +26,6 @@ PACKET_BYTES: Final = 1200
 
 PACKET_OVERHEAD_BYTES: Final = 30
 FRAME_OVERHEAD_BYTES: Final = 8
-
-
-class Segment(msgspec.Struct, frozen=True, gc=False):
-    """Bytes of a stream; they are never cut anew, so an offset names them."""
-
-    stream: int
-    offset: int
-    data: bytes
-    fin: bool
-
-
-class ResetStream(msgspec.Struct, frozen=True, gc=False):
-    """The sender abandons a stream after `final_bytes`."""
-
-    stream: int
-    code: int
-    final_bytes: int
-
-
-class StopSending(msgspec.Struct, frozen=True, gc=False):
-    """The receiver wants no more of a stream."""
-
-    stream: int
-    code: int
-
-
-class MaxData(msgspec.Struct, frozen=True, gc=False):
-    """Credit for all streams together, counted from the start."""
-
-    limit_bytes: int
-
-
-class MaxStreamData(msgspec.Struct, frozen=True, gc=False):
-    """Credit for one stream, counted from its start."""
-
-    stream: int
-    limit_bytes: int
-
-
-class MaxStreams(msgspec.Struct, frozen=True, gc=False):
-    """How many streams of a direction the peer may have opened since the start."""
-
-    bidirectional: bool
-    count: int
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
@@ -123,20 +75,7 @@ class Refusal(msgspec.Struct, frozen=True, gc=False):
 
 
 Frame = (
-    Segment
-    | ResetStream
-    | StopSending
-    | MaxData
-    | MaxStreamData
-    | MaxStreams
-    | Message
-    | Moved
-    | MovedSeen
-    | Close
-    | StatelessReset
-    | Hello
-    | Welcome
-    | Refusal
+    StreamFrame | Message | Moved | MovedSeen | Close | StatelessReset | Hello | Welcome | Refusal
 )
 
 

@@ -6,6 +6,7 @@ import msgspec
 
 from moqvox.errors import LocalError
 from moqvox.transport.send_queue import Marks
+from moqvox.transport.streams.grant import Grant
 
 __all__ = ["SECONDS", "Limits", "LinkSettings"]
 
@@ -80,3 +81,14 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     idle_timeout: float = 30.0
     linger: float = 3.0
     marks: Marks = Marks()
+
+    def grant(self) -> Grant:
+        """What each side lets the other send at first."""
+        return Grant(
+            max_data=self.connection_window_bytes,
+            max_stream_data_bidi_local=self.stream_window_bytes,
+            max_stream_data_bidi_remote=self.stream_window_bytes,
+            max_stream_data_uni=self.stream_window_bytes,
+            max_streams_bidi=self.max_bidi_streams,
+            max_streams_uni=self.max_uni_streams,
+        )

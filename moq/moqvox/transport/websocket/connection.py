@@ -6,16 +6,16 @@ from typing import Final, Protocol
 from websockets.http11 import Request, Response
 
 from moqvox.errors import RemoteError, SessionCode
+from moqvox.transport.drains import Drains
 from moqvox.transport.inbox import Inbox
 from moqvox.transport.interface import Closed, Event, Kind, Stats, StreamData, StreamReset
-from moqvox.transport.memory.drains import Drains
+from moqvox.transport.streams.violation import TransportCode, Violation
 from moqvox.transport.websocket.frames import Close, encode_frame
 from moqvox.transport.websocket.heartbeat import Heartbeat
 from moqvox.transport.websocket.limits import CLOSE_TIMEOUT, Limits
 from moqvox.transport.websocket.mux import Mux
 from moqvox.transport.websocket.subprotocols import parse_name
 from moqvox.transport.websocket.tcp_info import tcp_info
-from moqvox.transport.websocket.violation import TransportCode, Violation
 from moqvox.transport.websocket.wire import Wire
 
 __all__ = ["Sponsor", "WebSocketConnection"]

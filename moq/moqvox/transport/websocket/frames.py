@@ -5,12 +5,21 @@ from typing import Final
 
 import msgspec
 
+from moqvox.transport.streams.frames import (
+    MaxData,
+    MaxStreamData,
+    MaxStreams,
+    ResetStream,
+    Segment,
+    StopSending,
+    StreamFrame,
+)
+from moqvox.transport.streams.violation import TransportCode, Violation
 from moqvox.transport.websocket.parameters import (
     Parameters,
     decode_parameters,
     encode_parameters,
 )
-from moqvox.transport.websocket.violation import TransportCode, Violation
 from moqvox.wire.cursor import Reader
 from moqvox.wire.varint import encode_varint
 
@@ -19,14 +28,8 @@ __all__ = [
     "Datagram",
     "Frame",
     "Hello",
-    "MaxData",
-    "MaxStreamData",
-    "MaxStreams",
     "Ping",
     "Pong",
-    "ResetStream",
-    "Segment",
-    "StopSending",
     "decode_record",
     "encode_frame",
 ]
@@ -63,50 +66,6 @@ class Hello(msgspec.Struct, frozen=True):
     parameters: Parameters
 
 
-class Segment(msgspec.Struct, frozen=True, gc=False):
-    """STREAM: the next bytes of a stream. QMux keeps order, so some leave out the offset."""
-
-    stream: int
-    offset: int | None
-    data: bytes
-    fin: bool
-
-
-class ResetStream(msgspec.Struct, frozen=True, gc=False):
-    """RESET_STREAM. Peers of 2025 and before send a final size of 0."""
-
-    stream: int
-    code: int
-    final_bytes: int
-
-
-class StopSending(msgspec.Struct, frozen=True, gc=False):
-    """STOP_SENDING."""
-
-    stream: int
-    code: int
-
-
-class MaxData(msgspec.Struct, frozen=True, gc=False):
-    """MAX_DATA."""
-
-    limit_bytes: int
-
-
-class MaxStreamData(msgspec.Struct, frozen=True, gc=False):
-    """MAX_STREAM_DATA."""
-
-    stream: int
-    limit_bytes: int
-
-
-class MaxStreams(msgspec.Struct, frozen=True, gc=False):
-    """MAX_STREAMS: how many streams there may ever have been."""
-
-    bidirectional: bool
-    count: int
-
-
 class Ping(msgspec.Struct, frozen=True, gc=False):
     """QX_PING; the numbers of one side's pings rise."""
 
@@ -133,19 +92,7 @@ class Close(msgspec.Struct, frozen=True, gc=False):
     reason: str
 
 
-Frame = (
-    Hello
-    | Segment
-    | ResetStream
-    | StopSending
-    | MaxData
-    | MaxStreamData
-    | MaxStreams
-    | Ping
-    | Pong
-    | Datagram
-    | Close
-)
+Frame = StreamFrame | Hello | Ping | Pong | Datagram | Close
 
 
 def encode_frame(frame: Frame) -> bytes:

@@ -3,29 +3,31 @@
 from collections.abc import Callable
 
 from moqvox.transport.inbox import Inbox
+from moqvox.transport.streams.frames import (
+    MaxData,
+    MaxStreamData,
+    MaxStreams,
+    ResetStream,
+    Segment,
+    StopSending,
+)
+from moqvox.transport.streams.ids import is_bidirectional, is_from
+from moqvox.transport.streams.receiving import Receiving
+from moqvox.transport.streams.sending import Sending
+from moqvox.transport.streams.violation import TransportCode, Violation
 from moqvox.transport.websocket.frames import (
     Close,
     Datagram,
     Hello,
-    MaxData,
-    MaxStreamData,
-    MaxStreams,
     Ping,
     Pong,
-    ResetStream,
-    Segment,
-    StopSending,
     decode_record,
     encode_frame,
 )
-from moqvox.transport.websocket.ids import is_bidirectional, is_from
-from moqvox.transport.websocket.limits import MAX_MESSAGE_BYTES, Limits
+from moqvox.transport.websocket.limits import MAX_MESSAGE_BYTES, MAX_SEGMENT_BYTES, Limits
 from moqvox.transport.websocket.outbox import DATAGRAM_OVERHEAD_BYTES, Outbox
 from moqvox.transport.websocket.parameters import Parameters
-from moqvox.transport.websocket.receiving import Receiving
-from moqvox.transport.websocket.sending import Sending
 from moqvox.transport.websocket.subprotocols import QmuxVersion
-from moqvox.transport.websocket.violation import TransportCode, Violation
 
 __all__ = ["Mux"]
 
@@ -47,7 +49,10 @@ class Mux:
         self, version: QmuxVersion, limits: Limits, inbox: Inbox, *, is_client: bool
     ) -> None:
         self.sending = Sending(
-            limits.marks, max_blocked_streams=limits.max_blocked_streams, is_client=is_client
+            limits.marks,
+            max_blocked_streams=limits.max_blocked_streams,
+            max_segment_bytes=MAX_SEGMENT_BYTES,
+            is_client=is_client,
         )
         self.receiving = Receiving(limits, inbox, is_client=is_client)
         self.outbox = Outbox(

@@ -3,11 +3,11 @@
 from collections import deque
 from typing import Final
 
-from moqvox.transport.websocket.frames import Datagram, Ping, Pong, encode_frame
+from moqvox.transport.streams.receiving import Receiving
+from moqvox.transport.streams.sending import Sending
+from moqvox.transport.websocket.frames import Datagram, Frame, Ping, Pong, encode_frame
 from moqvox.transport.websocket.limits import MAX_MESSAGE_BYTES, MAX_SEGMENT_BYTES
 from moqvox.transport.websocket.parameters import DEFAULT_RECORD_BYTES, Parameters
-from moqvox.transport.websocket.receiving import Receiving
-from moqvox.transport.websocket.sending import Sending
 from moqvox.transport.websocket.subprotocols import QmuxVersion
 
 __all__ = ["DATAGRAM_OVERHEAD_BYTES", "Outbox"]
@@ -86,7 +86,7 @@ class Outbox:
         return self._pack(frames)
 
     def _take_control(self) -> list[bytes]:
-        control = self._receiving.take_credit()
+        control: list[Frame] = [*self._receiving.take_credit()]
         control.extend(self._sending.control)
         self._sending.control.clear()
         if self.pong is not None:

@@ -4,7 +4,8 @@ from typing import Final
 
 import msgspec
 
-from moqvox.transport.websocket.violation import TransportCode, Violation
+from moqvox.transport.streams.grant import Grant
+from moqvox.transport.streams.violation import TransportCode, Violation
 from moqvox.wire.cursor import Reader
 from moqvox.wire.varint import encode_varint, varint_size
 
@@ -31,28 +32,16 @@ _FORBIDDEN: Final = frozenset((0x00, 0x02, 0x03, *range(0x0A, 0x11)))
 """Parameters of QUIC that make no sense without packets."""
 
 
-class Parameters(msgspec.Struct, frozen=True):
+class Parameters(Grant, frozen=True):
     """What one side takes from the other (RFC 9000, section 18.2, as QMux cuts it down).
 
     Attributes:
         max_idle_timeout_ms: silence after which it gives up; 0: never.
-        max_data: bytes of all streams, until MAX_DATA.
-        max_stream_data_bidi_local: bytes of a bidirectional stream that it opened itself.
-        max_stream_data_bidi_remote: bytes of one that the other side opened.
-        max_stream_data_uni: bytes of a unidirectional stream.
-        max_streams_bidi: streams that the other side may open.
-        max_streams_uni: as above.
         max_datagram_frame_bytes: largest DATAGRAM frame; 0: none.
         max_record_bytes: largest message.
     """
 
     max_idle_timeout_ms: int = 0
-    max_data: int = 0
-    max_stream_data_bidi_local: int = 0
-    max_stream_data_bidi_remote: int = 0
-    max_stream_data_uni: int = 0
-    max_streams_bidi: int = 0
-    max_streams_uni: int = 0
     max_datagram_frame_bytes: int = 0
     max_record_bytes: int = DEFAULT_RECORD_BYTES
 

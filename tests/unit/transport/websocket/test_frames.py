@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moqvox.errors import RemoteError
+from moqvox.transport.streams.frames import Segment
+from moqvox.transport.streams.violation import Violation
 from moqvox.transport.websocket import frames
-from moqvox.transport.websocket.frames import Frame, Segment, decode_record, encode_frame
+from moqvox.transport.websocket.frames import Frame, decode_record, encode_frame
 from moqvox.transport.websocket.parameters import DEFAULT_RECORD_BYTES, Parameters
-from moqvox.transport.websocket.violation import Violation
 from moqvox.wire.varint import MAX_VARINT
 
 FILE = Path(__file__).parents[3] / "vectors" / "qmux.json"

@@ -18,19 +18,22 @@ from moqvox.transport.interface import (
     StreamStopped,
 )
 from moqvox.transport.send_queue import Marks
+from moqvox.transport.streams.frames import (
+    MaxData,
+    MaxStreamData,
+    MaxStreams,
+    ResetStream,
+    Segment,
+    StopSending,
+)
+from moqvox.transport.streams.violation import TransportCode, Violation
 from moqvox.transport.websocket.frames import (
     Close,
     Datagram,
     Frame,
     Hello,
-    MaxData,
-    MaxStreamData,
-    MaxStreams,
     Ping,
     Pong,
-    ResetStream,
-    Segment,
-    StopSending,
     decode_record,
     encode_frame,
 )
@@ -38,7 +41,6 @@ from moqvox.transport.websocket.limits import MAX_MESSAGE_BYTES, Limits
 from moqvox.transport.websocket.mux import Mux
 from moqvox.transport.websocket.parameters import DEFAULT_RECORD_BYTES, Parameters
 from moqvox.transport.websocket.subprotocols import VERSIONS
-from moqvox.transport.websocket.violation import TransportCode, Violation
 
 QMUX_02, QMUX_01, QMUX_00 = VERSIONS
 

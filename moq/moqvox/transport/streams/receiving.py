@@ -3,26 +3,48 @@
 Every number in a peer's frame is checked here before it counts for anything.
 """
 
+from typing import Protocol
+
 from moqvox.transport.inbox import Inbox
-from moqvox.transport.websocket.frames import (
-    Frame,
+from moqvox.transport.streams.frames import (
     MaxData,
     MaxStreamData,
     MaxStreams,
     ResetStream,
     Segment,
 )
-from moqvox.transport.websocket.ids import index_of, is_bidirectional, is_from
-from moqvox.transport.websocket.limits import Limits
-from moqvox.transport.websocket.violation import TransportCode, Violation
+from moqvox.transport.streams.ids import index_of, is_bidirectional, is_from
+from moqvox.transport.streams.violation import TransportCode, Violation
 
-__all__ = ["Receiving"]
+__all__ = ["Credit", "Half", "Receiving", "Windows"]
+
+Credit = MaxData | MaxStreamData | MaxStreams
 
 CREDIT_STEPS = 4
 """Credit goes out once a quarter of a window was read: one frame for many reads."""
 
 
-class _Half:
+class Windows(Protocol):
+    """What a connection may hold of a peer's; see the adapters' `Limits`."""
+
+    @property
+    def stream_window_bytes(self) -> int:
+        """Received and unread bytes of one stream."""
+
+    @property
+    def connection_window_bytes(self) -> int:
+        """Received and unread bytes of all streams."""
+
+    @property
+    def max_bidi_streams(self) -> int:
+        """Streams of both directions that the peer may have open at once."""
+
+    @property
+    def max_uni_streams(self) -> int:
+        """Streams of its own direction that the peer may have open at once."""
+
+
+class Half:
     """One receiving half, until its end was read.
 
     Attributes:
@@ -91,27 +113,27 @@ class Receiving:
         met: bidirectional streams of the peer's that were heard of since this was emptied.
     """
 
-    def __init__(self, limits: Limits, inbox: Inbox, *, is_client: bool) -> None:
-        self.credit: dict[tuple[type, int], Frame] = {}
+    def __init__(self, windows: Windows, inbox: Inbox, *, is_client: bool) -> None:
+        self.credit: dict[tuple[type, int], Credit] = {}
         self.met: list[int] = []
-        self._limits = limits
+        self._windows = windows
         self._inbox = inbox
         self._is_client = is_client
-        self._halves: dict[int, _Half] = {}
+        self._halves: dict[int, Half] = {}
         self._half_open: dict[int, int] = {}
         self._arrivals = {
-            True: _Arrivals(limits.max_bidi_streams),
-            False: _Arrivals(limits.max_uni_streams),
+            True: _Arrivals(windows.max_bidi_streams),
+            False: _Arrivals(windows.max_uni_streams),
         }
         self._received = 0
         self._handed = 0
-        self._limit = limits.connection_window_bytes
+        self._limit = windows.connection_window_bytes
 
     def expect(self, stream: int) -> None:
         """Prepare for the peer's half of a stream that we opened."""
-        self._halves[stream] = _Half(self._limits.stream_window_bytes)
+        self._halves[stream] = Half(self._windows.stream_window_bytes)
 
-    def meet(self, stream: int) -> _Half | None:
+    def meet(self, stream: int) -> Half | None:
         """Find a stream, announcing one of the peer's on first sight; None: it is over.
 
         Raises:
@@ -126,7 +148,7 @@ class Receiving:
         if not arrivals.is_new(index):
             return None
         arrivals.add(index)
-        half = self._halves[stream] = _Half(self._limits.stream_window_bytes)
+        half = self._halves[stream] = Half(self._windows.stream_window_bytes)
         self._half_open[stream] = 2 if bidirectional else 1
         self._inbox.opened(stream, bidirectional=bidirectional)
         if bidirectional:
@@ -206,13 +228,13 @@ class Receiving:
             arrivals.allowed = count
             self.credit[MaxStreams, int(bidirectional)] = MaxStreams(bidirectional, count)
 
-    def take_credit(self) -> list[Frame]:
+    def take_credit(self) -> list[Credit]:
         """Take the limits to tell the peer."""
-        frames = list(self.credit.values())
+        credit = list(self.credit.values())
         self.credit.clear()
-        return frames
+        return credit
 
-    def _grow(self, stream: int, half: _Half, received: int) -> None:
+    def _grow(self, stream: int, half: Half, received: int) -> None:
         if received > half.limit:
             raise Violation(
                 TransportCode.FLOW_CONTROL_ERROR,
@@ -229,7 +251,7 @@ class Receiving:
                 f"{self._received} bytes on all streams, {self._limit} are allowed",
             )
 
-    def _read(self, stream: int, half: _Half, size: int, *, is_end: bool) -> None:
+    def _read(self, stream: int, half: Half, size: int, *, is_end: bool) -> None:
         self._hand_over_bytes(size)
         half.handed += size
         if is_end:
@@ -237,7 +259,7 @@ class Receiving:
             self.credit.pop((MaxStreamData, stream), None)
             self.half_over(stream)
             return
-        window = self._limits.stream_window_bytes
+        window = self._windows.stream_window_bytes
         limit = half.handed + window
         if (limit - half.limit) * CREDIT_STEPS >= window and not half.is_over:
             half.limit = limit
@@ -245,7 +267,7 @@ class Receiving:
 
     def _hand_over_bytes(self, size: int) -> None:
         self._handed += size
-        window = self._limits.connection_window_bytes
+        window = self._windows.connection_window_bytes
         limit = self._handed + window
         if (limit - self._limit) * CREDIT_STEPS >= window:
             self._limit = limit

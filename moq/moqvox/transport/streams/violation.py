@@ -1,4 +1,4 @@
-"""What a peer can do wrong, under the codes of QUIC, which QMux shares."""
+"""What a peer can do wrong, under QUIC's codes."""
 
 from enum import IntEnum
 
@@ -22,7 +22,7 @@ class TransportCode(IntEnum):
 
 
 class Violation(RemoteError):
-    """The peer broke QMux; the connection ends.
+    """The peer broke the rules of the transport; the connection ends.
 
     Attributes:
         transport_code: what it is told.

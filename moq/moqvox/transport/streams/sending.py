@@ -4,12 +4,13 @@ from collections import deque
 
 from moqvox.errors import LocalError
 from moqvox.transport.send_queue import Marks, SendQueue
-from moqvox.transport.websocket.frames import Frame, ResetStream, Segment
-from moqvox.transport.websocket.ids import STEP, first_id, index_of, is_bidirectional, is_from
-from moqvox.transport.websocket.limits import MAX_SEGMENT_BYTES
-from moqvox.transport.websocket.parameters import Parameters
+from moqvox.transport.streams.frames import ResetStream, Segment, StopSending
+from moqvox.transport.streams.grant import Grant
+from moqvox.transport.streams.ids import STEP, first_id, index_of, is_bidirectional, is_from
 
 __all__ = ["Sending"]
+
+Control = ResetStream | StopSending
 
 
 class _Half:
@@ -27,7 +28,7 @@ class _Half:
         self.limit = limit
         self.pushed = 0
         self.sent = 0
-        self.held: list[Frame] | None = None
+        self.held: list[Control] | None = None
 
 
 class Sending:
@@ -41,28 +42,31 @@ class Sending:
         over: streams whose sending half ended since this was last emptied.
     """
 
-    def __init__(self, marks: Marks, *, max_blocked_streams: int, is_client: bool) -> None:
+    def __init__(
+        self, marks: Marks, *, max_blocked_streams: int, max_segment_bytes: int, is_client: bool
+    ) -> None:
         self.queue = SendQueue(marks)
-        self.control: deque[Frame] = deque()
+        self.control: deque[Control] = deque()
         self.over: list[int] = []
         self._is_client = is_client
         self._max_blocked_streams = max_blocked_streams
+        self._max_segment_bytes = max_segment_bytes
         self._halves: dict[int, _Half] = {}
         self._blocked: set[int] = set()
-        self._parameters = Parameters()
+        self._grant = Grant()
         self._limit = 0
         self._pushed = 0
         self._opened = {True: 0, False: 0}
         self._allowed = {True: 0, False: 0}
 
-    def begin(self, parameters: Parameters) -> None:
+    def begin(self, grant: Grant) -> None:
         """Take the peer's first limits; until then they are all 0."""
-        self._parameters = parameters
+        self._grant = grant
         for stream, half in self._halves.items():
             half.limit = self._first_limit(stream)
-        self.allow_data(parameters.max_data)
-        self.allow_streams(parameters.max_streams_bidi, bidirectional=True)
-        self.allow_streams(parameters.max_streams_uni, bidirectional=False)
+        self.allow_data(grant.max_data)
+        self.allow_streams(grant.max_streams_bidi, bidirectional=True)
+        self.allow_streams(grant.max_streams_uni, bidirectional=False)
 
     def open(self, *, bidirectional: bool, priority: int) -> int:
         """Open a stream of ours; see the contract."""
@@ -117,7 +121,7 @@ class Sending:
         """Whether nothing of a stream waits here any more, its end included."""
         return stream not in self._halves
 
-    def say(self, stream: int, frame: Frame) -> None:
+    def say(self, stream: int, frame: Control) -> None:
         """Send a frame about a stream, as soon as the peer may hear of the stream."""
         half = self._halves.get(stream)
         if half is not None and half.held is not None:
@@ -139,7 +143,7 @@ class Sending:
             if (
                 last is not None
                 and last.stream == chunk.stream
-                and len(last.data) + len(chunk.data) <= MAX_SEGMENT_BYTES
+                and len(last.data) + len(chunk.data) <= self._max_segment_bytes
             ):
                 data = last.data + chunk.data
                 segments[-1] = Segment(chunk.stream, last.offset, data, chunk.fin)
@@ -186,12 +190,12 @@ class Sending:
             del self._halves[stream]
 
     def _first_limit(self, stream: int) -> int:
-        parameters = self._parameters
+        grant = self._grant
         if not is_bidirectional(stream):
-            return parameters.max_stream_data_uni
+            return grant.max_stream_data_uni
         if is_from(stream, client=self._is_client):
-            return parameters.max_stream_data_bidi_remote
-        return parameters.max_stream_data_bidi_local
+            return grant.max_stream_data_bidi_remote
+        return grant.max_stream_data_bidi_local
 
     def _allowance(self, stream: int) -> int:
         """Count what may go now; what the queue has handed out is no longer waiting there."""
