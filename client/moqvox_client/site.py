@@ -49,11 +49,18 @@ class Lab(Protocol):
 
 
 class Connection(msgspec.Struct, rename="camel"):
-    """What the page is told; `lab` is where its verbs are, if there are any."""
+    """What the page is told.
+
+    Attributes:
+        named_protocol: the server finds the protocol in the query, where a browser's WebTransport
+            can't offer any.
+        lab: where the network's verbs are, if there are any.
+    """
 
     url: str
     certificate_hashes: tuple[str, ...]
     token: str = ""
+    named_protocol: bool = True
     lab: str | None = None
 
 

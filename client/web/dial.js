@@ -55,18 +55,20 @@ export function socketAddressOf(url, token, { certificateHashes = [], pageScheme
 
 /**
  * Dial for a session that publishes `origin`. `carriers` restricts how; the session's `carrier`
- * tells what it became, `instead` why it is not WebTransport.
+ * tells what it became, `instead` why it is not WebTransport. `namedProtocol` says that the server
+ * is a moqvox, which finds the version in the query: Firefox's WebTransport has no `protocols`.
  *
  * Throws Unavailable: "webtransport" where the browser has none and nothing else is allowed,
  * "protocols" where no version is common, "network" when nothing answers.
  */
 export async function dial(url, { origin, originId, certificateHashes = [], token = "",
-  versions = ALPNS, carriers = CARRIERS, timeoutMs = DIAL_TIMEOUT_MS,
+  versions = ALPNS, carriers = CARRIERS, namedProtocol = false, timeoutMs = DIAL_TIMEOUT_MS,
   headStartMs = HEAD_START_MS } = {}) {
   const memory = memoryOf(url);
+  const options = { certificateHashes, token, versions, namedProtocol, timeoutMs };
   const attempts = {
-    webtransport: () => webTransport(url, { certificateHashes, token, versions, timeoutMs }),
-    websocket: () => webSocket(url, { certificateHashes, token, versions, timeoutMs }),
+    webtransport: () => webTransport(url, options),
+    websocket: () => webSocket(url, options),
   };
   const leadMs = memory.hasWebSocket ? 0 : headStartMs;
   const { carrier, transport, failures } = await race(
@@ -122,18 +124,28 @@ const worst = (failures) =>
   failures.find(({ what }) => what === "protocols" || what === "certificate") ??
   failures.find(({ what }) => what === "network") ?? failures[0];
 
-async function webTransport(url, { certificateHashes, token, versions, timeoutMs }) {
+async function webTransport(url, options) {
+  const { certificateHashes, token, versions, namedProtocol, timeoutMs } = options;
   if (typeof WebTransport !== "function") {
     throw new Unavailable("webtransport", "this browser has no WebTransport");
   }
-  const options = { protocols: [...versions], congestionControl: "low-latency" };
+  const address = new URL(addressOf(url, token));
+  const negotiates = "protocol" in WebTransport.prototype;
+  if (!negotiates && !namedProtocol) {
+    throw new Unavailable("webtransport", "this browser's WebTransport negotiates no version");
+  }
+  if (!negotiates) address.searchParams.set("wt-protocol", versions[0]);
+  const wanted = { protocols: [...versions], congestionControl: "low-latency" };
   if (certificateHashes.length) {
-    options.serverCertificateHashes = certificateHashes.map((hash) => ({
+    wanted.serverCertificateHashes = certificateHashes.map((hash) => ({
       algorithm: "sha-256",
       value: hashBytes(hash),
     }));
   }
-  return agreed(new WebTransport(addressOf(url, token), options), versions, timeoutMs);
+  const transport = new WebTransport(address.href, wanted);
+  // A server that does not speak what was named has refused the session.
+  if (!negotiates) transport.protocol = versions[0];
+  return agreed(transport, versions, timeoutMs);
 }
 
 async function webSocket(url, { certificateHashes, token, versions, timeoutMs }) {

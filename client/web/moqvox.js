@@ -45,9 +45,9 @@ export class VoiceCall extends Call {
   #answers = new Queue(MAX_ANSWERS);
 
   constructor(url, options) {
-    const { certificateHashes, token, versions, carriers, timeoutMs } = options;
-    super((origin, originId) =>
-      dial(url, { origin, originId, certificateHashes, token, versions, carriers, timeoutMs }));
+    const { certificateHashes, token, versions, carriers, namedProtocol, timeoutMs } = options;
+    const how = { certificateHashes, token, versions, carriers, namedProtocol, timeoutMs };
+    super((origin, originId) => dial(url, { origin, originId, ...how }));
     this.#options = { bargeIn: true, ...options };
     this.addEventListener("response", ({ detail }) => this.#answers.push(detail));
     if (globalThis.addEventListener) addEventListener("online", () => this.retry());

@@ -144,9 +144,12 @@ async function begin() {
     }, 100);
   });
   try {
-    const { url, certificateHashes = [], token = "", lab = null } = await connection();
+    const {
+      url, certificateHashes = [], token = "", namedProtocol = false, lab = null,
+    } = await connection();
     talk.setAttribute("url", url);
     talk.setAttribute("hashes", certificateHashes.join(" "));
+    talk.toggleAttribute("named-protocol", namedProtocol);
     if (token) talk.setAttribute("token", token);
     openLab(lab);
     talk.start();

@@ -2,7 +2,8 @@
  * `<moqvox-talk url="https://host:4443/">`: a button to talk to an agent, in one line of HTML.
  *
  * Attributes: `url`; `hashes`, SHA-256 fingerprints of the server's certificate in hex, split
- * by spaces, where it is self-signed; `token`. The event `call` tells of the call that was
+ * by spaces, where it is self-signed; `token`; `named-protocol` where the server is a moqvox, which
+ * lets Firefox use WebTransport. The event `call` tells of the call that was
  * made (`detail` is the VoiceCall), `turn` of every change of a turn.
  *
  * Hold the button (or Space, or Enter) and speak; a short tap latches it instead, which is
@@ -76,6 +77,7 @@ export class TalkElement extends HTMLElement {
     this.call = connect(new URL(this.getAttribute("url"), document.baseURI).href, {
       certificateHashes: hashes,
       token: this.getAttribute("token") ?? "",
+      namedProtocol: this.hasAttribute("named-protocol"),
       ...this.extra,
     });
     this.#captions = new Captions(this.#parts.log, (response) =>
@@ -268,9 +270,11 @@ export class TalkElement extends HTMLElement {
   /** Why the call does not go the usual way, if so. */
   #detour() {
     if (this.call.session?.carrier !== "websocket") return "";
-    return globalThis.WebTransport
+    const has = globalThis.WebTransport
+      && ("protocol" in WebTransport.prototype || this.hasAttribute("named-protocol"));
+    return has
       ? " UDP gets no answer on this network, so the call goes over TCP; it may stutter more."
-      : " This browser has no WebTransport, so the call goes over a WebSocket.";
+      : " This browser has no WebTransport that fits, so the call goes over a WebSocket.";
   }
 
   #progressOf(speech) {

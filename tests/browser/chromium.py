@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from tests.browser.tab import Tab, keep
 from websockets.asyncio.client import ClientConnection, connect
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -41,15 +42,14 @@ def executable() -> str:
     pytest.skip("Chromium is not installed: the page was not tried")
 
 
-class Page:
+class Page(Tab):
     """One tab."""
 
     def __init__(self, socket: ClientConnection) -> None:
+        super().__init__()
         self._socket = socket
         self._numbers = itertools.count(1)
         self._waiting: dict[int, asyncio.Future] = {}
-        self.console: list[str] = []
-        """What the page logged, and exceptions nobody caught."""
 
     async def read(self) -> None:
         async for text in self._socket:
@@ -81,8 +81,10 @@ class Page:
         await self.do("Page.navigate", url=url)
         await self.until("document.readyState === 'complete'")
 
+    async def before_scripts(self, source: str) -> None:
+        await self.do("Page.addScriptToEvaluateOnNewDocument", source=source)
+
     async def run(self, script: str) -> object:
-        """Evaluate an expression, or the body of an async function that returns."""
         if "return" in script:
             script = f"(async () => {{ {script} }})()"
         result = await self.do(
@@ -97,16 +99,6 @@ class Page:
             said = details.get("exception", {}).get("description", details["text"])
             raise AssertionError(f"{said}\nconsole: {self.console[-20:]}")
         return result["result"].get("value")
-
-    async def until(self, condition: str, *, seconds: float = 20.0) -> object:
-        """Wait until an expression is true; returns its value."""
-        try:
-            async with asyncio.timeout(seconds):
-                while not (value := await self.run(condition)):  # noqa: ASYNC110 - not our loop
-                    await asyncio.sleep(0.05)
-        except TimeoutError:
-            raise AssertionError(f"never true: {condition}\nconsole: {self.console}") from None
-        return value
 
     async def press(self, key: str, *, down: bool = True, up: bool = True) -> None:
         codes = {" ": ("Space", 32), "Enter": ("Enter", 13), "Escape": ("Escape", 27)}
@@ -130,12 +122,7 @@ class Page:
 
     async def screenshot(self, path: Path) -> None:
         shot = await self.do("Page.captureScreenshot", format="png", captureBeyondViewport=False)
-        _keep(path, base64.b64decode(shot["data"]))
-
-
-def _keep(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
+        keep(path, base64.b64decode(shot["data"]))
 
 
 @asynccontextmanager

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from tests.browser.chromium import Page, chromium
+from tests.browser.tab import Tab
 
 from moqvox import voice
 from moqvox.media.codec import Decoder
@@ -46,15 +47,10 @@ def decoded(packets: list[bytes]) -> np.ndarray:
 
 
 @asynccontextmanager
-async def stage(
-    agent: Agent,
-    *,
-    microphone: Path | None = None,
-    impairment: Impairment | None = None,
-    flags: tuple[str, ...] = (),
-    path: str = "",
-) -> AsyncIterator[tuple[Page, Network, Link]]:
-    """Open the page of `moqvox demo --page`, with `agent` behind it, at `path` in a browser."""
+async def answering(
+    agent: Agent, *, impairment: Impairment | None = None
+) -> AsyncIterator[Network]:
+    """Run `agent` behind the page of `moqvox demo --page`; any browser may open it."""
     settings = Settings.both(impairment or Impairment())
     async with staged(settings=settings) as set_up, asyncio.TaskGroup() as tasks:
         calls: list[asyncio.Task] = []
@@ -65,20 +61,36 @@ async def stage(
                 calls.append(task)
 
         taking = tasks.create_task(take_calls())
-        async with chromium(microphone=microphone, flags=flags) as page:
-            await page.open(set_up.page + path)
-            yield page, set_up.network, set_up.network.link
+        yield set_up.network
         # A call outlives its connection by its grace, which nobody waits for here.
         for task in (taking, *calls):
             task.cancel()
 
 
-async def begin_call(page: Page) -> None:
+@asynccontextmanager
+async def stage(
+    agent: Agent,
+    *,
+    microphone: Path | None = None,
+    impairment: Impairment | None = None,
+    flags: tuple[str, ...] = (),
+    path: str = "",
+) -> AsyncIterator[tuple[Page, Network, Link]]:
+    """Open the page of `moqvox demo --page`, with `agent` behind it, at `path` in Chromium."""
+    async with (
+        answering(agent, impairment=impairment) as network,
+        chromium(microphone=microphone, flags=flags) as page,
+    ):
+        await page.open(network.page + path)
+        yield page, network, network.link
+
+
+async def begin_call(page: Tab) -> None:
     """Call the agent from a blank page; see caller.js for what `window.seen` then has."""
     await page.run((Path(__file__).parent / "caller.js").read_text())
 
 
-async def put_out(page: Page) -> tuple[int, np.ndarray]:
+async def put_out(page: Tab) -> tuple[int, np.ndarray]:
     """What the worklet has really put out: its first frame's number, and the samples."""
     # The capture comes in blocks of 200 ms; let the last one fill.
     await asyncio.sleep(0.3)

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.aio import run
-from tests.browser.chromium import Page, chromium
+from tests.browser.chromium import chromium
 from tests.browser.site import site
 from tests.browser.stage import decoded, microphone_wav, speech_pcm, stage
+from tests.browser.tab import Tab
 
 from moqvox import voice
 from moqvox_client.fate import Cause
@@ -60,12 +61,12 @@ async def say(session: voice.Session, packets: list[bytes]) -> None:
     await response.played()
 
 
-async def ready(page: Page) -> None:
+async def ready(page: Tab) -> None:
     await page.until(f"{TALK}.call?.state === 'open'")
     await page.run(f"{INSIDE}.querySelector('.talk').focus()")
 
 
-def problems(page: Page) -> list[str]:
+def problems(page: Tab) -> list[str]:
     return [line for line in page.console if line.startswith(("uncaught", "error"))]
 
 

@@ -1,8 +1,10 @@
 """The CONNECT request that opens a WebTransport session, and its response, as fields.
 
 RFC 9220; draft-ietf-webtrans-http3, section 3 (`wt-available-protocols`, `wt-protocol`).
+Firefox (153) can't send the former; a page names its one protocol in the query instead.
 """
 
+import urllib.parse
 from collections.abc import Sequence
 from typing import Final
 
@@ -16,6 +18,9 @@ __all__ = ["Request", "accept_fields", "agree", "choose", "parse_request", "requ
 
 CONNECT_PROTOCOLS: Final = frozenset((b"webtransport", b"webtransport-h3"))
 """Extended CONNECT's `:protocol`, before and since draft 15."""
+
+PROTOCOL_FIELD: Final = "wt-protocol"
+"""Of the query: the one protocol of a client that can't offer several (docs/browser.md)."""
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -55,13 +60,23 @@ def parse_request(fields: Fields) -> Request | None:
     if found.get(b":method") != b"CONNECT" or found.get(b":protocol") not in CONNECT_PROTOCOLS:
         return None
     offers = b",".join(value for name, value in fields if name == b"wt-available-protocols")
+    path = _text(found.get(b":path", b""))
     return Request(
         authority=_text(found.get(b":authority", b"")),
-        path=_text(found.get(b":path", b"")),
-        protocols=tuple(parse_strings(_text(offers))),
+        path=path,
+        protocols=tuple(parse_strings(_text(offers))) if offers else _in_query(path),
         origin=_text(found.get(b"origin", b"")),
         is_draft_02=b"sec-webtransport-http3-draft02" in found,
     )
+
+
+def _in_query(path: str) -> tuple[str, ...]:
+    """The protocol that the query names, if it names one."""
+    try:
+        fields = urllib.parse.parse_qsl(path.partition("?")[2], max_num_fields=32)
+    except ValueError:
+        return ()
+    return tuple(value for name, value in fields if name == PROTOCOL_FIELD)[:1]
 
 
 def choose(request: Request, protocols: Sequence[str]) -> str | None:

@@ -223,6 +223,27 @@ def test_offers_in_several_fields_are_one_list():
     assert request.protocols == ("a", "b", "c")
 
 
+@pytest.mark.parametrize(
+    ("path", "protocols"),
+    [
+        ("/room?jwt=x&wt-protocol=moq-lite-06", ("moq-lite-06",)),
+        ("/?wt-protocol=a&wt-protocol=b", ("a",)),
+        ("/?wt-protocol=", ()),
+        ("/wt-protocol=a", ()),
+        ("/?" + "x=1&" * 40 + "wt-protocol=a", ()),
+    ],
+)
+def test_a_client_without_offers_names_its_protocol_in_the_query(path, protocols):
+    """Firefox 153 sends no `wt-available-protocols`."""
+    fields = request_fields(Request("x", path, ("z",)))
+    bare = parse_request([field for field in fields if field[0] != b"wt-available-protocols"])
+    assert bare is not None
+    assert (bare.protocols, bare.path) == (protocols, path)
+    offering = parse_request(fields)
+    assert offering is not None
+    assert offering.protocols == ("z",), "an offer counts more than the query"
+
+
 def test_a_response_is_a_protocol_or_a_failure():
     request = Request("x", "/", ("a", "b"))
     assert agree(accept_fields(request, "b"), request) == "b"
