@@ -24,7 +24,16 @@ from moqvox_client.lab.scenario import Event, Path, Scenario
 from moqvox_client.lab.tunnel import CONTROL, SERVER, TunnelPlan
 from moqvox_client.lab.wire import READY, STATS, Plan
 
-__all__ = ["Namespaces", "Netlab", "Network", "Place", "Userspace", "load_netlab", "stop"]
+__all__ = [
+    "Namespaces",
+    "Netlab",
+    "Network",
+    "Place",
+    "Userspace",
+    "load_netlab",
+    "stop",
+    "unobtrusive",
+]
 
 PORT: Final = 4433
 POLL_S: Final = 0.02
@@ -113,10 +122,10 @@ class Netlab:
             Failed: they can't be made.
         """
         del folder
-        if sum(event.kind == "switch" for event in scenario.events) > 1:
+        if scenario.changes_often:
             raise Failed("a netlab has one switch in it; --link namespaces goes back and forth")
         lab = self._module.Lab(
-            events=[(event.at, _command(event)) for event in scenario.events],
+            events=[(event.at, _command(event)) for event in scenario.network_events],
             seed=seed,
             cell=_keywords(scenario.cell) | {"rtt": scenario.cell.rtt_ms},
             rtt=scenario.path.rtt_ms,
@@ -204,7 +213,7 @@ class Namespaces:
             server=server,
             path=scenario.path,
             cell=scenario.cell,
-            events=scenario.events,
+            events=scenario.network_events,
             seed=seed,
             folder=str(folder),
         )
@@ -268,7 +277,7 @@ class Userspace:
             target=("127.0.0.1", port),
             path=scenario.path,
             cell=scenario.cell,
-            events=scenario.events,
+            events=scenario.network_events,
             seed=seed,
             folder=str(folder),
         )
@@ -307,6 +316,15 @@ def _start(
 def own_environment() -> dict[str, str]:
     """Let a program of ours find what we found."""
     return {"PYTHONPATH": os.pathsep.join(part for part in sys.path if part)}
+
+
+def unobtrusive() -> list[str]:
+    """Say how to start a program that must not disturb the runs under way while it loads.
+
+    It takes its priority back once it is loaded, see `sides.main`, which only root may.
+    """
+    may = os.geteuid() == 0 and shutil.which("nice") is not None
+    return ["nice", "-n", "15"] if may else []
 
 
 async def until(

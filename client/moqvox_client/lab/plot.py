@@ -10,7 +10,7 @@ from html import escape
 from typing import Final
 
 from moqvox_client.lab.table import Cell, cells, order
-from moqvox_client.lab.trial import Run
+from moqvox_client.lab.verdict import Run
 
 __all__ = ["draw"]
 

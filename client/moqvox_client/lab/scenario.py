@@ -18,7 +18,11 @@ KINDS: Final = {
     "switch": "switch[=GAP[,keep]]: the radio dies, GAP ms later the other network is there",
     "outage": "outage=MS: nothing gets through",
     "nat": "nat[=ADDR]: from now on the client's packets come from other ports (and ADDR)",
+    "kill": "kill: the server, or the first of two relays, is killed; a server is started anew",
+    "drain": "drain: the first of two relays is asked to end, and hands its callers over",
 }
+OF_PROCESSES: Final = ("kill", "drain")
+"""Kinds that the network has no part in."""
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -40,7 +44,7 @@ class Event(msgspec.Struct, frozen=True):
     address: str = ""
 
     def __str__(self) -> str:
-        value = f"{self.ms:g}" if self.kind != "nat" else self.address
+        value = self.address if self.kind == "nat" else f"{self.ms:g}"
         value += ",keep" if self.keep else ""
         return f"{self.at:g}:{self.kind}" + (f"={value}" if value not in ("", "0") else "")
 
@@ -74,6 +78,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
         frames: of the prompt, 20 ms each.
         answer_frames: of the answer; 0 for none.
         pace: of the answer, as a multiple of real time; 0 hands it over at once.
+        relays: caller and agent meet at the first of two relays.
+        again: frames spoken in a second prompt, once a server that was killed is back.
     """
 
     name: str
@@ -83,6 +89,24 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     frames: int = 400
     answer_frames: int = 400
     pace: float = 0.0
+    relays: bool = False
+    again: int = 0
+
+    @property
+    def network_events(self) -> tuple[Event, ...]:
+        """Those of the events that happen to the network."""
+        return tuple(event for event in self.events if event.kind not in OF_PROCESSES)
+
+    @property
+    def process_events(self) -> tuple[Event, ...]:
+        """Those that happen to servers and relays, in order."""
+        events = (event for event in self.events if event.kind in OF_PROCESSES)
+        return tuple(sorted(events, key=lambda event: event.at))
+
+    @property
+    def changes_often(self) -> bool:
+        """Whether the client goes from one network to the other more than once."""
+        return sum(event.kind == "switch" for event in self.events) > 1
 
     @property
     def nothing_ms(self) -> float:
@@ -93,8 +117,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     def seconds(self) -> float:
         """How long a run of it should take, at most."""
         patience = (6.0 if self.answer_frames else 3.0) + 2 * self.nothing_ms / 1000
-        answer = self.answer_frames * 0.02 * (1.0 if self.answer_frames else 0.0)
-        return self.frames * 0.02 + answer + patience
+        patience += 5.0 * len(self.process_events)
+        return (self.frames + self.answer_frames + self.again) * 0.02 + patience
 
 
 def parse_event(text: str) -> Event:
@@ -111,6 +135,10 @@ def parse_event(text: str) -> Event:
     if at > MAX_AT_S:
         raise ValueError(f"{text!r} is later than {MAX_AT_S:g} s into the call")
     kind, value = match["what"], match["value"] or ""
+    if kind in OF_PROCESSES:
+        if value:
+            raise ValueError(f"{text!r}: {kind} takes no value")
+        return Event(at, kind)
     if kind == "nat":
         if value and not re.fullmatch(r"\d{1,3}(\.\d{1,3}){3}", value):
             raise ValueError(f"{value!r} in {text!r} is not an IPv4 address")
@@ -249,12 +277,36 @@ def _ladder() -> list[Scenario]:
     ]
 
 
+def _restarts() -> list[Scenario]:
+    """Kill the server, or kill or drain the relay, in mid-prompt and in mid-answer."""
+    found = []
+    for name, kind, relays in (
+        ("server-kill", "kill", False),
+        ("relay-kill", "kill", True),
+        ("relay-drain", "drain", True),
+    ):
+        for label, at in (("prompt", 3.0), ("answer", 11.0)):
+            found.append(
+                Scenario(
+                    name=f"{name}-{label}",
+                    path=Path(rtt_ms=50.0),
+                    events=(Event(at, kind),),
+                    answer_frames=50 if label == "prompt" else 400,
+                    pace=1.0,
+                    relays=relays,
+                    again=50 if not relays and label == "answer" else 0,
+                )
+            )
+    return found
+
+
 SETS: Final = {
     "matrix": _matrix,
     "switch": _switches,
     "changes": _changes,
     "outage": _outages,
     "setup": _ladder,
+    "restart": _restarts,
 }
 """Named sets of scenarios, as `moqvox lab NAME` takes them."""
 

@@ -21,7 +21,11 @@ from pathlib import Path
 from typing import Final
 
 __all__ = [
+    "BEGAN",
     "FRAME_NS",
+    "JOURNAL",
+    "KEYS",
+    "READY",
     "CallerSide",
     "Job",
     "ServerSide",
@@ -48,6 +52,13 @@ LEAVE_S: Final = 0.5
 """Seconds that a server's farewells may take."""
 
 READY: Final = "ready"
+BEGAN: Final = "began"
+HEARD: Final = "heard"
+JOURNAL: Final = "journal"
+KEYS: Final = "keys.hex"
+"""Files by which the two programs and the lab know of each other."""
+
+LOOK_S: Final = 0.05
 
 
 @dataclass(frozen=True)
@@ -64,6 +75,11 @@ class Job:
         limit_s: seconds after the caller began at which it stops waiting.
         pace: the answer's multiple of real time; 0 hands all of it over at once.
         answered: whether there is an answer at all.
+        journal: the server writes down each frame at once, as it may be killed.
+        again: frames at the end of `prompt` that are not spoken until a server that was killed
+            is back.
+        skipped: frames at the beginning of `prompt` that a server before this one has heard.
+        urls: of the relays at which caller and agent meet.
         options: what only one system understands.
     """
 
@@ -80,6 +96,10 @@ class Job:
     pace: float = 0.0
     answered: bool = True
     caller_port: int = 0
+    journal: bool = False
+    again: int = 0
+    skipped: int = 0
+    urls: list[str] = field(default_factory=list)
     options: dict[str, str] = field(default_factory=dict)
 
 
@@ -112,8 +132,9 @@ def unpack(message: bytes) -> tuple[int, bytes]:
 class _Heard:
     """Frames that arrived, checked against those that were sent."""
 
-    def __init__(self, expected: list[bytes]) -> None:
+    def __init__(self, expected: list[bytes], journal: Path | None = None) -> None:
         self.expected = expected
+        self._journal = None if journal is None else journal.open("wb", buffering=0)
         self.arrived: list[tuple[int, int]] = []
         self.wrong = 0
         self.twice = 0
@@ -130,6 +151,8 @@ class _Heard:
             return
         self._seen.add(index)
         self.arrived.append((index, time.monotonic_ns() if at_ns is None else at_ns))
+        if self._journal is not None:
+            self._journal.write(b"%d %d\n" % self.arrived[-1])
         if len(self._seen) == len(self.expected):
             self.whole.set()
 
@@ -157,6 +180,7 @@ class CallerSide:
         """Note that the user speaks from now on, and let the network's story begin."""
         self.began_ns = time.monotonic_ns()
         _tell(self.job.control, b"t0")
+        Path(self.job.folder, BEGAN).write_text(str(self.began_ns))
 
     def mark(self, name: str) -> None:
         """Note that something happened for the first time."""
@@ -164,16 +188,27 @@ class CallerSide:
 
     async def speech(self) -> AsyncIterator[tuple[int, bytes]]:
         """Give out each frame when its last sample was spoken, whatever the network does."""
-        for index, frame in enumerate(self.prompt):
+        for index, frame in enumerate(self.prompt[: len(self.prompt) - self.job.again]):
             await _until(self.began_ns + (index + 1) * FRAME_NS)
             yield index, frame
 
+    async def second_speech(self) -> AsyncIterator[tuple[int, bytes]]:
+        """Give out what is spoken once the server is back, in real time from now on."""
+        first = len(self.prompt) - self.job.again
+        now_ns = time.monotonic_ns()
+        for index, frame in enumerate(self.prompt[first:]):
+            await _until(now_ns + (index + 1) * FRAME_NS)
+            yield first + index, frame
+
     async def listen_to_the_end(self) -> None:
-        """Wait until all of the answer arrived, or the job's limit."""
+        """Wait until all of the answer arrived, or the prompt where none comes, or the limit."""
         left = self.began_ns / 1e9 + self.job.limit_s - time.monotonic()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, left)):
-                await self.ear.whole.wait()
+                if self.job.answered:
+                    await self.ear.whole.wait()
+                while not Path(self.job.folder, HEARD).exists():
+                    await asyncio.sleep(LOOK_S)
 
     def save(self) -> None:
         """Write the record."""
@@ -197,7 +232,8 @@ class ServerSide:
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        self.ear = _Heard(read_frames(job.prompt))
+        journal = Path(job.folder, f"{JOURNAL}-{time.monotonic_ns()}") if job.journal else None
+        self.ear = _Heard(read_frames(job.prompt), journal)
         self.answer = read_frames(job.answer)
         self.answered_ns: int | None = None
         self.over = asyncio.Event()
@@ -206,11 +242,17 @@ class ServerSide:
 
     def ready(self) -> None:
         """Tell that callers may come."""
-        Path(self.job.folder, READY).touch()
+        Path(self.job.folder, READY).write_text(str(time.monotonic_ns()))
 
     def take(self, index: int, frame: bytes, at_ns: int | None = None) -> None:
         """Note a frame of the prompt."""
         self.ear.take(index, frame, at_ns)
+        if self.ear.whole.is_set():
+            self.heard()
+
+    def heard(self) -> None:
+        """Tell that no more of the prompt is to come."""
+        Path(self.job.folder, HEARD).touch()
 
     def meet(self) -> int:
         """Number a connection."""
@@ -293,10 +335,17 @@ def main(
     parser.add_argument("job", type=Path)
     arguments = parser.parse_args()
     job = Job(**json.loads(arguments.job.read_text()))
+    _come_forward()
     if arguments.role == "caller":
         asyncio.run(_run_caller(CallerSide(job), call))
     else:
         asyncio.run(_run_server(ServerSide(job), serve))
+
+
+def _come_forward() -> None:
+    """Take the priority back that starting did without, for the sake of runs under way."""
+    with contextlib.suppress(OSError, AttributeError):
+        os.setpriority(os.PRIO_PROCESS, 0, 0)
 
 
 async def _run_caller(side: CallerSide, call: Callable[[CallerSide], Awaitable[None]]) -> None:

@@ -1,5 +1,6 @@
 """The systems that can be compared, by the names that `--against` takes."""
 
+import shutil
 import sys
 from typing import Final
 
@@ -19,7 +20,10 @@ class System(msgspec.Struct, frozen=True):
         what: one line for people.
         tcp: whether any of it goes over TCP.
         needs: packages beyond our own; None for none.
+        environment: whose packages it uses, if another module's.
+        programs: names of a program of which it needs one on the PATH; none if it needs none.
         options: what its programs are told.
+        weight: of how many runs of the others it takes the room.
     """
 
     name: str
@@ -27,7 +31,17 @@ class System(msgspec.Struct, frozen=True):
     what: str
     tcp: bool = False
     needs: Requirement | None = None
+    environment: str = ""
+    programs: tuple[str, ...] = ()
     options: dict[str, str] = {}
+    weight: int = 1
+
+    @property
+    def obstacle(self) -> str:
+        """Say why it can't run here; "" when it may."""
+        if not self.programs or any(map(shutil.which, self.programs)):
+            return ""
+        return f"{self.name} needs the program {self.programs[0]}, which is not installed"
 
     def interpreter(self) -> tuple[str, dict[str, str]]:
         """Find (or make) the Python it runs on, and its variables.
@@ -37,7 +51,7 @@ class System(msgspec.Struct, frozen=True):
         """
         if self.needs is None:
             return sys.executable, own_environment()
-        return environment_of(self.module, self.needs)
+        return environment_of(self.environment or self.module, self.needs)
 
 
 GRPC: Final = Requirement(("grpcio==1.85.3",), "grpc")

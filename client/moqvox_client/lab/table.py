@@ -8,18 +8,19 @@ import msgspec
 
 from moqvox_client.lab.metrics import percentile
 from moqvox_client.lab.systems import SYSTEMS
-from moqvox_client.lab.trial import Run
+from moqvox_client.lab.verdict import Run
 
 __all__ = ["COLUMNS", "NAMES", "Cell", "Column", "cells", "markdown", "order", "rows"]
 
 TWENTY: Final = 20
+FRAME_S: Final = 0.02
 
 
 class Column(msgspec.Struct, frozen=True):
     """One figure: its name in JSON, its heading, how it is taken from a run, its digits.
 
     A rung of the set-up is shown where nothing was answered, the 19th best of 20 where there
-    are as many runs.
+    are as many runs, and some only when asked for.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Column(msgspec.Struct, frozen=True):
     take: Callable[[Run], float | None]
     digits: int = 0
     rung: bool = False
+    asked: bool = False
     of_twenty: bool = False
 
 
@@ -41,6 +43,23 @@ class Cell(msgspec.Struct, frozen=True):
     errors: list[str]
 
 
+def _ear_error(run: Run) -> float | None:
+    """Tell how far the longest silence is from what was due."""
+    if run.heard is None or run.heard.expected_ms is None:
+        return None
+    return abs(run.heard.longest_ms - run.heard.expected_ms)
+
+
+def _returned(run: Run) -> float | None:
+    if run.back is None or run.back.detected_ms is None or run.back.resumed_ms is None:
+        return None
+    return run.back.detected_ms + run.back.resumed_ms
+
+
+def _undelivered(run: Run) -> float:
+    return (run.up.frames - run.up.arrived) * FRAME_S
+
+
 COLUMNS: Final = (
     Column("complete_pct", "prompt %", lambda run: run.up.complete_pct, 1),
     *(
@@ -53,12 +72,27 @@ COLUMNS: Final = (
     Column("late_p99_ms", "late p99", lambda run: run.up.late_p99_ms),
     Column("stall_ms", "stalls", lambda run: run.up.stall_ms),
     Column("gap_ms", "gap up", lambda run: run.up.gap_ms),
+    Column("away_ms", "away", lambda run: run.back.away_ms if run.back else None),
+    Column("detected_ms", "noticed", lambda run: run.back.detected_ms if run.back else None),
+    Column("resumed_ms", "back", lambda run: run.back.resumed_ms if run.back else None),
+    Column("returned_ms", "noticed and back", _returned, asked=True),
+    Column("lost", "lost", lambda run: run.back.lost if run.back else None),
+    Column("twice", "twice", lambda run: run.back.twice if run.back else None),
+    Column("delivered_s", "delivered, s", lambda run: run.up.arrived * FRAME_S, 2, asked=True),
+    Column(
+        "undelivered_s",
+        "undelivered",
+        lambda run: FRAME_S * (run.up.frames - run.up.arrived),
+        2,
+        asked=True,
+    ),
     Column("answer_pct", "answer %", lambda run: run.down.complete_pct if run.down else None, 1),
     Column("answer_gap_ms", "gap down", lambda run: run.down.gap_ms if run.down else None),
     Column("silence_ms", "silence", lambda run: run.down.silence_ms if run.down else None),
     Column("ear_silence_ms", "at the ear", lambda run: run.heard.silence_ms if run.heard else None),
     Column("ear_longest_ms", "longest", lambda run: run.heard.longest_ms if run.heard else None),
     Column("ear_expected_ms", "due", lambda run: run.heard.expected_ms if run.heard else None),
+    Column("ear_error_ms", "off by", _ear_error, asked=True),
     Column("ear_missing_ms", "not heard", lambda run: run.heard.missing_ms if run.heard else None),
 )
 """Times in ms. `docs/continuity.md` explains each figure."""
@@ -115,7 +149,8 @@ def rows(summed: Sequence[Cell], names: Sequence[str] = ()) -> tuple[list[str], 
         column
         for column in COLUMNS
         if any(column.name in cell.figures for cell in summed)
-        and (column.name in names if names else not (column.rung and answered))
+        and (column.name in names if names else not column.asked)
+        and (bool(names) or not (column.rung and answered))
     ]
     header = ["scenario", "system", *(column.heading for column in used), "runs"]
     lines = []

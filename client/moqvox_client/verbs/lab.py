@@ -1,20 +1,21 @@
 """`moqvox lab`: a caller and a server on a bad network, ours and others', side by side."""
 
 import asyncio
-import datetime
 import enum
-import os
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Final
 
 import msgspec
 
-import moqvox_certs
 from moqvox_client.errors import Failed, UsageError, did_you_mean
 from moqvox_client.kinds import Kind, Percent
-from moqvox_client.lab import plot, table
+from moqvox_client.lab import batch, continuity, plot, table
+from moqvox_client.lab.bounds import faultless
 from moqvox_client.lab.network import Namespaces, Netlab, Network, Userspace, load_netlab
+from moqvox_client.lab.records import append, read
+from moqvox_client.lab.report import Facts
 from moqvox_client.lab.scenario import Path as NetworkPath
 from moqvox_client.lab.scenario import (
     Scenario,
@@ -23,11 +24,11 @@ from moqvox_client.lab.scenario import (
     parse_event,
     parse_path,
 )
+from moqvox_client.lab.sections import SECTIONS
 from moqvox_client.lab.systems import OURS, SYSTEMS, System
-from moqvox_client.lab.trial import Identity, Run, Speech, run_trial
+from moqvox_client.lab.verdict import Run
 from moqvox_client.options import Argument, Flag, Shared
 from moqvox_client.output import Color, Output
-from moqvox_client.speech.recordings import TRANSCRIPTS, recording
 
 __all__ = ["EXAMPLES", "Options", "run"]
 
@@ -35,8 +36,10 @@ EXAMPLES: Final = """
 moqvox lab --rtt 100 --loss 5                              # ours alone
 moqvox lab --rtt 30 --event 3:outage=1500                  # 1.5 s of nothing in mid-prompt
 moqvox lab matrix --seeds 5 --against websocket,grpc --plot matrix.svg   # TCP needs root
+moqvox lab continuity --out runs.jsonl --report figures.md   # everything; goes on where it was
 """
 
+CONTINUITY: Final = "continuity"
 MAX_JOBS: Final = 16
 MAX_SEEDS: Final = 100
 MAX_FRAMES: Final = 15_000
@@ -70,8 +73,8 @@ class Options(Shared, frozen=True, kw_only=True):
     scenario: Annotated[
         tuple[str, ...],
         Argument(
-            "matrix, switch, changes, outage, setup or one of their members, instead of "
-            "--rtt and what follows"
+            "matrix, switch, changes, outage, setup, restart or one of their members, instead of "
+            "--rtt and what follows; continuity is all tables of the documentation"
         ),
     ] = ()
     rtt: Annotated[Milliseconds, Flag("round trip in milliseconds, half in each direction")] = 50.0
@@ -128,6 +131,14 @@ class Options(Shared, frozen=True, kw_only=True):
         Flag("figures to print, by their names in JSON", metavar="NAME", split=True),
     ] = ()
     markdown: Annotated[bool, Flag("print the table as Markdown")] = False
+    section: Annotated[
+        tuple[str, ...], Flag("of continuity, only these tables", metavar="NAME", split=True)
+    ] = ()
+    again: Annotated[
+        int, Flag("of continuity, times that a void run is repeated", at_least=0, at_most=9)
+    ] = 2
+    report: Annotated[Path | None, Flag("of continuity, write all tables as Markdown")] = None
+    plots: Annotated[Path | None, Flag("of continuity, draw its pictures into this folder")] = None
 
 
 async def run(options: Options, output: Output) -> int:
@@ -136,6 +147,10 @@ async def run(options: Options, output: Output) -> int:
     if unknown:
         raise UsageError(f"no figure {unknown[0]!r}{did_you_mean(unknown[0], table.NAMES)}")
     failures = 0
+    if options.scenario == (CONTINUITY,):
+        return await _continuity(options, output)
+    if options.section or options.report or options.plots:
+        raise UsageError("--section, --report and --plots go with: moqvox lab continuity")
     if options.runs:
         found = _kept(options)
     else:
@@ -153,9 +168,62 @@ async def run(options: Options, output: Output) -> int:
     )
 
 
+async def _continuity(options: Options, output: Output) -> int:
+    """Run what the documentation shows, or what is left of it, and write it down."""
+    unknown = [name for name in options.section if name not in SECTIONS]
+    if unknown:
+        known = ", ".join(SECTIONS)
+        raise UsageError(f"no section {unknown[0]!r}, of {known}")
+    sections = tuple(SECTIONS[name] for name in options.section or SECTIONS)
+    files = [*options.runs]
+    if options.out is not None and options.out.exists():
+        files.append(options.out)
+    runs = [one for file in files for one in read(file)]
+    campaign = continuity.Campaign(
+        sections=sections,
+        network=_networks(options, output),
+        facts=Facts.here(_command(options)),
+        again=options.again,
+        report=options.report,
+        plots=options.plots,
+    )
+    failures = 0
+    if options.runs:
+        continuity.publish(campaign, runs)
+    else:
+        failures = await continuity.carry_out(
+            campaign, runs, functools.partial(_keep, options), output
+        )
+    shown = [one for section in sections for one in continuity.within(section, runs)]
+    _show(options, output, shown)
+    good, ours = faultless(shown)
+    return 0 if good == ours and not failures else 1
+
+
+def _keep(options: Options, one: Run) -> None:
+    if options.out is not None:
+        append(options.out, one)
+
+
+def _networks(options: Options, output: Output) -> Callable[[Scenario], Network]:
+    """Choose a network for each scenario: a netlab has one switch in it, our own has many."""
+    usual = _network(options, output)
+    own = Namespaces() if isinstance(usual, Netlab) else usual
+    return lambda scenario: own if scenario.changes_often else usual
+
+
+def _command(options: Options) -> str:
+    words = ["moqvox lab continuity"]
+    words += [f"--section {','.join(options.section)}"] if options.section else []
+    words += [f"--netlab {options.netlab.name}"] if options.netlab is not None else []
+    words += [f"--plots {options.plots.name}"] if options.plots is not None else []
+    words += [f"--report {options.report.name}"] if options.report is not None else []
+    return " ".join(words)
+
+
 def _kept(options: Options) -> list[Run]:
     """Read runs from files: all, or those of the scenarios that were named."""
-    found = [one for file in options.runs for one in _read(file)]
+    found = [one for file in options.runs for one in read(file)]
     if options.scenario:
         wanted = {scenario.name for scenario in _scenarios(options)}
         found = [one for one in found if one.scenario in wanted]
@@ -178,12 +246,12 @@ async def _measure(options: Options, output: Output) -> tuple[list[Run], int]:
             output.note(f"looking for {system.name}'s environment")
             await asyncio.to_thread(system.interpreter)
     plan = [
-        (system, scenario, options.seed + n)
+        batch.Planned(system, scenario, options.seed + n)
         for scenario in scenarios
         for n in range(options.seeds)
         for system in systems
     ]
-    seconds = sum(scenario.seconds for _, scenario, _ in plan) / options.jobs
+    seconds = sum(one.scenario.seconds for one in plan) / options.jobs
     output.note(
         f"{len(plan)} runs on {network.name}, {options.jobs} at a time, "
         f"at most {seconds / 60:.0f} min"
@@ -194,36 +262,26 @@ async def _measure(options: Options, output: Output) -> tuple[list[Run], int]:
 async def _run_all(
     options: Options,
     output: Output,
-    plan: list[tuple[System, Scenario, int]],
+    plan: list[batch.Planned],
     network: Network,
 ) -> tuple[list[Run], int]:
     """Make the planned runs; those that could not be made are named and counted."""
-    speech, identity = _speech(), _identity()
-    found: dict[int, Run] = {}
-    left = list(enumerate(plan))
     failures: list[str] = []
 
-    async def work() -> None:
-        while left:
-            number, (system, scenario, seed) = left.pop(0)
-            try:
-                one = await run_trial(system, scenario, seed, network, speech, identity)
-            except Failed as exc:
-                failures.append(f"{scenario.name}, {system.name}, seed {seed}: {exc}")
-                output.note(failures[-1], Color.BAD)
-                continue
-            found[number] = one
-            if options.out is not None:
-                _append(options.out, one)
-            output.event("run", **_flat(one))
-            output.progress(f"{len(found)} of {len(plan)} runs; {_line(one)}")
+    def failed(why: str) -> None:
+        failures.append(why)
+        output.note(why, Color.BAD)
 
-    async with asyncio.TaskGroup() as tasks:
-        for _ in range(min(options.jobs, len(plan))):
-            tasks.create_task(work())
+    def made(one: Run) -> None:
+        if options.out is not None:
+            append(options.out, one)
+        output.event("run", **_flat(one))
+        output.progress(_line(one))
+
+    found = await batch.make(plan, options.jobs, network, on_run=made, on_failure=failed)
     if not found:
         raise Failed(failures[0])
-    return [found[number] for number in sorted(found)], len(failures)
+    return found, len(failures)
 
 
 def _network(options: Options, output: Output) -> Network:
@@ -298,23 +356,6 @@ def _carried(systems: list[System], network: Network, output: Output) -> list[Sy
     return carried
 
 
-def _speech() -> Speech:
-    """Take the recordings that come with the package, in two orders."""
-    names = list(TRANSCRIPTS)
-    clips = [recording(name).opus for name in names]
-    forth = tuple(packet for clip in clips for packet in clip)
-    back = tuple(packet for clip in reversed(clips) for packet in clip)
-    return Speech(prompt=forth, answer=back)
-
-
-def _identity() -> Identity:
-    hosts = ["localhost", "127.0.0.1", "10.77.0.1"]
-    now = datetime.datetime.now(datetime.UTC)
-    authority = moqvox_certs.create_authority(now)
-    leaf = moqvox_certs.issue(authority, hosts, now)
-    return Identity(leaf.cert_pem, leaf.key_pem, authority.cert_pem)
-
-
 def _show(options: Options, output: Output, found: Sequence[Run]) -> None:
     summed = table.cells(found)
     header, lines = table.rows(summed, options.columns)
@@ -345,24 +386,6 @@ def _line(one: Run) -> str:
 def _flat(one: Run) -> dict[str, object]:
     fields: dict[str, object] = msgspec.to_builtins(one)
     return fields
-
-
-def _append(file: Path, one: Run) -> None:
-    with file.open("ab") as stream:
-        stream.write(msgspec.json.encode(one) + b"\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def _read(file: Path) -> list[Run]:
-    try:
-        lines = file.read_bytes().splitlines()
-    except OSError as exc:
-        raise Failed(f"{file}: {(exc.strerror or str(exc)).lower()}") from exc
-    try:
-        return [msgspec.json.decode(line, type=Run) for line in lines if line.strip()]
-    except msgspec.DecodeError as exc:
-        raise Failed(f"{file}: not what --out writes: {exc}") from exc
 
 
 def _write(file: Path, text: str) -> None:

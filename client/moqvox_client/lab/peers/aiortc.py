@@ -188,6 +188,7 @@ async def take(side: ServerSide) -> None:
         async with server:
             side.ready()
             await side.prompt_over()
+            side.heard()  # what is late by now was dropped
             async for numbered in side.reply(pace=side.job.pace or 1.0):
                 tracks[-1].queue.put_nowait(numbered)
             await asyncio.Event().wait()

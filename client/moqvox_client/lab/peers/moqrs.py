@@ -98,6 +98,7 @@ async def take(side: ServerSide) -> None:
         tasks.create_task(_listen(incoming, PROMPT, side, max_age_ms))
         side.ready()
         await side.prompt_over()
+        side.heard()  # what is late by now was dropped
         if job.answered:
             answer = outgoing.create_broadcast(ANSWER)  # goes when it is let go of
             media = _publish(answer)

@@ -3,18 +3,21 @@
 import asyncio
 import contextlib
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 from moqvox import voice
 from moqvox.connect import Wallet
 from moqvox.driver.scope import scope
 from moqvox.errors import MoqError
+from moqvox.listen import Keys
 from moqvox.transport.credentials import ServerCertificate, Verify
-from moqvox_client.lab.sides import FRAME_NS, CallerSide, ServerSide, main
+from moqvox_client.lab.sides import FRAME_NS, KEYS, CallerSide, ServerSide, main
 
 FRAME_US = FRAME_NS // 1000
 RATE = 48_000
 SAMPLE_BYTES = 2
+LOOK_S = 0.005
 TICKET_S = 0.3
 """Seconds in which what a server gives for next time arrives."""
 
@@ -48,6 +51,7 @@ async def call(side: CallerSide) -> None:
     job = side.job
     scheme = "https" if job.options.get("webtransport") else "moqt"
     url = f"{scheme}://{job.host}:{job.caller_port or job.port}/"
+    urls = job.urls or [url]
     ear = Ear(side)
     verify = Verify.authority(Path(job.root).read_bytes())
     wallet = Wallet()
@@ -55,17 +59,23 @@ async def call(side: CallerSide) -> None:
         await _call_before(url, verify, wallet)
     side.begin()
     try:
-        async with voice.call(url, verify=verify, wallet=wallet) as made, scope() as tasks:
+        async with voice.call(urls, verify=verify, wallet=wallet) as made, scope() as tasks:
             playback = voice.Playback(made, ear.play, on_packet=ear.take)
             playing = tasks.create_task(playback.run(), name="playback")
             speaking = tasks.create_task(_speak(side, made), name="prompt")
             climbing = tasks.create_task(_climb(side, made), name="set-up")
+            fate = tasks.create_task(_watch(side, made), name="connection")
             await _listen(side, playback)
+            if job.again:
+                await _within_the_limit(side, speaking)
+            side.extra["resumed_ns"] = [side.began_ns + int(1e9 * at) for at in made.resumed_at]
+            side.extra["resumptions"] = made.resumptions
             for name, at in made.marks.items():
                 side.marks.setdefault(name, int(1e9 * at))
             if made.ended is not None:
                 side.extra["error"] = str(made.ended)
             side.extra["ear_ns"] = ear.began_ns
+            fate.cancel()
             speaking.cancel()
             climbing.cancel()
             playing.cancel()
@@ -107,6 +117,28 @@ async def _speak(side: CallerSide, made: voice.Call) -> None:
     receipt = await speech.receipt()
     side.mark("receipt")
     side.extra["intact"] = speech.intact(receipt)
+    if side.job.again:
+        while not made.resumed_at:
+            await asyncio.sleep(LOOK_S)
+        speech = made.speak()
+        async for _index, frame in side.second_speech():
+            speech.write_packet(frame)
+        speech.finish()
+        side.extra["intact"] = speech.intact(await speech.receipt())
+
+
+async def _watch(side: CallerSide, made: voice.Call) -> None:
+    """Note when the first connection was known to be over."""
+    driver = await made.connected()
+    await driver.wait_closed()
+    side.extra["over_ns"] = time.monotonic_ns()
+
+
+async def _within_the_limit(side: CallerSide, task: "asyncio.Task[None]") -> None:
+    left = side.began_ns / 1e9 + side.job.limit_s - time.monotonic()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(max(0.0, left)):
+            await asyncio.shield(task)
 
 
 async def _listen(side: CallerSide, playback: voice.Playback) -> None:
@@ -123,12 +155,25 @@ async def _listen(side: CallerSide, playback: voice.Playback) -> None:
 
 async def take(side: ServerSide) -> None:
     """Take calls until told to stop; the first whole prompt is answered."""
-    job = side.job
-    tls = ServerCertificate(Path(job.cert).read_bytes(), Path(job.key).read_bytes())
-    async with voice.serve(f"{job.host}:{job.port}", tls=tls) as desk, scope() as tasks:
+    async with _desk(side) as desk, scope() as tasks:
         side.ready()
         async for session in desk:
             tasks.create_task(_converse(side, session), name=f"call-{session.id}")
+
+
+@contextlib.asynccontextmanager
+async def _desk(side: ServerSide) -> AsyncIterator[voice.Desk]:
+    """Listen, or meet callers at relays."""
+    job = side.job
+    if job.urls:
+        verify = Verify.authority(Path(job.root).read_bytes())
+        async with voice.attend(job.urls, verify=verify) as desk:
+            yield desk
+        return
+    tls = ServerCertificate(Path(job.cert).read_bytes(), Path(job.key).read_bytes())
+    keys = Keys.read(Path(job.folder, KEYS))
+    async with voice.serve(f"{job.host}:{job.port}", tls=tls, keys=keys) as desk:
+        yield desk
 
 
 async def _converse(side: ServerSide, session: voice.Session) -> None:
@@ -136,7 +181,7 @@ async def _converse(side: ServerSide, session: voice.Session) -> None:
         first_us: int | None = None
         async for packet in utterance.opus():
             first_us = packet.timestamp_us if first_us is None else first_us
-            index = (packet.timestamp_us - first_us) // FRAME_US
+            index = side.job.skipped + (packet.timestamp_us - first_us) // FRAME_US
             side.take(index, packet.opus, int(1e9 * packet.arrived))
         if side.answered_ns is None and side.job.answered:
             response = session.respond()

@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ElementTree
 from moqvox_client.lab.metrics import Uplink
 from moqvox_client.lab.plot import draw
 from moqvox_client.lab.table import cells, markdown, rows
-from moqvox_client.lab.trial import Run
+from moqvox_client.lab.verdict import Run
 
 
 def run(system, scenario, seed, p99, *, doubts=(), late=()):

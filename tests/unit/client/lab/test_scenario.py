@@ -21,6 +21,8 @@ from moqvox_client.lab.scenario import (
         ("3:switch=-1000,keep", Event(3, "switch", ms=-1000, keep=True)),
         ("1:outage=1500", Event(1, "outage", ms=1500)),
         ("2:nat", Event(2, "nat")),
+        ("3:kill", Event(3, "kill")),
+        ("3:drain", Event(3, "drain")),
         ("2:nat=10.77.1.9", Event(2, "nat", address="10.77.1.9")),
     ],
 )
@@ -36,6 +38,7 @@ def test_events_are_read_and_written_alike(text, event):
         "switch",
         "3:",
         "3:explode",
+        "3:kill=9",
         "-1:switch",
         "3:switch=soon",
         "3:switch=500,often",

@@ -1,0 +1,119 @@
+"""What is promised of a figure, and whether it holds: computed from the runs."""
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from moqvox_client.lab.metrics import percentile
+from moqvox_client.lab.scenario import Scenario
+from moqvox_client.lab.systems import OURS
+from moqvox_client.lab.table import COLUMNS
+from moqvox_client.lab.verdict import Run
+
+__all__ = ["Bound", "Check", "Limit", "check", "counted", "faultless"]
+
+TWENTY: Final = 20
+FIGURES: Final = {column.name: column for column in COLUMNS}
+
+Medians = Mapping[str, float]
+Limit = Callable[[Scenario, Medians], float | None]
+"""From a scenario and the median of each system in it to what is allowed; None for no limit."""
+
+
+class Bound(msgspec.Struct, frozen=True):
+    """At most so much of a figure.
+
+    Attributes:
+        what: the rule in words.
+        figure: the name of a column.
+        limit: the rule.
+        systems: whom it binds.
+        of_twenty: it binds the 19th of 20 runs, not the median.
+    """
+
+    what: str
+    figure: str
+    limit: Limit
+    systems: tuple[str, ...] = (OURS,)
+    of_twenty: bool = False
+
+
+class Check(msgspec.Struct, frozen=True):
+    """A bound, applied to a system in a scenario.
+
+    Attributes:
+        within: of `runs`, how many kept it, each by itself.
+        holds: the median (or the 19th of 20) keeps it; None when too few runs can tell.
+    """
+
+    what: str
+    scenario: str
+    system: str
+    allowed: float
+    measured: float
+    within: int
+    runs: int
+    holds: bool | None
+
+
+def counted(runs: Sequence[Run]) -> list[Run]:
+    """Leave one run of each seed: one that is not void if there is any, else the last."""
+    best: dict[tuple[str, str, int], Run] = {}
+    for run in runs:
+        key = (run.scenario, run.system, run.seed)
+        if key not in best or best[key].doubts:
+            best[key] = run
+    return list(best.values())
+
+
+def check(bound: Bound, scenario: Scenario, runs: Sequence[Run]) -> list[Check]:
+    """Apply a bound in one scenario; void runs have no say unless there are no others."""
+    column = FIGURES[bound.figure]
+    values: dict[str, list[float]] = {}
+    for system in dict.fromkeys(run.system for run in runs):
+        group = [run for run in runs if run.system == system and run.scenario == scenario.name]
+        sound = [run for run in group if not run.doubts] or group
+        taken = [value for run in sound if (value := column.take(run)) is not None]
+        if taken:
+            values[system] = taken
+    medians = {system: statistics.median(taken) for system, taken in values.items()}
+    allowed = bound.limit(scenario, medians)
+    if allowed is None:
+        return []
+    return [
+        _check(bound, scenario.name, system, allowed, values[system])
+        for system in bound.systems
+        if system in values
+    ]
+
+
+def _check(bound: Bound, scenario: str, system: str, allowed: float, taken: list[float]) -> Check:
+    measured = percentile(taken, 95) if bound.of_twenty else statistics.median(taken)
+    holds = measured <= allowed if not bound.of_twenty or len(taken) >= TWENTY else None
+    within = sum(value <= allowed for value in taken)
+    return Check(bound.what, scenario, system, allowed, measured, within, len(taken), holds)
+
+
+def faultless(runs: Sequence[Run]) -> tuple[int, int]:
+    """Count our runs that lost, repeated and changed no frame, and all of ours.
+
+    Void runs count as well: a busy machine excuses lateness, not loss. An answer that ended
+    with a killed server is not held against it, see `docs/resume.md`.
+    """
+    ours = [run for run in runs if run.system.startswith(OURS)]
+    return sum(_is_faultless(run) for run in ours), len(ours)
+
+
+def _is_faultless(run: Run) -> bool:
+    answer_may_end = run.back is not None and run.back.away_ms is not None
+    return (
+        run.up.arrived == run.up.frames
+        and not run.wrong
+        and not run.twice
+        and not run.error
+        and (run.back is None or not run.back.lost)
+        and (run.down is None or answer_may_end or run.down.arrived == run.down.frames)
+        and (run.heard is None or answer_may_end or not run.heard.missing_ms)
+    )

@@ -1,0 +1,207 @@
+"""Everything that `docs/continuity.md` shows, from one command that may be interrupted."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from moqvox_client.lab import batch, plot
+from moqvox_client.lab.bounds import counted
+from moqvox_client.lab.network import Network
+from moqvox_client.lab.report import Facts, write
+from moqvox_client.lab.scenario import Scenario, named
+from moqvox_client.lab.sections import Part, Section
+from moqvox_client.lab.systems import SYSTEMS
+from moqvox_client.lab.verdict import Run
+
+__all__ = ["Campaign", "Told", "carry_out", "lacking", "publish", "within"]
+
+PREFIX = "continuity-"
+
+
+class Told(Protocol):
+    """Who hears how it goes on."""
+
+    def note(self, line: str, /) -> None:
+        """Say something that should be seen."""
+
+    def progress(self, line: str, /) -> None:
+        """Say how far it is."""
+
+
+class Campaign(msgspec.Struct, frozen=True, kw_only=True):
+    """What to run, on what, and where what came of it goes.
+
+    Attributes:
+        networks: for a scenario; one may not do for all.
+        again: times that a void run is repeated, with half as many at a time.
+        report, plots: a file and a folder, written anew after each part; None for none.
+    """
+
+    sections: tuple[Section, ...]
+    network: Callable[[Scenario], Network]
+    facts: Facts
+    again: int = 2
+    report: Path | None = None
+    plots: Path | None = None
+
+
+async def carry_out(
+    campaign: Campaign, runs: list[Run], keep: Callable[[Run], None], told: Told
+) -> int:
+    """Make what `runs` lacks, and add it there.
+
+    Args:
+        campaign: the plan.
+        runs: what there is from before; gets each new run.
+        keep: takes each new run, for a file.
+        told: who is at the screen.
+
+    Returns:
+        How many runs could not be made.
+    """
+    failures: list[str] = []
+
+    def failed(why: str) -> None:
+        failures.append(why)
+        told.note(why)
+
+    def made(run: Run) -> None:
+        runs.append(run)
+        keep(run)
+
+    await _prepare(campaign, told)
+    try:
+        for section in campaign.sections:
+            for part in section.parts:
+                await _carry_out(campaign, section, part, runs, made, failed, told)
+                publish(campaign, runs)
+    finally:
+        publish(campaign, runs)
+    return len(failures)
+
+
+async def _carry_out(
+    campaign: Campaign,
+    section: Section,
+    part: Part,
+    runs: list[Run],
+    made: Callable[[Run], None],
+    failed: Callable[[str], None],
+    told: Told,
+) -> None:
+    """Make a part, and then its void runs again, in more peace."""
+    jobs = part.jobs
+    for attempt in range(1 + campaign.again):
+        left = lacking(part, runs, attempt + 1)
+        if attempt and left:
+            told.note(f"{section.name}: {len(left)} void runs once more")
+            jobs = max(1, jobs // 2)
+        for network, planned in _by_network(campaign, left):
+            await _make(section, planned, jobs, network, made, failed, told)
+
+
+async def _make(
+    section: Section,
+    planned: Sequence[batch.Planned],
+    jobs: int,
+    network: Network,
+    made: Callable[[Run], None],
+    failed: Callable[[str], None],
+    told: Told,
+) -> None:
+    done = 0
+
+    def on_run(run: Run) -> None:
+        nonlocal done
+        done += 1
+        made(run)
+        told.progress(f"{section.name}: {done} of {len(planned)}; {run.scenario} {run.system}")
+
+    await batch.make(planned, jobs, network, on_run=on_run, on_failure=failed)
+
+
+def scenarios_of(part: Part) -> list[Scenario]:
+    """Find a part's scenarios, with answers as long as it wants them."""
+    found = named(part.scenarios)
+    if part.answer_frames is None:
+        return found
+    return [msgspec.structs.replace(one, answer_frames=part.answer_frames) for one in found]
+
+
+def lacking(part: Part, runs: Sequence[Run], attempts: int) -> list[batch.Planned]:
+    """Tell which runs of a part are not there, or are void and were made less often than that.
+
+    A seed of all comes before the next one, so that what is cut off has fewer seeds, not rows.
+    """
+    tried: dict[tuple[str, str, int], int] = {}
+    sound = set()
+    for run in runs:
+        key = (run.scenario, run.system, run.seed)
+        tried[key] = tried.get(key, 0) + 1
+        if not run.doubts:
+            sound.add(key)
+    return [
+        batch.Planned(SYSTEMS[system], scenario, seed)
+        for seed in range(1, 1 + part.seeds)
+        for scenario in scenarios_of(part)
+        for system in part.systems
+        if not SYSTEMS[system].obstacle
+        and (key := (scenario.name, system, seed)) not in sound
+        and tried.get(key, 0) < attempts
+    ]
+
+
+def _by_network(
+    campaign: Campaign, planned: Sequence[batch.Planned]
+) -> list[tuple[Network, list[batch.Planned]]]:
+    found: dict[str, tuple[Network, list[batch.Planned]]] = {}
+    for one in planned:
+        network = campaign.network(one.scenario)
+        if network.carries_tcp or not one.system.tcp:
+            found.setdefault(network.name, (network, []))[1].append(one)
+    return list(found.values())
+
+
+def publish(campaign: Campaign, runs: Sequence[Run]) -> None:
+    """Write the report and draw the pictures."""
+    pictures = {}
+    if campaign.plots is not None:
+        for section in campaign.sections:
+            shown = within(section, runs)
+            if section.picture and shown:
+                file = campaign.plots / f"{PREFIX}{section.name}.svg"
+                file.write_text(plot.draw(shown), encoding="utf-8")
+                pictures[section.name] = file.name
+    if campaign.report is not None:
+        tables = [(section, within(section, runs)) for section in campaign.sections]
+        text = write(tables, campaign.facts, pictures)
+        campaign.report.write_text(text, encoding="utf-8")
+
+
+def within(section: Section, runs: Sequence[Run]) -> list[Run]:
+    """Pick a section's runs, one of each seed, in the order of its rows."""
+    rows = {
+        (scenario.name, system): part.seeds
+        for part in section.parts
+        for scenario in scenarios_of(part)
+        for system in part.systems
+    }
+    order = {name: at for at, name in enumerate(dict.fromkeys(name for name, _ in rows))}
+    found = [
+        run for run in counted(runs) if 1 <= run.seed <= rows.get((run.scenario, run.system), 0)
+    ]
+    return sorted(found, key=lambda run: (order[run.scenario], run.system, run.seed))
+
+
+async def _prepare(campaign: Campaign, told: Told) -> None:
+    """Make the environments that are missing, before anything is measured."""
+    names = [name for one in campaign.sections for part in one.parts for name in part.systems]
+    for system in map(SYSTEMS.__getitem__, dict.fromkeys(names)):
+        if system.obstacle:
+            told.note(f"left out: {system.obstacle}")
+        elif system.needs is not None:
+            told.progress(f"looking for {system.name}'s environment")
+            await asyncio.to_thread(system.interpreter)

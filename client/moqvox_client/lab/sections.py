@@ -1,0 +1,250 @@
+"""What `moqvox lab continuity` runs, the most important first, and what is promised of it."""
+
+from typing import Final
+
+import msgspec
+
+from moqvox_client.lab.bounds import Bound, Limit, Medians
+from moqvox_client.lab.scenario import Scenario
+from moqvox_client.lab.systems import OURS
+
+__all__ = ["SECTIONS", "Part", "Section"]
+
+SEEDS: Final = 5
+TWENTY: Final = 20
+
+WEBRTC: Final = ("aiortc",)
+OURS_COLD: Final = (OURS, "moqvox-webtransport")
+NOTIFIED: Final = (
+    "websocket",
+    "websocket-notified",
+    "grpc",
+    "grpc-notified",
+    "aiortc",
+    "aiortc-notified",
+)
+
+_SWITCHED_MS: Final = 80.0
+"""Half a round trip of the network that a switch goes to, and 40 ms."""
+
+
+class Part(msgspec.Struct, frozen=True):
+    """Scenarios that are run by the same systems.
+
+    Attributes:
+        jobs: runs at a time that two cores bear.
+        answer_frames: instead of the scenarios' own.
+    """
+
+    scenarios: tuple[str, ...]
+    systems: tuple[str, ...] = (OURS,)
+    seeds: int = SEEDS
+    jobs: int = 4
+    answer_frames: int | None = None
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True):
+    """A table, and what is promised of it.
+
+    Attributes:
+        picture: draw it, if pictures are wanted.
+    """
+
+    name: str
+    title: str
+    parts: tuple[Part, ...]
+    columns: tuple[str, ...]
+    bounds: tuple[Bound, ...] = ()
+    picture: bool = False
+
+
+def _round_trips(count: float, more_ms: float) -> Limit:
+    def limit(scenario: Scenario, _medians: Medians) -> float | None:
+        return count * scenario.path.rtt_ms + more_ms
+
+    return limit
+
+
+def _fixed(ms: float) -> Limit:
+    return lambda _scenario, _medians: ms
+
+
+def _nothing_and(more_ms: float) -> Limit:
+    return lambda scenario, _medians: scenario.nothing_ms + more_ms
+
+
+def _quarter_of_the_best(scenario: Scenario, medians: Medians) -> float | None:
+    theirs = [medians[name] for name in ("websocket", "grpc") if name in medians]
+    return min(theirs) / 4 if theirs and scenario.path.loss >= 5 else None
+
+
+def _only(names: tuple[str, ...], limit: Limit) -> Limit:
+    """Apply a limit in some scenarios."""
+    return lambda scenario, medians: limit(scenario, medians) if scenario.name in names else None
+
+
+LOSSLESS: Final = ("setup-rtt50-loss0", "setup-rtt100-loss0")
+SETUP: Final = Section(
+    name="setup",
+    title="Setting a call up",
+    parts=(
+        Part(LOSSLESS, (*OURS_COLD, "moqvox-resumed", "websocket", "grpc", *WEBRTC), jobs=2),
+        Part(
+            ("setup-rtt50-loss5",),
+            (*OURS_COLD, "moqvox-resumed", "websocket", "grpc"),
+            seeds=TWENTY,
+            jobs=3,
+        ),
+    ),
+    columns=(
+        "complete_pct",
+        "connected_ms",
+        "session_ms",
+        "subscribed_ms",
+        "ttfa_ms",
+        "ttfa_p95_ms",
+    ),
+    bounds=(
+        Bound("first audio: 1.5 RTT + 20 ms", "ttfa_ms", _only(LOSSLESS, _round_trips(1.5, 20))),
+        Bound(
+            "first audio: 0.5 RTT + 30 ms",
+            "ttfa_ms",
+            _only(LOSSLESS, _round_trips(0.5, 30)),
+            ("moqvox-resumed",),
+        ),
+        Bound(
+            "first audio: 2.5 RTT + 30 ms",
+            "ttfa_ms",
+            _only(LOSSLESS, _round_trips(2.5, 30)),
+            ("moqvox-webtransport",),
+        ),
+        Bound(
+            "first audio, 19 of 20: 300 ms",
+            "ttfa_ms",
+            _only(("setup-rtt50-loss5",), _fixed(300)),
+            (*OURS_COLD, "moqvox-resumed"),
+            of_twenty=True,
+        ),
+    ),
+)
+
+KILLED: Final = ("server-kill-prompt", "server-kill-answer")
+RELAY_KILLED: Final = ("relay-kill-prompt", "relay-kill-answer")
+RESTART: Final = Section(
+    name="restart",
+    title="Servers and relays that are killed, restarted or drained",
+    parts=(Part(("restart",), jobs=3),),
+    columns=(
+        *("complete_pct", "lost", "twice", "gap_ms", "away_ms", "detected_ms", "resumed_ms"),
+        *("answer_pct", "answer_gap_ms"),
+    ),
+    bounds=(
+        Bound("noticed: 1 RTT", "detected_ms", _only(KILLED, _round_trips(1, 0))),
+        Bound("back: 2 RTT", "resumed_ms", _only(KILLED, _round_trips(2, 0))),
+        Bound(
+            "noticed and back: 1 s of silence + 2 RTT",
+            "returned_ms",
+            _only(RELAY_KILLED, _round_trips(2, 1000)),
+        ),
+        Bound(
+            "drained: no pause beyond a frame + 40 ms",
+            "gap_ms",
+            _only(("relay-drain-prompt", "relay-drain-answer"), _fixed(60)),
+        ),
+    ),
+)
+
+SWITCH_PROMPT: Final = Section(
+    name="switch-prompt",
+    title="From WiFi to cellular in mid-prompt",
+    parts=(
+        Part(
+            tuple(f"switch-prompt-{name}" for name in ("both", "gap0", "gap0.5", "gap2", "gap5")),
+            jobs=4,
+            answer_frames=0,
+        ),
+        Part(("switch-prompt-both", "switch-prompt-gap0.5"), NOTIFIED, jobs=6, answer_frames=0),
+    ),
+    columns=("complete_pct", "stall_ms", "gap_ms"),
+    bounds=(Bound("gap up: time without a network + 80 ms", "gap_ms", _nothing_and(_SWITCHED_MS)),),
+    picture=True,
+)
+
+SWITCH_ANSWER: Final = Section(
+    name="switch-answer",
+    title="From WiFi to cellular in mid-answer, at the ear",
+    parts=(
+        Part(
+            tuple(f"switch-answer-{name}" for name in ("both", "gap0", "gap0.5", "gap2", "gap5")),
+            jobs=4,
+        ),
+    ),
+    columns=(
+        *("answer_pct", "answer_gap_ms", "ear_silence_ms", "ear_longest_ms", "ear_expected_ms"),
+        *("ear_error_ms", "ear_missing_ms"),
+    ),
+    bounds=(Bound("longest silence: what was due, +/- 20 ms", "ear_error_ms", _fixed(20)),),
+)
+
+CHANGES: Final = Section(
+    name="changes",
+    title="NAT rebindings, twenty changes in a row, changes in bursts of loss",
+    parts=(
+        Part(
+            ("nat", "nat-address", "nat-twenty", "nat-in-bursts", "switch-in-bursts"),
+            jobs=4,
+            answer_frames=100,
+        ),
+        Part(("switch-twenty",), jobs=3, answer_frames=100),
+    ),
+    columns=("complete_pct", "stall_ms", "gap_ms", "answer_pct", "ear_missing_ms"),
+    bounds=(
+        Bound(
+            "gap up: half an RTT + 40 ms",
+            "gap_ms",
+            _only(("nat", "nat-address", "nat-twenty"), _round_trips(0.5, 40)),
+        ),
+        Bound(
+            "gap up: time without a network + 80 ms",
+            "gap_ms",
+            _only(("switch-twenty",), _nothing_and(_SWITCHED_MS)),
+        ),
+    ),
+)
+
+OUTAGE: Final = Section(
+    name="outage",
+    title="A dead network in mid-prompt",
+    parts=(Part(("outage",), (OURS, "moq-rs"), jobs=5),),
+    columns=("complete_pct", "delivered_s", "ttfa_ms", "gap_ms"),
+    bounds=(
+        Bound("undelivered: 0 s of 8.00", "undelivered_s", _fixed(0)),
+        Bound(
+            "gap up: the outage + half an RTT + 40 ms",
+            "gap_ms",
+            lambda scenario, _: scenario.nothing_ms + scenario.path.rtt_ms / 2 + 40,
+        ),
+    ),
+)
+
+LOSSES: Final = Section(
+    name="losses",
+    title="Losses",
+    parts=(Part(("matrix",), (OURS, "websocket", "grpc", *WEBRTC), jobs=6, answer_frames=0),),
+    columns=("complete_pct", "ttfa_ms", "late_p50_ms", "late_p99_ms", "stall_ms"),
+    bounds=(
+        Bound(
+            "late p99: a quarter of the best of WebSocket and gRPC",
+            "late_p99_ms",
+            _quarter_of_the_best,
+        ),
+        Bound("undelivered: 0 s of 8.00", "undelivered_s", _fixed(0)),
+    ),
+    picture=True,
+)
+
+SECTIONS: Final = {
+    section.name: section
+    for section in (SETUP, RESTART, SWITCH_PROMPT, SWITCH_ANSWER, OUTAGE, CHANGES, LOSSES)
+}
+"""In the order in which they are run, as a run may be cut off."""

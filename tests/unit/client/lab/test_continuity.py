@@ -1,0 +1,235 @@
+"""The plan behind the documentation's figures: what is run, run again, promised and written."""
+
+import asyncio
+import itertools
+
+import msgspec
+import pytest
+
+from moqvox_client.errors import Failed
+from moqvox_client.lab import batch, continuity
+from moqvox_client.lab.bounds import Bound, check, counted, faultless
+from moqvox_client.lab.metrics import Uplink
+from moqvox_client.lab.network import Userspace
+from moqvox_client.lab.report import Facts
+from moqvox_client.lab.scenario import named
+from moqvox_client.lab.sections import SECTIONS, Part, Section
+from moqvox_client.lab.table import NAMES
+from moqvox_client.lab.verdict import Back, Run
+
+FACTS = Facts("moqvox lab continuity", "today")
+PART = Part(("outage",), ("moqvox", "moq-rs"), seeds=2)
+SECTION = Section(
+    name="outage",
+    title="A dead network",
+    parts=(PART,),
+    columns=("complete_pct", "gap_ms"),
+    bounds=(Bound("gap: 100 ms", "gap_ms", lambda _scenario, _medians: 100.0),),
+)
+
+
+def run(scenario="outage0", system="moqvox", seed=1, *, gap=50.0, doubts=(), arrived=400, **more):
+    up = Uplink(frames=400, arrived=arrived, complete_pct=arrived / 4, gap_ms=gap, ttfa_ms=gap)
+    return Run(
+        system=system,
+        scenario=scenario,
+        network="netlab",
+        seed=seed,
+        up=up,
+        doubts=list(doubts),
+        **more,
+    )
+
+
+def test_every_section_names_scenarios_systems_and_figures_that_exist():
+    for section in SECTIONS.values():
+        for part in section.parts:
+            assert continuity.lacking(part, [], 1)
+        assert set(section.columns) <= set(NAMES)
+        assert {bound.figure for bound in section.bounds} <= set(NAMES)
+
+
+def test_what_is_there_is_not_run_again_and_what_is_void_is_so_up_to_a_bound():
+    runs = [run(), run("outage1", doubts=["busy"])]
+    keys = {(one.scenario.name, one.system.name, one.seed) for one in lacking(runs, 1)}
+    assert ("outage0", "moqvox", 1) not in keys
+    assert ("outage1", "moqvox", 1) not in keys
+    assert len(keys) == 4 * 2 * 2 - 2
+    keys = {(one.scenario.name, one.system.name, one.seed) for one in lacking(runs, 2)}
+    assert ("outage1", "moqvox", 1) in keys
+    assert ("outage0", "moqvox", 1) not in keys
+
+
+def lacking(runs, attempts):
+    return continuity.lacking(PART, runs, attempts)
+
+
+def test_a_seed_of_all_rows_comes_before_the_next_seed():
+    seeds = [one.seed for one in lacking([], 1)]
+    assert seeds == sorted(seeds)
+
+
+def test_of_a_seed_made_twice_the_run_that_is_not_void_counts():
+    void, sound = run(gap=900.0, doubts=["busy"]), run(gap=50.0)
+    assert counted([void, sound]) == [sound]
+    assert counted([sound, void]) == [sound]
+    assert counted([void, void]) == [void]
+
+
+def test_a_bound_is_computed_from_the_runs():
+    (scenario,) = named(["outage0"])
+    runs = [run(seed=1, gap=90.0), run(seed=2, gap=95.0), run(seed=3, gap=300.0)]
+    (found,) = check(SECTION.bounds[0], scenario, runs)
+    assert (found.measured, found.within, found.runs, found.holds) == (95.0, 2, 3, True)
+    runs[0] = run(seed=1, gap=101.0)
+    (found,) = check(SECTION.bounds[0], scenario, runs)
+    assert (found.measured, found.within, found.holds) == (101.0, 1, False)
+
+
+def test_a_bound_of_twenty_says_nothing_of_fewer():
+    (scenario,) = named(["outage0"])
+    bound = msgspec.structs.replace(SECTION.bounds[0], of_twenty=True)
+    runs = [run(seed=seed, gap=10.0 * seed) for seed in range(1, 21)]
+    (found,) = check(bound, scenario, runs)
+    assert (found.measured, found.holds) == (190.0, False)
+    (found,) = check(bound, scenario, runs[:5])
+    assert found.holds is None
+
+
+def test_a_quarter_of_the_best_of_the_others_is_of_the_better_one():
+    (losses,) = [one for one in SECTIONS["losses"].bounds if one.figure == "late_p99_ms"]
+    (scenario,) = named(["rtt50-loss5"])
+    assert losses.limit(scenario, {"websocket": 200.0, "grpc": 100.0}) == 25.0
+    assert losses.limit(scenario, {"moqvox": 9.0}) is None
+    assert losses.limit(*named(["rtt50-loss1"]), {"grpc": 100.0}) is None
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        run(arrived=399),
+        run(twice=1),
+        run(wrong=1),
+        run(error="gone"),
+        run(back=Back(lost=1)),
+    ],
+)
+def test_each_way_to_lose_a_word_is_counted(bad):
+    assert faultless([run(), bad, run(system="grpc", arrived=3)]) == (1, 2)
+
+
+def test_the_same_runs_make_the_same_report_and_a_broken_promise_is_said(tmp_path):
+    runs = [run(seed=1, gap=150.0), run(seed=2, gap=160.0), run(system="moq-rs", arrived=300)]
+    campaign = continuity.Campaign(
+        sections=(SECTION,),
+        network=lambda _scenario: Userspace(),
+        facts=FACTS,
+        report=tmp_path / "figures.md",
+    )
+    texts = []
+    for order in (runs, runs[::-1]):
+        continuity.publish(campaign, order)
+        texts.append(campaign.report.read_text())
+    assert texts[0] == texts[1]
+    assert "| gap: 100 ms | outage0 | moqvox | 100 | 155 | 0 of 2 | **no** |" in texts[0]
+    assert "| outage0 | moq-rs | 75.0 | 50 | 1 |" in texts[0]
+    assert "2 of 2 runs of ours" in texts[0]
+
+
+def campaign_of(*, again, report):
+    section = msgspec.structs.replace(
+        SECTION, parts=(Part(("outage0",), ("moqvox",), seeds=3, jobs=2),)
+    )
+    return continuity.Campaign(
+        sections=(section,),
+        network=lambda _scenario: Userspace(),
+        facts=FACTS,
+        again=again,
+        report=report,
+    )
+
+
+class Silent:
+    def note(self, line):
+        pass
+
+    def progress(self, line):
+        pass
+
+
+def test_void_runs_are_repeated_so_often_and_an_interrupted_plan_goes_on(tmp_path, monkeypatch):
+    """Seed 2 is void every time, seed 3 is void once, seed 1 is there from before."""
+    tries = []
+
+    async def trial(system, scenario, seed, *_):
+        tries.append(seed)
+        void = seed == 2 or (seed == 3 and tries.count(3) == 1)
+        return run(scenario.name, system.name, seed, doubts=["busy"] if void else ())
+
+    monkeypatch.setattr(batch, "run_trial", trial)
+    campaign = campaign_of(again=2, report=tmp_path / "figures.md")
+    runs, kept = [run(seed=1)], []
+    failures = asyncio.run(continuity.carry_out(campaign, runs, kept.append, Silent()))
+    assert failures == 0
+    assert sorted(tries) == [2, 2, 2, 3, 3]
+    assert len(kept) == 5
+    assert "2 (+1 void)" in campaign.report.read_text()
+
+
+def test_what_was_made_before_an_interruption_is_in_the_report(tmp_path, monkeypatch):
+    async def trial(system, scenario, seed, *_):
+        return run(scenario.name, system.name, seed)
+
+    monkeypatch.setattr(batch, "run_trial", trial)
+    campaign = campaign_of(again=0, report=tmp_path / "figures.md")
+    runs = []
+
+    def keep(one):
+        if len(runs) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(continuity.carry_out(campaign, runs, keep, Silent()))
+    assert "| outage0 | moqvox | 100.0 | 50 | 2 |" in campaign.report.read_text()
+
+
+def test_no_more_runs_at_a_time_than_there_is_room_for_and_heavy_ones_take_more(monkeypatch):
+    """Four runs, each of which goes on only once all that may start have started."""
+    now, most = [0], [0]
+    weights = itertools.cycle([1, 2])
+
+    async def trial(system, *_):
+        now[0] += system.weight
+        most[0] = max(most[0], now[0])
+        for _ in range(5):
+            await asyncio.sleep(0)
+        now[0] -= system.weight
+        return run()
+
+    monkeypatch.setattr(batch, "run_trial", trial)
+    planned = [
+        msgspec.structs.replace(
+            one, system=msgspec.structs.replace(one.system, weight=next(weights))
+        )
+        for one in lacking([], 1)
+    ]
+    made = asyncio.run(
+        batch.make(planned, 3, Userspace(), on_run=lambda _: None, on_failure=lambda _: None)
+    )
+    assert len(made) == len(planned)
+    assert most[0] == 3
+
+
+def test_a_run_that_cannot_be_made_is_told_of_and_does_not_stop_the_rest(monkeypatch):
+    async def trial(_system, scenario, *_):
+        if scenario.name == "outage1":
+            raise Failed("no network")
+        return run()
+
+    monkeypatch.setattr(batch, "run_trial", trial)
+    told = []
+    made = asyncio.run(
+        batch.make(lacking([], 1), 2, Userspace(), on_run=lambda _: None, on_failure=told.append)
+    )
+    assert (len(made), len(told)) == (12, 4)
+    assert "outage1, moqvox, seed 1: no network" in told
