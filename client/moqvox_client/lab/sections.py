@@ -13,7 +13,7 @@ __all__ = ["SECTIONS", "Part", "Section"]
 SEEDS: Final = 5
 TWENTY: Final = 20
 
-WEBRTC: Final = ("aiortc",)
+WEBRTC: Final = ("aiortc", "chromium-webrtc")
 OURS_COLD: Final = (OURS, "moqvox-webtransport")
 NOTIFIED: Final = (
     "websocket",

@@ -26,6 +26,7 @@ __all__ = [
     "JOURNAL",
     "KEYS",
     "READY",
+    "SETTLE_S",
     "CallerSide",
     "Job",
     "ServerSide",

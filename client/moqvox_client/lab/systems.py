@@ -23,6 +23,7 @@ class System(msgspec.Struct, frozen=True):
         environment: whose packages it uses, if another module's.
         programs: names of a program of which it needs one on the PATH; none if it needs none.
         options: what its programs are told.
+        answers: whether it carries answers here; its runs have none otherwise.
         weight: of how many runs of the others it takes the room.
     """
 
@@ -35,6 +36,7 @@ class System(msgspec.Struct, frozen=True):
     programs: tuple[str, ...] = ()
     options: dict[str, str] = {}
     weight: int = 1
+    answers: bool = True
 
     @property
     def obstacle(self) -> str:
@@ -104,6 +106,17 @@ _ALL: Final = (
         tcp=True,
         needs=AIORTC,
         options=NOTIFIED,
+    ),
+    System(
+        "chromium-webrtc",
+        "chromium",
+        "Chromium's WebRTC to aiortc, TLS signalling over the same network",
+        tcp=True,
+        needs=AIORTC,
+        environment="aiortc",
+        programs=("chromium", "chromium-browser", "google-chrome"),
+        answers=False,
+        weight=2,
     ),
     System("moq-rs", "moqrs", "moq-rs, subscriber with 500 ms maximum age", needs=MOQ_RS),
     System("aioquic", "aioquic", "plain aioquic, one stream for the prompt"),

@@ -46,6 +46,8 @@ async def run_trial(
     Raises:
         Failed: the network or the server could not be started. A caller that fails is a result.
     """
+    if not system.answers:
+        scenario = msgspec.structs.replace(scenario, answer_frames=0)
     with tempfile.TemporaryDirectory(prefix="moqvox-lab-") as name:
         folder = Path(name)
         async with network.stand_up(scenario, seed, folder) as place:

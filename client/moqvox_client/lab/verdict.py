@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from moqvox_client.lab import ticker
+from moqvox_client.lab import rtp, ticker
 from moqvox_client.lab.ear import Heard, listen
 from moqvox_client.lab.metrics import Downlink, Uplink, downlink, in_order, uplink
 from moqvox_client.lab.network import LATE_US, tail
@@ -113,6 +113,7 @@ class _Caller(msgspec.Struct):
 class _Server(msgspec.Struct):
     answered_ns: int | None = None
     up: _Side = msgspec.field(default_factory=_Side)
+    rtp: list[tuple[int, int, str]] = []
     error: str = ""
     cpu_ms: float = 0.0
 
@@ -151,6 +152,9 @@ def judge(evidence: Evidence) -> Run:
     folder, scenario, said = evidence.folder, evidence.scenario, evidence.said
     caller = _record(folder / "caller.json", _Caller)
     server = _record(folder / "server.json", _Server)
+    if server.rtp:
+        packets = [(at, ns, bytes.fromhex(payload)) for at, ns, payload in server.rtp]
+        server.up.arrived = rtp.number(packets, said.prompt)
     arrived, lost = _survived(folder, scenario, server.up.arrived)
     one_way_ms = scenario.path.rtt_ms / 2
     frames = scenario.frames
