@@ -1,6 +1,8 @@
 """`moqvox VERB ...`: find the verb, gather its options, run it."""
 
+import datetime
 import importlib.metadata
+import inspect
 import logging
 import os
 import sys
@@ -101,7 +103,18 @@ def _run(verb: Verb, words: list[str], output: Output) -> int:
     configure(resolved.options, output)
     if resolved.options.print_config:
         return _print_config(verb, resolved, output)
+    if resolved.options.learns:
+        return run_to_end(lambda: _run_remembering(verb, resolved.options, output))
     return run_to_end(lambda: verb.run(resolved.options, output))
+
+
+async def _run_remembering(verb: Verb, options: Shared, output: Output) -> int:
+    # Whoever learns has imported all this already; the others start without it.
+    from moqvox_client.memory import remembering
+
+    with remembering(lambda: datetime.datetime.now(datetime.UTC).timestamp()):
+        code = verb.run(options, output)
+        return await code if inspect.isawaitable(code) else code
 
 
 def _declarations() -> Iterator[type[Shared]]:

@@ -97,6 +97,11 @@ class Shared(msgspec.Struct, frozen=True, kw_only=True):
         bool, Flag("print every option, its value and where that came from, and stop", local=True)
     ] = False
 
+    @property
+    def learns(self) -> bool:
+        """Whether something of this run is remembered for the next one (memory.py)."""
+        return False
+
 
 class Option(msgspec.Struct, frozen=True):
     """One declared option, its type taken apart.

@@ -32,6 +32,11 @@ class Reaching(Shared, frozen=True, kw_only=True):
         bool, Flag("go over WebSocket (TCP) to an https:// server that UDP does not reach")
     ] = True
 
+    @property
+    def learns(self) -> bool:
+        """Servers that UDP does not reach are remembered, where WebSocket may stand in."""
+        return self.websocket
+
 
 def verify(options: Reaching) -> Verify:
     """Decide whom to trust.

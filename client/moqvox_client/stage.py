@@ -13,6 +13,7 @@ import msgspec
 
 from moqvox import voice
 from moqvox.errors import LocalError
+from moqvox.transport.websocket import facts
 from moqvox_client.fate import Impairment
 from moqvox_client.gate import Gate
 from moqvox_client.link import Link, Settings
@@ -84,7 +85,8 @@ async def staged(
     """
     site = Site()
     usual = settings or Settings()
-    async with voice.serve("127.0.0.1:0", http=site) as desk, AsyncExitStack() as front:
+    http = facts(lambda: site.fingerprint, site)
+    async with voice.serve("127.0.0.1:0", http=http) as desk, AsyncExitStack() as front:
         link, gate = await _front(front, desk.addresses[0], bind, usual, seed)
         site.addresses = [gate.address]
         site.fingerprint = desk.fingerprint

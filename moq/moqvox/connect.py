@@ -10,7 +10,7 @@ import asyncio
 import functools
 import logging
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -27,7 +27,7 @@ from moqvox.transport.websocket import connect_websocket, race
 from moqvox.url import Address, Scheme, parse_url
 from moqvox.wire.version import LITE_ALPNS as ALPNS
 
-__all__ = ["Wallet", "connect", "dial", "hold", "open_session"]
+__all__ = ["Wallet", "connect", "detours", "dial", "hold", "open_session", "recall"]
 
 log = logging.getLogger("moqvox.connect")
 
@@ -124,6 +124,22 @@ def _remember(where: tuple[str, int], kind: Kind, now: float) -> None:
     _without_udp[where] = until
     if len(_without_udp) > MAX_REMEMBERED:
         del _without_udp[next(iter(_without_udp))]
+
+
+def detours(now: float) -> list[tuple[str, int, float]]:
+    """List the servers that WebSocket has the head start to: host, port, and for how long yet.
+
+    Args:
+        now: the event loop's time; so it is of `recall`.
+    """
+    return [(*where, until - now) for where, until in _without_udp.items() if until > now]
+
+
+def recall(found: Iterable[tuple[str, int, float]], now: float) -> None:
+    """Take up what `detours` told before, in another process; no longer than it was worth then."""
+    for host, port, left in list(found)[-MAX_REMEMBERED:]:
+        if 0 < left <= REMEMBERED_S:
+            _without_udp[host, port] = now + left
 
 
 def open_session(

@@ -5,35 +5,19 @@
 """
 
 from collections.abc import Callable, Mapping
-from typing import Final
 
-from moqvox.transport.websocket import HttpAnswer, HttpRequest
+from moqvox.transport.websocket import ANY_ORIGIN, Http, HttpAnswer, HttpRequest, facts
 
-__all__ = ["Ops"]
-
-ANY_ORIGIN: Final = (("Access-Control-Allow-Origin", "*"),)
-"""Pages of any origin fetch the fingerprint; there is nothing else to protect."""
+__all__ = ["ops"]
 
 
-class Ops:
-    """Answers plain requests."""
+def ops(fingerprint: str, metrics: Callable[[], Mapping[str, float]]) -> Http:
+    """Answer plain requests."""
 
-    def __init__(self, fingerprint: str, metrics: Callable[[], Mapping[str, float]]) -> None:
-        self._fingerprint = fingerprint
-        self._metrics = metrics
-
-    def __call__(self, request: HttpRequest) -> HttpAnswer | None:
-        """Answer a GET; None when there is nothing of that name."""
-        if not request.is_reading:
+    def measured(request: HttpRequest) -> HttpAnswer | None:
+        if not request.is_reading or request.path.partition("?")[0] != "/metrics":
             return None
-        match request.path.partition("?")[0]:
-            case "/certificate.sha256":
-                body = self._fingerprint  # no line end: browsers' clients read it as hex whole
-            case "/health":
-                body = "ok\n"
-            case "/metrics":
-                rows = [f"{name} {value:.15g}\n" for name, value in self._metrics().items()]
-                body = "".join(rows)
-            case _:
-                return None
-        return HttpAnswer(body.encode(), headers=ANY_ORIGIN)
+        rows = [f"{name} {value:.15g}\n" for name, value in metrics().items()]
+        return HttpAnswer("".join(rows).encode(), headers=ANY_ORIGIN)
+
+    return facts(lambda: fingerprint, measured)

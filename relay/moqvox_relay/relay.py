@@ -18,7 +18,7 @@ from moqvox_certs import generate, load
 from moqvox_relay.auth import Authority
 from moqvox_relay.config import Config
 from moqvox_relay.connection import Peer
-from moqvox_relay.ops import Ops
+from moqvox_relay.ops import ops
 from moqvox_relay.share import Identity, Share, connection_ids, read_secret
 from moqvox_relay.siblings import Siblings
 from moqvox_relay.upstream import Line, Terms, dial_upstream
@@ -84,7 +84,7 @@ class Relay:
                 budget=self.origin.budget,
                 linger=config.linger,
                 websocket=config.websocket,
-                http=Ops(identity.fingerprint, self.tell_metrics) if config.http else None,
+                http=ops(identity.fingerprint, self.tell_metrics) if config.http else None,
                 keys=make_keys(config) if share is None else share.keys,
                 ids=connection_ids(config, steering),
                 sockets=share.sockets if share is not None else (),

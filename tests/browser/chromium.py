@@ -81,9 +81,6 @@ class Page(Tab):
         await self.do("Page.navigate", url=url)
         await self.until("document.readyState === 'complete'")
 
-    async def before_scripts(self, source: str) -> None:
-        await self.do("Page.addScriptToEvaluateOnNewDocument", source=source)
-
     async def run(self, script: str) -> object:
         if "return" in script:
             script = f"(async () => {{ {script} }})()"

@@ -86,9 +86,6 @@ class FirefoxTab(Tab):
     async def open(self, url: str) -> None:
         await self.do("browsingContext.navigate", context=self.context, url=url, wait="complete")
 
-    async def before_scripts(self, source: str) -> None:
-        await self.do("script.addPreloadScript", functionDeclaration=f"() => {{ {source} }}")
-
     async def run(self, script: str) -> object:
         # JSON on the way out: the protocol's own notation of objects is a long one.
         body = script if "return" in script else f"return ({script});"
@@ -119,8 +116,7 @@ class FirefoxTab(Tab):
             ],
         )
 
-    async def resize(self, width: int, height: int, *, mobile: bool = False) -> None:
-        del mobile
+    async def resize(self, width: int, height: int) -> None:
         viewport = {"width": width, "height": height}
         await self.do("browsingContext.setViewport", context=self.context, viewport=viewport)
 

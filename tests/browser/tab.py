@@ -17,20 +17,12 @@ class Tab(ABC):
         """Go there, and wait until everything is loaded."""
 
     @abstractmethod
-    async def before_scripts(self, source: str) -> None:
-        """Run `source` in every page opened from now on, before its own scripts."""
-
-    @abstractmethod
     async def run(self, script: str) -> object:
         """Evaluate an expression, or the body of an async function that returns."""
 
     @abstractmethod
     async def press(self, key: str, *, down: bool = True, up: bool = True) -> None:
         """Press or release a key."""
-
-    @abstractmethod
-    async def resize(self, width: int, height: int, *, mobile: bool = False) -> None:
-        """Give the page so many CSS pixels."""
 
     @abstractmethod
     async def screenshot(self, path: Path) -> None:

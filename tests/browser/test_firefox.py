@@ -3,11 +3,10 @@
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
 from tests.aio import run
 from tests.browser.firefox import firefox
-from tests.browser.stage import RATE, aligned, answering, begin_call, decoded, put_out, speech_pcm
+from tests.browser.stage import RATE, answering, begin_call, decoded, in_place, put_out, speech_pcm
 from tests.browser.test_call import ANSWER as WHOLE_ANSWER
 from tests.browser.test_call import PROMPT, Answering, check_put_out, say
 from tests.browser.test_page import GOOD, STATUS, TALK, problems, ready
@@ -72,14 +71,3 @@ def test_the_page_takes_a_sentence_from_the_microphone(shots):
     assert badge.startswith("intact")
     assert in_place(source, decoded(agent.heard())) > 0.5, "it is not the sentence that was said"
     assert not seen
-
-
-def in_place(source: bytes, heard: np.ndarray) -> float:
-    """The share of half seconds that are found where they belong, within 20 ms.
-
-    Firefox's own suppression of noise and control of gain leave no waveform as it was.
-    """
-    said, size = np.frombuffer(source, "<i2").astype(float) / 32768, RATE // 2
-    begins = range(0, len(said) - size, size)
-    lags = np.array([aligned(said[at : at + size], heard)[0] - at for at in begins])
-    return float(np.mean(np.abs(lags - np.median(lags)) <= RATE // 50))

@@ -13,6 +13,7 @@ from typing import Annotated, Final
 from moqvox import voice
 from moqvox.driver.scope import scope
 from moqvox.listen import Keys
+from moqvox.transport.websocket import facts
 from moqvox_certs import Certificate, pin_obstacles
 from moqvox_client import trust
 from moqvox_client.errors import UsageError
@@ -117,7 +118,7 @@ async def _listen(options: Options, agent: Agent, output: Output, calls: list[in
         barge_in=options.barge_in,
         max_lead=options.max_lead,
         websocket=options.websocket,
-        http=site,
+        http=facts(lambda: found.fingerprint_hex, site),
         grace=options.grace,
         drain=options.drain,
         keys=None if options.secret_file is None else Keys.read(options.secret_file),

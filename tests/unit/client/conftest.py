@@ -11,12 +11,13 @@ from moqvox_client.logs import _Stderr
 
 
 @pytest.fixture(autouse=True)
-def _clean_process(monkeypatch):
+def _clean_process(monkeypatch, tmp_path_factory):
     """Give each test an environment without MOQVOX_ and take back what logging set up."""
     import os
 
     for name in [name for name in os.environ if name.startswith("MOQVOX_")]:
         monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / "state"))
     hooks = threading.excepthook, sys.unraisablehook, warnings.showwarning
     root = logging.getLogger()
     level = root.level

@@ -87,6 +87,7 @@ def test_the_page_calls_the_host_that_it_came_from():
         "url": "https://localhost:4443/room",
         "certificateHashes": ["ab" * 32],
         "token": "",
+        "namedProtocol": True,
         "lab": "lab/",
     }
     assert connection(site, host="voice.example")["url"] == "https://voice.example/room"

@@ -7,6 +7,7 @@ up all of them: it is the fallback, not the rival.
 
 from moqvox.transport.websocket.connection import WebSocketConnection
 from moqvox.transport.websocket.dial import connect_websocket
+from moqvox.transport.websocket.facts import ANY_ORIGIN, facts
 from moqvox.transport.websocket.http import Http, HttpAnswer, HttpRequest
 from moqvox.transport.websocket.limits import Limits
 from moqvox.transport.websocket.race import race
@@ -14,6 +15,7 @@ from moqvox.transport.websocket.serve import Listener, listen_websocket
 from moqvox.transport.websocket.sockets import bind_all as bind_tcp
 
 __all__ = [
+    "ANY_ORIGIN",
     "Http",
     "HttpAnswer",
     "HttpRequest",
@@ -22,6 +24,7 @@ __all__ = [
     "WebSocketConnection",
     "bind_tcp",
     "connect_websocket",
+    "facts",
     "listen_websocket",
     "race",
 ]

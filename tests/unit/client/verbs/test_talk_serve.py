@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import sys
 import time
 import urllib.error
@@ -9,6 +10,8 @@ import urllib.request
 
 import pytest
 from tests.unit.client.verbs.sounds import ogg_file, packets_of, pcm, wav_file
+
+from moqvox import connect as connecting
 
 net = pytest.mark.net
 
@@ -186,6 +189,40 @@ def test_a_page_that_is_not_wanted_is_not_served(serve):
     assert agent.page is None
     with pytest.raises(urllib.error.HTTPError, match="404"):
         urllib.request.urlopen(f"http://127.0.0.1:{agent.port}/", timeout=10)
+
+
+@net
+@pytest.mark.parametrize("words", [(), ("--no-page",)], ids=["with the page", "without"])
+def test_an_agent_tells_its_fingerprint_and_that_it_lives(serve, words):
+    agent = serve("silent", "--bind", "127.0.0.1:0", "--tls-generate", "localhost", *words)
+    base = f"http://127.0.0.1:{agent.port}"
+    with urllib.request.urlopen(f"{base}/certificate.sha256", timeout=10) as found:
+        assert found.read().decode() == agent.trust[1]
+        assert found.headers["Access-Control-Allow-Origin"] == "*"
+    with urllib.request.urlopen(f"{base}/health", timeout=10) as found:
+        assert found.read() == b"ok\n"
+
+
+@net
+def test_the_next_run_knows_that_udp_gets_nowhere(serve, command, tmp_path, monkeypatch):
+    agent = serve("echo")
+    original, source = connecting.connect_quic, ogg_file(tmp_path / "a.ogg")
+    talking = ("talk", agent.url("https"), source, "--fast", "--json", *agent.trust)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as hole:
+        hole.bind(("127.0.0.1", 0))
+
+        async def into_the_void(host, _port, **options):
+            return await original(host, hole.getsockname()[1], **options)
+
+        monkeypatch.setattr(connecting, "connect_quic", into_the_void)
+        monkeypatch.setattr(connecting, "HEAD_START", 0.1)
+        monkeypatch.setattr(connecting, "_without_udp", {})
+        assert command(*talking).code == 0
+        monkeypatch.setattr(connecting, "_without_udp", {})
+        # Longer than anybody would wait: the second call does not.
+        monkeypatch.setattr(connecting, "HEAD_START", 60.0)
+        assert command(*talking).code == 0
 
 
 @net
