@@ -68,7 +68,7 @@ async def make(
     async def one(number: int, plan: Planned) -> None:
         try:
             run = await run_trial(plan.system, plan.scenario, plan.seed, network, speech, identity)
-        except Failed as exc:
+        except (Failed, OSError) as exc:  # one run's trouble; there may be hundreds of others
             on_failure(f"{plan}: {exc}")
         else:
             found[number] = run

@@ -172,7 +172,7 @@ def publish(campaign: Campaign, runs: Sequence[Run]) -> None:
         for section in campaign.sections:
             shown = within(section, runs)
             if section.picture and shown:
-                file = campaign.plots / f"{PREFIX}{section.name}.svg"
+                file = campaign.plots / f"{PREFIX}{section.picture}.svg"
                 file.write_text(plot.draw(shown), encoding="utf-8")
                 pictures[section.name] = file.name
     if campaign.report is not None:

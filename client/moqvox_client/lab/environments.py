@@ -3,6 +3,7 @@
 Each lives below the user's cache and is made once; making one needs the package registry.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -46,7 +47,7 @@ def environment_of(name: str, needs: Requirement) -> tuple[str, dict[str, str]]:
     python = home / "bin" / "python"
     if not _is_current(home, needs):
         _make(name, home, python, needs)
-    return str(python), {"PYTHONPATH": str(home / "shared")}
+    return str(python), {"PYTHONPATH": str(_shared(home))}
 
 
 def _is_current(home: Path, needs: Requirement) -> bool:
@@ -54,11 +55,22 @@ def _is_current(home: Path, needs: Requirement) -> bool:
         stamp = json.loads((home / STAMP).read_text())
     except (OSError, ValueError):
         return False
-    return bool(stamp == [*needs.packages, _package()])
+    return bool(stamp == [*needs.packages])
 
 
-def _package() -> str:
-    return str(Path(moqvox_client.__file__).parent)
+def _shared(home: Path) -> Path:
+    """Let our own package show through, not all that is installed beside it.
+
+    Each copy of ours has a folder of its own, so that several may use an environment at once.
+    """
+    package = str(Path(moqvox_client.__file__).parent)
+    folder = home / f"shared-{hashlib.sha256(package.encode()).hexdigest()[:16]}"
+    link = folder / "moqvox_client"
+    if not link.exists():
+        folder.mkdir(exist_ok=True)
+        link.unlink(missing_ok=True)  # one that leads nowhere
+        link.symlink_to(package, target_is_directory=True)
+    return folder
 
 
 def _make(name: str, home: Path, python: Path, needs: Requirement) -> None:
@@ -68,11 +80,7 @@ def _make(name: str, home: Path, python: Path, needs: Requirement) -> None:
     pip = [str(python), "-m", "pip", "install", "--quiet", "--no-input", "--prefer-binary"]
     _step(name, "install its packages", [*pip, "--disable-pip-version-check", *needs.packages])
     _step(name, f"import {needs.module}", [str(python), "-c", f"import {needs.module}"])
-    shared = home / "shared"
-    shared.mkdir()
-    # Only our own package shows through, not all that is installed beside it.
-    (shared / "moqvox_client").symlink_to(_package(), target_is_directory=True)
-    (home / STAMP).write_text(json.dumps([*needs.packages, _package()]))
+    (home / STAMP).write_text(json.dumps(needs.packages))
 
 
 def _step(name: str, what: str, argv: list[str]) -> None:

@@ -52,7 +52,8 @@ class Place(msgspec.Struct, frozen=True):
         caller_port: where the caller finds it, on the same host.
         control: where the caller tells that it begins.
         start: starts a program at the `caller`'s or the `server`'s end.
-        stats: what the network did; asked for before it is taken down.
+        stats: what the network did; asked for before it is taken down. Raises `Failed` when it
+            does not answer.
     """
 
     host: str
@@ -149,9 +150,17 @@ class Netlab:
                 return started
 
             host = self._module.SERVER_IP
-            yield Place(host, PORT, PORT, lab.ctl_path, start, lab.stats)
+            stats = functools.partial(_asked, lab.stats)
+            yield Place(host, PORT, PORT, lab.ctl_path, start, stats)
         finally:
             await asyncio.to_thread(lab.close)
+
+
+def _asked(ask: Callable[[], dict[str, object]]) -> dict[str, object]:
+    try:
+        return ask()
+    except (OSError, RuntimeError, ValueError) as exc:
+        raise Failed(f"the netlab does not say what it did: {exc}") from exc
 
 
 def _route_by_source(namespace: str, addresses: Mapping[str, str]) -> None:
