@@ -8,6 +8,7 @@
 
 import { Origin } from "./broadcast.js";
 import { Chain } from "./chain.js";
+import { after, pause } from "./clock.js";
 import { Refused, StreamCode } from "./errors.js";
 import { Inbox } from "./inbox.js";
 import { Ledger } from "./ledger.js";
@@ -28,8 +29,6 @@ const NOTE_AFTER_MS = 50;
 
 /** For the last bytes to get on their way. */
 const LEAVE_MS = 100;
-
-const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
 const randomHex = (bytes) =>
   [...crypto.getRandomValues(new Uint8Array(bytes))]
@@ -332,10 +331,10 @@ export class Call extends EventTarget {
 
   /** Have the agent forget what it has told; a moment later, for all that come at once. */
   #note() {
-    this.#noting ??= setTimeout(() => {
+    this.#noting ??= after(NOTE_AFTER_MS, () => {
       this.#noting = null;
       this.#leg?.send({ type: "noted", n: this.#ledger.taken });
-    }, NOTE_AFTER_MS);
+    });
   }
 
   #tell(state, { error = null }) {

@@ -5,6 +5,7 @@
  * gets no answer at all. Where WebSocket had to stand in, it has no handicap the next time.
  */
 
+import { after } from "./clock.js";
 import { Unavailable } from "./errors.js";
 import { Session } from "./session.js";
 import { ALPNS, versionOf } from "./version.js";
@@ -89,10 +90,10 @@ async function race(attempts, leadMs) {
   let won = false;
   const run = async (at, before) => {
     const [carrier, attempt] = attempts[at];
-    let timer;
-    const turn = new Promise((go) => (timer = setTimeout(go, leadMs * at)));
+    let cancel;
+    const turn = new Promise((go) => (cancel = after(leadMs * at, go)));
     await Promise.race([turn, before]);
-    clearTimeout(timer);
+    cancel();
     if (won) throw new Error("not tried");
     try {
       const transport = await attempt();
@@ -166,9 +167,9 @@ async function agreed(transport, versions, timeoutMs) {
 }
 
 async function shaken(transport, timeoutMs) {
-  let timer;
+  let cancel;
   const late = new Promise((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs);
+    cancel = after(timeoutMs, () => reject(new Error(`no answer within ${timeoutMs} ms`)));
   });
   transport.closed.catch(() => {});
   try {
@@ -181,7 +182,7 @@ async function shaken(transport, timeoutMs) {
     }
     throw new Unavailable("network", `can't connect: ${error.message}`, { cause: error });
   } finally {
-    clearTimeout(timer);
+    cancel();
   }
 }
 

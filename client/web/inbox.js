@@ -6,6 +6,7 @@
  * frame is the same response, and another first frame means that it began anew.
  */
 
+import { after } from "./clock.js";
 import { MediaError, StreamCode, StreamEnded } from "./errors.js";
 import { Response } from "./speech.js";
 
@@ -71,7 +72,7 @@ export class Inbox {
   #reading = new Map();
   #early = new Map();
   #items = 0;
-  #resuming;
+  #resuming = null;
 
   /** `begun(response)`, `progress(response, last)`, `event(event, leg)` are told as things come. */
   constructor({ begun, progress, event }) {
@@ -104,7 +105,7 @@ export class Inbox {
 
   /** A later leg goes on with the same agent, or with one that has lost what was under way. */
   goOn({ isLost }) {
-    clearTimeout(this.#resuming);
+    this.#resuming?.();
     for (const response of this.#responses.values()) {
       if (response.over) continue;
       if (isLost) this.#finish(response);
@@ -121,18 +122,18 @@ export class Inbox {
   /** A leg has begun with an agent that may say no `hello`: what it leaves alone ends. */
   renew(session) {
     const open = [...this.#responses.values()].filter((response) => !response.over);
-    clearTimeout(this.#resuming);
-    this.#resuming = setTimeout(() => {
+    this.#resuming?.();
+    this.#resuming = after(RESUME_MS, () => {
       for (const response of open) {
         if (!response.over && !session.isClosed && !this.#reading.has(response)) {
           this.#finish(response);
         }
       }
-    }, RESUME_MS);
+    });
   }
 
   close() {
-    clearTimeout(this.#resuming);
+    this.#resuming?.();
     for (const response of this.#responses.values()) if (!response.over) response.cancel();
   }
 

@@ -4,6 +4,7 @@
  */
 
 import { Broadcast } from "./broadcast.js";
+import { after } from "./clock.js";
 import { resolvers } from "./streams.js";
 
 const EVENTS_A_GROUP = 1_024;
@@ -55,10 +56,10 @@ export class Leg {
 
   /** Resolves with the agent's `hello`, or null if it has not said it within `ms`. */
   async hello(ms) {
-    let timer;
-    const late = new Promise((done) => (timer = setTimeout(done, ms, null)));
+    let cancel;
+    const late = new Promise((done) => (cancel = after(ms, () => done(null))));
     const hello = await Promise.race([this.#hello.promise, late]);
-    clearTimeout(timer);
+    cancel();
     return hello;
   }
 

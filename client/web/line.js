@@ -6,6 +6,7 @@
  * the first, and whichever answers first is kept.
  */
 
+import { after, pause } from "./clock.js";
 import { SessionCode, Unavailable } from "./errors.js";
 
 /** Silence, while something is waited for, after which a second connection is tried. */
@@ -88,7 +89,7 @@ export class Line {
     this.#attach(session);
     let rival = null;
     while (!session.isClosed) {
-      await Promise.race([session.closed, new Promise((done) => setTimeout(done, CHECK_EVERY_MS))]);
+      await Promise.race([session.closed, pause(CHECK_EVERY_MS)]);
       if (session.isClosed || this.#closed) break;
       if (!this.#isSilent(session)) {
         rival?.drop();
@@ -131,16 +132,16 @@ export class Line {
         rival.session = session;
         if (rival.dropped) session.close();
       },
-      () => setTimeout(() => (rival.failed = true), PAUSES_MS[2]),
+      () => after(PAUSES_MS[2], () => (rival.failed = true)),
     );
     return rival;
   }
 
   async #pause(ms) {
     await new Promise((resolve) => {
-      const timer = setTimeout(resolve, ms);
+      const cancel = after(ms, resolve);
       this.#wake = () => {
-        clearTimeout(timer);
+        cancel();
         resolve();
       };
     });

@@ -4,6 +4,7 @@
  * them: it is the fallback, not the rival.
  */
 
+import { after } from "./clock.js";
 import { RemoteError } from "./errors.js";
 import {
   DEFAULT_RECORD_BYTES, MAX_MESSAGE_BYTES, MAX_SEGMENT_BYTES, TransportCode, Violation,
@@ -127,10 +128,15 @@ export class WebSocketTransport {
       },
     }));
     // The browser answers WebSocket pings unseen, so only QMux's own tell that the peer lives.
-    if (this.#version.pings) this.#heartbeat = setInterval(() => this.#beat(), PING_AFTER_MS / 2);
+    if (this.#version.pings) this.#beatLater();
+  }
+
+  #beatLater() {
+    this.#heartbeat = after(PING_AFTER_MS / 2, () => this.#beat());
   }
 
   #beat() {
+    this.#beatLater();
     const silentMs = performance.now() - this.#heardMs;
     if (silentMs > IDLE_TIMEOUT_MS) {
       this.#socket.close();
@@ -234,10 +240,10 @@ export class WebSocketTransport {
       if (!frames.length) return;
       for (const message of this.#packed(frames.map(encodeFrame))) this.#send(message);
     }
-    this.#look ??= setTimeout(() => {
+    this.#look ??= after(LOOK_EVERY_MS, () => {
       this.#look = null;
       this.#flush();
-    }, LOOK_EVERY_MS);
+    });
   }
 
   /** Control first, then about one message of streams' bytes. */
@@ -301,8 +307,8 @@ export class WebSocketTransport {
   #end(info, error = null) {
     if (this.#over) return;
     this.#over = true;
-    clearInterval(this.#heartbeat);
-    clearTimeout(this.#look);
+    this.#heartbeat?.();
+    this.#look?.();
     const cause = error ?? new Error("the connection is closed");
     this.#ready.reject(cause);
     this.#sending.close(cause);
