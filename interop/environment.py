@@ -60,6 +60,7 @@ PEERS: Final = {
                 "@moq/net@0.3.4",
                 "@moq/publish@0.2.17",
                 "@moq/watch@0.4.6",
+                "axe-core@4.14.1",
                 "esbuild@0.28.2",
                 "playwright-core@1.65.1",
             ),

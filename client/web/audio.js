@@ -1,5 +1,6 @@
 /** The browser's audio: microphone, Opus by WebCodecs, and the worklets that carry samples. */
 
+import { pause } from "./clock.js";
 import { Unavailable } from "./errors.js";
 import { FRAME_SAMPLES, SAMPLE_RATE } from "./opus.js";
 import { resolvers, unattended } from "./streams.js";
@@ -186,6 +187,9 @@ export const PROCESSING = Object.freeze({
   autoGainControl: true,
 });
 
+/** How long a microphone may take to begin; with some sound systems it is a second or two. */
+const FIRST_SOUND_MS = 3_000;
+
 /** An open microphone: frames of 20 ms at 48 kHz, the last few kept. */
 export class Microphone {
   level = 0;
@@ -194,8 +198,12 @@ export class Microphone {
   #source;
   #node;
   #recent = [];
+  #begun = resolvers();
 
-  /** Throws Unavailable "microphone" when there is none or the user refuses it. */
+  /**
+   * Resolves once sound comes in: who is told to speak before that loses the first words.
+   * Throws Unavailable "microphone" when there is none or the user refuses it.
+   */
   static async open(context, processing = PROCESSING) {
     let stream;
     try {
@@ -206,7 +214,9 @@ export class Microphone {
       const reason = refused ? "the microphone was refused" : "there is no microphone";
       throw new Unavailable("microphone", reason, { cause: error });
     }
-    return new Microphone(context, stream);
+    const microphone = new Microphone(context, stream);
+    await Promise.race([microphone.#begun.promise, pause(FIRST_SOUND_MS)]);
+    return microphone;
   }
 
   constructor(context, stream) {
@@ -242,6 +252,7 @@ export class Microphone {
   }
 
   #take(frame) {
+    this.#begun.resolve();
     let energy = 0;
     for (const sample of frame) energy += sample * sample;
     this.level = Math.sqrt(energy / FRAME_SAMPLES);

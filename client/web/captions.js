@@ -35,7 +35,7 @@ export class Captions {
   draw(turn) {
     let drawn = this.#turns.get(turn.id);
     if (!drawn) {
-      drawn = { row: element("li", "turn"), said: null, answers: new Map() };
+      drawn = { row: element("div", "turn"), said: null, answers: new Map() };
       this.#turns.set(turn.id, drawn);
       this.#log.append(drawn.row);
       drawn.row.scrollIntoView?.({ block: "nearest" });
@@ -54,7 +54,8 @@ export class Captions {
       drawn.row.append(box);
     }
     const badge = badgeOf(speech);
-    drawn.said.words.textContent = text || (speech?.finished ? "(not transcribed)" : "listening …");
+    const seconds = speech && (speech.durationUs / 1e6).toFixed(1);
+    drawn.said.words.textContent = text || (speech?.finished ? `${seconds} s of speech` : "listening …");
     drawn.said.badge.hidden = !badge;
     if (!badge) return;
     drawn.said.badge.textContent = badge.text;

@@ -135,6 +135,9 @@ function openLab(base) {
 }
 
 async function begin() {
+  addEventListener("keydown", (event) => {
+    if (event.key === "Escape") void talk.interrupt();
+  });
   talk.addEventListener("turn", ({ detail }) => showTurn(detail));
   talk.addEventListener("call", ({ detail: call }) => {
     for (const type of ["mark", "state"]) call.addEventListener(type, () => showLadder(call));

@@ -73,7 +73,7 @@ form input {
   font: inherit;
 }
 form .plain { background: var(--mv-accent); border-color: var(--mv-accent); color: #fff; }
-.log { display: flex; flex-direction: column; gap: .8rem; margin: 0; padding: 0; list-style: none; }
+.log { display: flex; flex-direction: column; gap: .8rem; }
 .turn { display: flex; flex-direction: column; gap: .5rem; }
 .said, .answer { border-radius: 1rem; padding: .6rem .9rem; max-width: 90%; overflow-wrap: anywhere; }
 .said { align-self: flex-end; background: var(--mv-tint); border-bottom-right-radius: .3rem; }
@@ -91,9 +91,9 @@ form .plain { background: var(--mv-accent); border-color: var(--mv-accent); colo
   border: 1px solid var(--mv-line);
 }
 .badge[data-kind="good"] { color: #fff; background: var(--mv-good); border-color: var(--mv-good); }
-.badge[data-kind="bad"] { color: #fff; background: var(--mv-bad); border-color: var(--mv-bad); }
-.word { border-radius: .3rem; padding: 0 .12em; margin: 0 -.12em; transition: color .1s; }
-.word.ahead { color: var(--mv-soft); opacity: .75; }
+.badge[data-kind="bad"] { color: var(--mv-ground); background: var(--mv-bad); border-color: var(--mv-bad); }
+.word { border-radius: .3rem; padding: 0 .12em; margin: 0 -.12em; }
+.word.ahead { color: var(--mv-soft); }
 .word.now { background: var(--mv-accent); color: #fff; }
 .cut { color: var(--mv-soft); font-size: .85rem; }
 @media (prefers-reduced-motion: reduce) { * { transition: none !important; } }
@@ -120,5 +120,5 @@ export const MARKUP = `
     autocomplete="off" maxlength="4000">
   <button class="plain" type="submit">Send</button>
 </form>
-<ol class="log" role="log" aria-label="Conversation"></ol>
+<div class="log" role="log" aria-label="Conversation"></div>
 `;

@@ -22,7 +22,7 @@ const TAP_MS = 300;
 const BEHIND_FRAMES = 50;
 
 const WORKING =
-  "Current Chrome and Edge work; Firefox from 130 and Safari from 26 have what it takes as well.";
+  "Current Chrome, Edge and Firefox work; Safari from 26 has what it takes as well.";
 
 export class TalkElement extends HTMLElement {
   call = null;
@@ -59,6 +59,7 @@ export class TalkElement extends HTMLElement {
       this.#give(`This browser has no ${lacking.join(", no ")}. ${WORKING}`, "bad");
       this.#parts.talk.disabled = true;
       this.#parts.handsfree.disabled = true;
+      this.#parts.label.textContent = "Not in this browser";
       this.dispatchEvent(new CustomEvent("unsupported", { detail: lacking }));
       return;
     }
@@ -150,7 +151,9 @@ export class TalkElement extends HTMLElement {
       else this.#latch();
     });
     this.shadowRoot.addEventListener("keydown", (event) => {
-      if (event.key === "Escape") void this.interrupt();
+      if (event.key !== "Escape") return;
+      event.stopPropagation();
+      void this.interrupt();
     });
     interrupt.addEventListener("click", () => void this.interrupt());
     handsfree.addEventListener("change", () => void this.#handsFree(handsfree.checked));
