@@ -56,6 +56,7 @@ class Check(msgspec.Struct, frozen=True):
     within: int
     runs: int
     holds: bool | None
+    digits: int = 0
 
 
 def counted(runs: Sequence[Run]) -> list[Run]:
@@ -93,7 +94,8 @@ def _check(bound: Bound, scenario: str, system: str, allowed: float, taken: list
     measured = percentile(taken, 95) if bound.of_twenty else statistics.median(taken)
     holds = measured <= allowed if not bound.of_twenty or len(taken) >= TWENTY else None
     within = sum(value <= allowed for value in taken)
-    return Check(bound.what, scenario, system, allowed, measured, within, len(taken), holds)
+    digits = FIGURES[bound.figure].digits
+    return Check(bound.what, scenario, system, allowed, measured, within, len(taken), holds, digits)
 
 
 def faultless(runs: Sequence[Run]) -> tuple[int, int]:

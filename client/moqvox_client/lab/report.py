@@ -94,8 +94,8 @@ def _line(one: Check) -> list[str]:
         one.what,
         one.scenario,
         one.system,
-        f"{one.allowed:g}",
-        f"{one.measured:.0f}",
+        f"{one.allowed:.{one.digits}f}",
+        f"{one.measured:.{one.digits}f}",
         f"{one.within} of {one.runs}",
         WORDS[one.holds],
     ]

@@ -13,7 +13,8 @@ from moqvox_client.errors import Failed, UsageError, did_you_mean
 from moqvox_client.kinds import Kind, Percent
 from moqvox_client.lab import batch, continuity, plot, table
 from moqvox_client.lab.bounds import faultless
-from moqvox_client.lab.network import Namespaces, Netlab, Network, Userspace, load_netlab
+from moqvox_client.lab.netlab import Netlab, load_netlab
+from moqvox_client.lab.network import Namespaces, Network, Userspace
 from moqvox_client.lab.records import append, read
 from moqvox_client.lab.report import Facts
 from moqvox_client.lab.scenario import Path as NetworkPath
