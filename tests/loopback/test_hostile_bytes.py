@@ -100,7 +100,7 @@ def test_garbage_with_a_real_connection_id_is_dropped():
         async with pair("quic") as both:
             rng = random.Random(4)
             endpoint = both.listener._endpoint
-            names = list(endpoint._links)
+            names = list(endpoint.links)
             with Stranger(both.listener) as stranger:
                 for name in names:
                     for first in (0x40, 0x43, 0x7F, 0xC0, 0xE0, 0xF0):
@@ -231,11 +231,10 @@ def test_a_clients_new_address_is_followed_and_nothing_is_lost(kind):
             fresh = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             fresh.bind(("127.0.0.5", 0))
             fresh.setblocking(False)
-            loop = asyncio.get_running_loop()
-            loop.remove_reader(old)
+            endpoint._reception.close(old)
             old.close()
             endpoint.ways._sockets[0] = fresh
-            loop.add_reader(fresh, endpoint._on_readable, fresh, 0)
+            endpoint._reception.open(fresh, 0, None)
             client.write(stream, bytes(100_000), fin=True)
             await both.server.until(lambda reader: stream in reader.ended)
             assert len(both.server.data[stream]) == 200_000

@@ -10,9 +10,14 @@ from aioquic.quic.packet import encode_quic_retry, encode_quic_version_negotiati
 from moqvox.errors import SessionClosed
 from moqvox.transport.address import Address
 from moqvox.transport.aioquic.bucket import Bucket
-from moqvox.transport.aioquic.endpoint import LONG_HEADER, Endpoint
+from moqvox.transport.aioquic.endpoint import Endpoint
 from moqvox.transport.aioquic.greeting import Greeting
-from moqvox.transport.aioquic.headers import MIN_INITIAL_BYTES, LongHeader, parse_long_header
+from moqvox.transport.aioquic.headers import (
+    LONG_HEADER,
+    MIN_INITIAL_BYTES,
+    LongHeader,
+    parse_long_header,
+)
 from moqvox.transport.aioquic.limits import Limits
 from moqvox.transport.aioquic.link import Link
 from moqvox.transport.aioquic.prefixes import Prefixes, prefix_of
@@ -153,6 +158,7 @@ class Admission:
             is_proven=proof is not None,
         )
         link = Link(engine, self._limits, endpoint)
+        link.is_newcomer = True
         endpoint.add(link, header.destination, engine.host_cid)
         greeting = Greeting(self, link, address, is_proven=proof is not None)
         link.observer = greeting

@@ -1,11 +1,10 @@
 """A few UDP sockets and the connections on them. Serves and dials alike.
 
-Many datagrams are read at each wake-up, each connection is flushed once in a turn of the
-loop, and one timer serves all connections.
+Each connection is flushed once in a turn of the loop, and one timer serves all connections; what
+arrives is sorted by `reception`. No turn takes long, however many have something to do at once.
 """
 
 import asyncio
-import errno
 import functools
 import heapq
 import itertools
@@ -14,43 +13,28 @@ import socket
 from collections import deque
 from typing import Final, Protocol
 
-import msgspec
-
 from moqvox.transport.address import Address, show
-from moqvox.transport.aioquic.asked import (
-    ANCILLARY_BYTES,
-    Ancillary,
-    Asked,
-    listens_everywhere,
-)
-from moqvox.transport.aioquic.backlog import Backlog
-from moqvox.transport.aioquic.bucket import Bucket
+from moqvox.transport.aioquic.asked import Ancillary, Asked, listens_everywhere
 from moqvox.transport.aioquic.link import Link
+from moqvox.transport.aioquic.reception import (
+    STEP_SECONDS,
+    TRANSIENT,
+    TURN_SECONDS,
+    Reception,
+)
 from moqvox.transport.aioquic.resting import Resting
-from moqvox.transport.aioquic.ways import PLAIN_LENGTHS, Ways, by_way, plain
+from moqvox.transport.aioquic.ways import PLAIN_LENGTHS, Ways, plain
 from moqvox.transport.interface import Closed
 
-__all__ = ["CONNECTION_ID_BYTES", "LONG_HEADER", "Endpoint", "Stranger"]
+__all__ = ["CONNECTION_ID_BYTES", "Endpoint", "Stranger"]
 
 logger = logging.getLogger("moqvox.transport.aioquic")
 
 CONNECTION_ID_BYTES: Final = 8
 """Length of the connection IDs that we issue, if nothing else is asked for."""
 
-MAX_DATAGRAMS_PER_TURN: Final = 128
-TURN_SECONDS: Final = 0.002
-"""After so much work, others have their turn; what was read meanwhile waits in fair order."""
-
 MAX_UNSENT_DATAGRAMS: Final = 1024
 """Datagrams kept while the kernel's buffer is full; more are lost, as on the wire."""
-
-MAX_LOOKUPS: Final = 1000
-"""Questions to the system in a second, what address it would send from."""
-
-LONG_HEADER: Final = 0x80
-TRANSIENT: Final = frozenset(
-    (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR, errno.ENOBUFS, errno.ENOMEM)
-)
 
 
 class Stranger(Protocol):
@@ -61,28 +45,6 @@ class Stranger(Protocol):
 
     def on_refused(self, error: OSError) -> None:
         """Learn that the network said no: nobody listens there, or there is no way."""
-
-
-class Question(msgspec.Struct, frozen=True, gc=False):
-    """Which address of ours a datagram came to, by a socket that listens on all.
-
-    Attributes:
-        number: of the socket.
-        info: what the system said of it; empty: nothing.
-    """
-
-    number: int
-    asked: Asked
-    info: bytes
-
-    @property
-    def sure_way(self) -> int:
-        """The way that names the address."""
-        return (self.asked.way(self.info) if self.info else 0) or self.number
-
-    def is_natural(self, address: Address) -> bool:
-        """Whether the socket's own way is as good."""
-        return not self.info or self.asked.is_natural(self.info, address)
 
 
 class Endpoint:
@@ -98,28 +60,23 @@ class Endpoint:
         answers_where_asked: bool = False,
     ) -> None:
         self._answers_where_asked = answers_where_asked
-        self._stop_of_id = 1 + connection_id_bytes
         self._closes_with_link = closes_with_link
         self._stranger = stranger
         self._loop = asyncio.get_running_loop()
-        self._links: dict[bytes, Link] = {}
+        self.links: dict[bytes, Link] = {}
         self._alive: set[Link] = set()
         self._touched: dict[Link, None] = {}
         self._resting = Resting()
         self._flush_due = False
-        self._backlog: Backlog[tuple[bytes, Address, Question | None]] = Backlog()
-        self._works = False
+        self._reception = Reception(self, self._loop, connection_id_bytes)
         self._timers: list[tuple[float, int, Link]] = []
         self._ticket = itertools.count()
         self._timer: asyncio.TimerHandle | None = None
         self._unsent: deque[tuple[bytes, Address]] = deque()
-        self._buffer = bytearray(65536)
-        self._view = memoryview(self._buffer)
         self._is_closed = False
         self._idle = asyncio.Event()
         self._running = 0
         self._address: Address = sock.getsockname()
-        self._lookups = Bucket.full(MAX_LOOKUPS, MAX_LOOKUPS, self._loop.time())
         self.ways = Ways(sock, self._open_way, self._close_way)
 
     @property
@@ -138,18 +95,17 @@ class Endpoint:
             self.enrol(connection_id, link)
 
     def _open_way(self, sock: socket.socket, number: int) -> None:
+        asked = None
         if self._answers_where_asked and listens_everywhere(sock):
             asked = Asked(sock, functools.partial(self._name_way, number))
-            self._loop.add_reader(sock, self._on_asked, sock, number, asked)
-        else:
-            self._loop.add_reader(sock, self._on_readable, sock, number)
+        self._reception.open(sock, number, asked)
 
     def _name_way(self, number: int, source: Ancillary) -> int:
         return self.ways.name(number, source)
 
     def _close_way(self, sock: socket.socket) -> None:
         """Stop reading; what a socket could not send yet is lost, as on the wire."""
-        self._loop.remove_reader(sock)
+        self._reception.close(sock)
         if self._loop.remove_writer(sock):
             self._unsent.clear()
 
@@ -208,12 +164,12 @@ class Endpoint:
 
     def enrol(self, connection_id: bytes, link: Link) -> None:
         """Route an ID to a link."""
-        self._links[connection_id] = link
+        self.links[connection_id] = link
         link.connection_ids.add(connection_id)
 
     def strike(self, connection_id: bytes) -> None:
         """Route an ID no longer."""
-        link = self._links.pop(connection_id, None)
+        link = self.links.pop(connection_id, None)
         if link is not None:
             link.connection_ids.discard(connection_id)
 
@@ -227,7 +183,7 @@ class Endpoint:
     def forget(self, link: Link) -> None:
         """Drop a link with all its IDs."""
         for connection_id in link.connection_ids:
-            self._links.pop(connection_id, None)
+            self.links.pop(connection_id, None)
         link.connection_ids.clear()
         self._alive.discard(link)
         self._touched.pop(link, None)
@@ -248,6 +204,22 @@ class Endpoint:
             self._unsent.append((data, address))
             self._await_room(address)
 
+    # The host of the reception.
+
+    def welcome(self, data: bytes, address: Address) -> Link | None:
+        """Ask whoever decides about strangers."""
+        return self._stranger.on_stranger(data, address, self)
+
+    def is_alive(self, link: Link) -> bool:
+        """Whether a link was not forgotten yet."""
+        return link in self._alive
+
+    def on_error(self, exc: OSError, address: Address | None) -> None:
+        """Treat an error as a lost packet: QUIC finds out by itself whether a path is dead."""
+        where = show(address) if address is not None else "the peer"
+        logger.debug("udp to %s: %s", where, exc)
+        self._stranger.on_refused(exc)
+
     # The loop's calls.
 
     def _try_send(self, data: bytes, address: Address) -> bool:
@@ -267,19 +239,13 @@ class Endpoint:
         except OSError as exc:
             if exc.errno in TRANSIENT:
                 return False
-            self._on_error(exc, address)
+            self.on_error(exc, address)
         return True
 
     def _await_room(self, address: Address) -> None:
         sock = self.ways.get(address)
         if sock is not None:
             self._loop.add_writer(sock, self._on_socket_writable, sock)
-
-    def _on_error(self, exc: OSError, address: Address | None) -> None:
-        """Treat an error as a lost packet: QUIC finds out by itself whether a path is dead."""
-        where = show(address) if address is not None else "the peer"
-        logger.debug("udp to %s: %s", where, exc)
-        self._stranger.on_refused(exc)
 
     def _on_socket_writable(self, sock: socket.socket) -> None:
         self._loop.remove_writer(sock)
@@ -290,122 +256,35 @@ class Endpoint:
                 return
             self._unsent.popleft()
 
-    def _on_readable(self, sock: socket.socket, number: int) -> None:
-        now = self._loop.time()
-        until = now + TURN_SECONDS
-        for _ in range(MAX_DATAGRAMS_PER_TURN):
-            try:
-                size, address = sock.recvfrom_into(self._buffer)
-            except OSError as exc:
-                if exc.errno in TRANSIENT:
-                    return
-                self._on_error(exc, None)
-                if self._is_closed:
-                    return
-                continue
-            if size:
-                if number:
-                    address = by_way(address, number)
-                self._take(bytes(self._view[:size]), address, None, now, until)
-
-    def _on_asked(self, sock: socket.socket, number: int, asked: Asked) -> None:
-        """Read a socket that listens on all addresses, and note which of them was asked."""
-        now = self._loop.time()
-        until = now + TURN_SECONDS
-        for _ in range(MAX_DATAGRAMS_PER_TURN):
-            try:
-                size, ancillary, _, address = sock.recvmsg_into((self._buffer,), ANCILLARY_BYTES)
-            except OSError as exc:
-                if exc.errno in TRANSIENT:
-                    return
-                self._on_error(exc, None)
-                if self._is_closed:
-                    return
-                continue
-            if size:
-                info = ancillary[0][2] if ancillary else b""
-                data = bytes(self._view[:size])
-                self._take(data, address, Question(number, asked, info), now, until)
-
-    def _take(
-        self, data: bytes, address: Address, question: "Question | None", now: float, until: float
-    ) -> None:
-        """Receive at once while there is time; then let each connection wait for its turn."""
-        if not self._backlog and self._loop.time() < until:
-            self._deliver(data, address, question, now)
-        elif self._backlog.put(self._find(data), (data, address, question)) and not self._works:
-            self._works = True
-            self._loop.call_soon(self._work)
-
-    def _work(self) -> None:
-        """Work off what waits, for one turn."""
-        self._works = False
-        now = self._loop.time()
-        until = now + TURN_SECONDS
-        while self._backlog and now < until:
-            self._deliver(*self._backlog.take(), now)
-            now = self._loop.time()
-        if self._backlog:
-            self._works = True
-            self._loop.call_soon(self._work)
-
-    def _deliver(
-        self, data: bytes, address: Address, question: "Question | None", now: float
-    ) -> None:
-        if question is None:
-            self._receive(data, address, now)
-        else:
-            self._receive_asked(data, address, now, question)
-
-    def _receive_asked(
-        self, data: bytes, address: Address, now: float, question: "Question"
-    ) -> None:
-        """Give a datagram to its link with the way that answers go; strangers get the sure one."""
-        link = self._find(data)
-        if link is None:
-            link = self._stranger.on_stranger(data, by_way(address, question.sure_way), self)
-            if link is None:
-                return
-        known = link.asked
-        if known is None or known[0] != question.info or known[1] != address[0]:
-            known = link.asked = question.info, address[0], self._way(question, address)
-        link.receive(data, by_way(address, known[2]), now)
-
-    def _way(self, question: "Question", address: Address) -> int:
-        """Choose the way of answers: the socket's own, if the system sends as was asked."""
-        if self._lookups.take(self._loop.time()) and question.is_natural(address):
-            return question.number
-        return question.sure_way
-
-    def _receive(self, data: bytes, address: Address, now: float) -> None:
-        link = self._find(data)
-        if link is None:
-            link = self._stranger.on_stranger(data, address, self)
-        if link is not None:
-            link.receive(data, address, now)
-
-    def _find(self, data: bytes) -> Link | None:
-        """Find whose datagram it is by its connection ID."""
-        if data[0] & LONG_HEADER:
-            length = data[5] if len(data) > 5 else 0  # RFC 8999, section 5.1
-            connection_id = data[6 : 6 + length]
-        else:
-            connection_id = data[1 : self._stop_of_id]
-        return self._links.get(connection_id)
-
     def _flush(self) -> None:
+        """Flush who has something to say, newcomers last; for whom no time is left, next turn."""
         self._flush_due = False
         touched, self._touched = self._touched, {}
         now = self._loop.time()
-        for link in touched:
-            self._resting.discard(link)
-            if link in self._alive:
-                link.flush(now)
+        left = self._flush_within(
+            TURN_SECONDS, [one for one in touched if not one.is_newcomer], now
+        )
+        newcomers = [one for one in touched if one.is_newcomer]
+        left += self._flush_within(STEP_SECONDS, newcomers, now)
+        if left:
+            self._touched = dict.fromkeys(left) | self._touched
+            self._flush_soon()
         if self._resting:
             for link in self._resting.take_due():
                 link.flush(now)
             if self._resting:
                 self._flush_soon()
+
+    def _flush_within(self, seconds: float, links: list[Link], now: float) -> list[Link]:
+        """Flush while there is time; returns who is left."""
+        until = self._loop.time() + seconds
+        for done, link in enumerate(links, 1):
+            self._resting.discard(link)
+            if link in self._alive:
+                link.flush(now)
+                if self._loop.time() >= until:
+                    return links[done:]
+        return []
 
     def _set_timer(self) -> None:
         if self._timer is not None:
@@ -413,13 +292,17 @@ class Endpoint:
         self._timer = self._loop.call_at(self._timers[0][0], self._on_timer)
 
     def _on_timer(self) -> None:
+        """Wake who asked for it; newcomers among their kind, and nobody once the turn is over."""
         self._timer = None
         now = self._loop.time()
-        while self._timers and self._timers[0][0] <= now:
+        until = now + TURN_SECONDS
+        while self._timers and self._timers[0][0] <= now and self._loop.time() < until:
             when, _, link = heapq.heappop(self._timers)
             if link.scheduled_at == when:
                 link.scheduled_at = None
-                if link in self._alive:
+                if link not in self._alive:
+                    continue
+                if not (link.is_newcomer and self._reception.defer(link)):
                     link.on_timer(now)
         if self._timers and self._timer is None:
             self._set_timer()

@@ -7,7 +7,7 @@ from aioquic.quic.packet import QuicProtocolVersion
 
 from moqvox.transport.aioquic.varint import pull_varint
 
-__all__ = ["MIN_INITIAL_BYTES", "LongHeader", "parse_long_header"]
+__all__ = ["LONG_HEADER", "MIN_INITIAL_BYTES", "LongHeader", "parse_long_header"]
 
 MIN_INITIAL_BYTES: Final = 1200
 """A client's first datagram is at least this long (RFC 9000, section 14.1)."""

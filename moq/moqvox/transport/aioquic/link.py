@@ -49,6 +49,7 @@ class Link:
         self.limits = limits
         self.observer: Observer | None = None
         self.roaming: Roaming | None = None
+        self.is_newcomer = False
         self.scheduled_at: float | None = None
         self.connection_ids: set[bytes] = set()
         self.asked: tuple[bytes, str, int] | None = None

@@ -14,7 +14,7 @@ from moqvox.transport.aioquic.greeting import H3
 from moqvox.transport.aioquic.identity import identify
 from moqvox.transport.aioquic.limits import Limits
 from moqvox.transport.aioquic.raw import RawConnection
-from moqvox.transport.aioquic.warmup import warm_up
+from moqvox.transport.aioquic.warmup import set_aside, warm_up
 from moqvox.transport.aioquic.ways import MAX_WAYS
 from moqvox.transport.credentials import ServerCertificate
 from moqvox.transport.quic.binding import bind_all, uncovered
@@ -117,6 +117,7 @@ async def listen(
     )
     identify(configuration, certificate)
     warm_up()
+    set_aside()
     admission = Admission(
         configuration,
         protocols,

@@ -1,0 +1,244 @@
+"""Who goes first when much arrives at once: real sockets, a clock that only work moves."""
+
+import asyncio
+import socket
+
+from moqvox.transport.aioquic import reception
+from moqvox.transport.aioquic.reception import SLICE_SECONDS, Reception
+
+OLD, NEW, BUSY = b"old-----", b"new-----", b"busy----"
+STEP = 0.001
+CRUMB = 0.0001
+
+
+class Clock:
+    """Stands in for the loop's time; the rest is the loop itself."""
+
+    def __init__(self):
+        self.now = 100.0
+        self.loop = asyncio.get_running_loop()
+
+    def time(self):
+        return self.now
+
+    def __getattr__(self, name):
+        return getattr(self.loop, name)
+
+
+class Peer:
+    """A link as far as a reception knows it; everything that it gets costs time."""
+
+    def __init__(self, name, cost, host, *, is_newcomer=False):
+        self.name, self.cost, self.host = name, cost, host
+        self.is_newcomer = is_newcomer
+        self.asked = None
+
+    def receive(self, data, _address, _now):
+        self.host.work(self.name, data[9:], self.cost)
+
+    def on_timer(self, _now):
+        self.host.work(self.name, b"timer", self.cost)
+
+
+class Host:
+    def __init__(self, clock):
+        self.clock, self.done, self.at_work = clock, [], []
+        self.links = {
+            OLD: Peer("old", CRUMB, self),
+            NEW: Peer("new", STEP, self, is_newcomer=True),
+            BUSY: Peer("busy", SLICE_SECONDS * 0.6, self),
+        }
+
+    def work(self, name, data, cost):
+        self.clock.now += cost
+        self.done.append(name)
+        for act in self.at_work:
+            act(name, data)
+
+    def welcome(self, data, _address):
+        self.work("stranger", data, STEP)
+
+    def is_alive(self, _link):
+        return True
+
+    def on_error(self, exc, _address):
+        raise exc
+
+
+class Scene:
+    def __init__(self):
+        self.clock = Clock()
+        self.host = Host(self.clock)
+        self.reception = Reception(self.host, self.clock, len(OLD))
+        self.inside = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.inside.bind(("127.0.0.1", 0))
+        self.inside.setblocking(False)
+        self.outside = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.outside.connect(self.inside.getsockname())
+
+    def send(self, connection_id, count=1):
+        for number in range(count):
+            self.outside.send(b"\x40" + connection_id + bytes([number]))
+
+    async def until_done(self, count):
+        async with asyncio.timeout(10):
+            while len(self.host.done) < count:  # noqa: ASYNC110  # turns are what it is about
+                await asyncio.sleep(0)
+        return self.host.done
+
+    def __enter__(self):
+        self.reception.open(self.inside, 0, None)
+        return self
+
+    def __exit__(self, *_):
+        self.reception.close(self.inside)
+        self.inside.close()
+        self.outside.close()
+
+
+def run(play):
+    async def main():
+        with Scene() as scene:
+            await play(scene)
+
+    asyncio.run(main())
+
+
+def test_who_is_there_already_goes_before_strangers_and_handshakes_that_came_first():
+    async def play(scene):
+        scene.send(b"nobody--", 5)
+        scene.send(NEW, 5)
+        scene.send(OLD, 2)
+        assert (await scene.until_done(12))[:2] == ["old", "old"]
+
+    run(play)
+
+
+def test_between_two_costly_steps_the_socket_is_looked_at():
+    """Each step lets a word of the caller's arrive; none waits for more than that step."""
+
+    async def play(scene):
+        def speak(name, _data):
+            if name == "stranger":
+                scene.send(OLD)
+
+        scene.host.at_work.append(speak)
+        scene.send(b"nobody--", 6)
+        done = await scene.until_done(12)
+        assert done == ["stranger", "old"] * 6
+
+    run(play)
+
+
+def test_an_answer_waits_for_no_step_that_could_come_after_it():
+    """An application has its turns to answer before strangers' work goes on."""
+
+    async def play(scene):
+        order = []
+
+        def answer(name, _data):
+            if name == "old":
+                asyncio.get_running_loop().call_soon(order.append, "answer")
+            else:
+                order.append(name)
+
+        scene.host.at_work.append(answer)
+        scene.send(b"nobody--")
+        await scene.until_done(1)
+        scene.send(b"nobody--", 2)
+        scene.send(OLD)
+        await scene.until_done(4)
+        assert order[:2] == ["stranger", "answer"]
+
+    run(play)
+
+
+def test_one_connection_gets_no_more_than_its_share_of_a_turn():
+    async def play(scene):
+        scene.send(BUSY, 50)
+        scene.send(OLD)
+        done = await scene.until_done(51)
+        assert done.index("old") == 2  # two of them are more than a slice
+        assert done.count("busy") == 50
+
+    run(play)
+
+
+def test_what_one_connection_sent_is_kept_in_order():
+    async def play(scene):
+        seen = []
+        scene.host.at_work.append(lambda name, data: seen.append(data) if name == "busy" else None)
+        for number in range(40):
+            scene.outside.send(b"\x40" + BUSY + bytes([number]))
+            if number % 5 == 4:
+                await asyncio.sleep(0)
+        await scene.until_done(40)
+        assert seen == [bytes([number]) for number in range(40)]
+
+    run(play)
+
+
+def test_strangers_are_served_although_there_is_always_somebody_who_talks():
+    async def play(scene):
+        scene.send(b"nobody--", 3)
+        scene.send(OLD)
+        scene.host.at_work.append(lambda name, _: scene.send(OLD) if name == "old" else None)
+        async with asyncio.timeout(10):
+            while scene.host.done.count("stranger") < 3:  # noqa: ASYNC110  # as above
+                await asyncio.sleep(0)
+        strangers, total = 3 * STEP, scene.clock.now - 100.0
+        assert strangers / total < 0.5
+
+    run(play)
+
+
+def test_a_newcomers_timer_waits_among_the_handshakes():
+    async def play(scene):
+        assert scene.reception.defer(scene.host.links[NEW])
+        scene.send(OLD)
+        assert await scene.until_done(2) == ["old", "new"]
+
+    run(play)
+
+
+def test_what_waited_of_a_handshake_goes_first_once_it_is_complete():
+    async def play(scene):
+        newcomer = scene.host.links[NEW]
+
+        def complete(name, _data):
+            if name == "new":
+                newcomer.is_newcomer = False
+
+        scene.host.at_work.append(complete)
+        scene.send(NEW, 3)
+        scene.send(b"nobody--", 3)
+        done = await scene.until_done(6)
+        assert done.index("new") <= 1
+        assert done[-2:] == ["stranger", "stranger"]
+
+    run(play)
+
+
+def test_strangers_that_wait_are_bounded(monkeypatch):
+    most = 4
+    monkeypatch.setattr(reception, "MAX_STRANGERS", most)
+
+    async def play(scene):
+        scene.send(b"nobody--", 20)
+        scene.send(OLD)
+        await scene.until_done(most + 1)
+        await asyncio.sleep(0.01)
+        assert scene.host.done.count("stranger") == most
+
+    run(play)
+
+
+def test_a_short_long_header_of_nobodys_is_dropped_unread():
+    async def play(scene):
+        scene.outside.send(b"\xc0\0\0\0\1\x08" + b"nobody--" + bytes(100))
+        scene.send(OLD)
+        assert await scene.until_done(1) == ["old"]
+        await asyncio.sleep(0.01)
+        assert scene.host.done == ["old"]
+
+    run(play)
