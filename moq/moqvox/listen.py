@@ -15,18 +15,18 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
+from moqvox.bound import Binding
 from moqvox.driver import Driver
 from moqvox.driver.scope import scope
 from moqvox.errors import LocalError, SessionClosed, SessionCode
 from moqvox.model import broadcast, cache, origin
 from moqvox.session.lite.session import LiteSession
 from moqvox.transport.aioquic import Limits
-from moqvox.transport.aioquic import listen as listen_quic
 from moqvox.transport.credentials import ServerCertificate
 from moqvox.transport.interface import Closed, Connection, Kind, Listener
 from moqvox.transport.quic import ConnectionIds, Keys
-from moqvox.transport.websocket import Http, listen_websocket
-from moqvox.url import parse_bind, split_path
+from moqvox.transport.websocket import Http
+from moqvox.url import split_path
 from moqvox.wire.version import LITE_ALPNS as ALPNS
 
 __all__ = ["Incoming", "Keys", "Server", "listen", "make_driver", "serve_connection"]
@@ -37,9 +37,6 @@ BACKLOG: Final = 128
 """Sessions that wait for the application, at most; further ones are refused."""
 
 SETUP_TIMEOUT: Final = 10.0
-
-PORT_ATTEMPTS: Final = 16
-"""Port 0 asks for a number that is free over UDP; over TCP somebody may have it."""
 
 
 class Incoming:
@@ -249,94 +246,6 @@ async def serve_connection(driver: Driver, waiting: "asyncio.Queue[Incoming]") -
         driver.connection.close(SessionCode.INTERNAL, "internal error")
 
 
-async def _listeners(
-    bind: str,
-    *,
-    protocols: list[str],
-    tls: ServerCertificate,
-    limits: Limits,
-    keys: Keys | None,
-    ids: ConnectionIds | None,
-    preferred: Sequence[tuple[str, int]],
-    websocket: bool,
-    http: Http | None,
-) -> list[Listener]:
-    """Bind UDP, and TCP if it is asked for, to one port number."""
-    host, port = parse_bind(bind)
-    last = port != 0
-    for attempt in range(PORT_ATTEMPTS):
-        last = last or attempt == PORT_ATTEMPTS - 1
-        udp = await listen_quic(
-            host,
-            port,
-            protocols=protocols,
-            certificate=tls,
-            limits=limits,
-            keys=keys,
-            ids=ids,
-            preferred=preferred,
-        )
-        if not websocket and http is None:
-            return [udp]
-        try:
-            tcp = await listen_websocket(
-                host,
-                udp.addresses[0][1],
-                protocols=protocols if websocket else (),
-                tls=tls,
-                http=http,
-            )
-        except LocalError as exc:
-            if last:
-                log.warning("no WebSocket, no HTTP: %s", exc)
-                return [udp]
-            await udp.close()
-        except BaseException:
-            await udp.close()
-            raise
-        else:
-            return [udp, tcp]
-    raise AssertionError
-
-
-async def _inherited(
-    sockets: Sequence[socket.socket],
-    *,
-    protocols: list[str],
-    tls: ServerCertificate,
-    limits: Limits,
-    keys: Keys | None,
-    ids: ConnectionIds | None,
-    preferred: Sequence[tuple[str, int]],
-    websocket: bool,
-    http: Http | None,
-) -> list[Listener]:
-    """Listen on sockets that somebody else has bound."""
-    udp = [sock for sock in sockets if sock.type == socket.SOCK_DGRAM]
-    tcp = [sock for sock in sockets if sock.type == socket.SOCK_STREAM]
-    if not udp:
-        raise LocalError("no UDP socket to listen on")
-    listeners: list[Listener] = [
-        await listen_quic(
-            "",
-            0,
-            protocols=protocols,
-            certificate=tls,
-            limits=limits,
-            keys=keys,
-            ids=ids,
-            preferred=preferred,
-            sockets=udp,
-        )
-    ]
-    if tcp and (websocket or http is not None):
-        offered = protocols if websocket else ()
-        listeners.append(
-            await listen_websocket("", 0, protocols=offered, tls=tls, http=http, sockets=tcp)
-        )
-    return listeners
-
-
 @asynccontextmanager
 async def listen(
     bind: str = "[::]:4443",
@@ -381,21 +290,17 @@ async def listen(
     unknown = [version for version in versions if version not in ALPNS]
     if unknown or not versions:
         raise LocalError(f"unknown version {', '.join(unknown)!r}; known are {', '.join(ALPNS)}")
-    open_listeners = (
-        functools.partial(_inherited, sockets) if sockets else functools.partial(_listeners, bind)
+    binding = Binding(
+        protocols=list(versions),
+        tls=tls,
+        limits=limits or Limits(),
+        keys=keys,
+        ids=ids,
+        preferred=preferred,
+        websocket=websocket,
+        http=http,
     )
-    server = Server(
-        *await open_listeners(
-            protocols=list(versions),
-            tls=tls,
-            limits=limits or Limits(),
-            keys=keys,
-            ids=ids,
-            preferred=preferred,
-            websocket=websocket,
-            http=http,
-        )
-    )
+    server = Server(*await (binding.take_over(sockets) if sockets else binding.bind(bind)))
     make = functools.partial(
         make_driver,
         origin_id=origin_id,

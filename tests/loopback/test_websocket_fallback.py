@@ -10,8 +10,8 @@ from tests.loopback.pairs import PATIENCE, certificate, identity
 from tests.loopback.websocket_peer import request
 from tests.unit.driver.sides import Got, published, read_group, subscribe, write
 
+from moqvox import bound
 from moqvox import connect as connecting
-from moqvox import listen as listening
 from moqvox.connect import connect
 from moqvox.errors import SessionCode
 from moqvox.listen import listen
@@ -257,12 +257,12 @@ def test_a_port_of_its_choice_is_free_over_tcp_as_well(monkeypatch):
         with contextlib.ExitStack() as held:
             taken = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(2)]
             ports = [sock.getsockname()[1] for sock in taken]
-            original = listening.listen_quic
+            original = bound.listen_quic
 
             async def unlucky(host, port, **options):
                 return await original(host, ports.pop(0) if ports else port, **options)
 
-            monkeypatch.setattr(listening, "listen_quic", unlucky)
+            monkeypatch.setattr(bound, "listen_quic", unlucky)
             async with listen("127.0.0.1:0", tls=identity(), websocket=True) as server:
                 assert server.tcp_addresses == server.addresses
                 assert not ports
