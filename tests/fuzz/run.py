@@ -1,11 +1,13 @@
 """Fuzz one target under atheris: `python -m tests.fuzz.run TARGET [--seconds S]`.
 
-Without atheris (`pip install --group fuzz`) seeded mutations of the corpus are tried instead. The
-first input that brings up anything but a meant error is written to a file and ends the run.
+Without atheris (`pip install --group fuzz`) seeded mutations of the corpus are tried instead; the
+last line says which it was. The first input that brings up anything but a meant error is written
+to a file and ends the run.
 """
 
 import argparse
 import importlib.util
+import os
 import random
 import sys
 import tempfile
@@ -16,18 +18,36 @@ NAMES = ("datagrams", "frames", "http3", "capsules")
 
 
 def under_atheris(name: str, seconds: float) -> None:
-    """Let coverage lead; does not return."""
+    """Let coverage lead. Ends the process, at a find or when the time is over."""
     import atheris
 
     with atheris.instrument_imports(include=["moqvox", "aioquic"]):
         from tests.fuzz import targets
     target = targets.TARGETS[name]
-    with tempfile.TemporaryDirectory() as folder:
-        for number, seed in enumerate(targets.seeds(name)):
-            Path(folder, str(number)).write_bytes(seed)
-        options = [f"-max_total_time={int(seconds)}", "-max_len=1200", "-rss_limit_mb=1024"]
-        atheris.Setup([sys.argv[0], *options, folder], target)
-        atheris.Fuzz()
+    tried, until = 0, time.monotonic() + seconds
+    corpus = tempfile.TemporaryDirectory()
+
+    def one(data: bytes) -> None:
+        nonlocal tried
+        target(data)
+        tried += 1
+        if time.monotonic() >= until:
+            corpus.cleanup()
+            finish(name, tried, "atheris, guided by coverage")
+
+    for number, seed in enumerate(targets.seeds(name)):
+        Path(corpus.name, str(number)).write_bytes(seed)
+    # The target ends the run itself: libFuzzer's own end would say nothing of ours.
+    options = [f"-max_total_time={int(seconds) + 30}", "-max_len=1200", "-rss_limit_mb=1024"]
+    atheris.Setup([sys.argv[0], *options, corpus.name], one)
+    atheris.Fuzz()
+
+
+def finish(name: str, tried: int, how: str) -> None:
+    """Say what was done, and end at once: libFuzzer would take an exception for a find."""
+    sys.stdout.write(f"{name}: {tried} inputs, nothing uncaught ({how})\n")
+    sys.stdout.flush()
+    os._exit(0)
 
 
 def by_mutation(name: str, seconds: float, seed: int) -> int:
@@ -56,10 +76,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--plain", action="store_true", help="mutations only, without atheris")
     args = parser.parse_args()
-    if not args.plain and importlib.util.find_spec("atheris") is not None:
+    has_atheris = importlib.util.find_spec("atheris") is not None
+    if has_atheris and not args.plain:
         under_atheris(args.target, args.seconds)
     tried = by_mutation(args.target, args.seconds, args.seed)
-    sys.stdout.write(f"{args.target}: {tried} inputs, nothing uncaught\n")
+    why = "as was asked" if args.plain else "atheris is not installed"
+    finish(args.target, tried, f"seeded mutations, not guided: {why}")
 
 
 if __name__ == "__main__":
