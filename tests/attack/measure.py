@@ -4,8 +4,8 @@ import time
 from dataclasses import dataclass
 
 from tests.attack.attacker import Attacker
-from tests.attack.processes import Caller, Victim
-from tests.attack.rows import ATTACKS, Shot
+from tests.attack.processes import Caller, Shooter, Victim
+from tests.attack.rows import Shot
 
 CALM_S = 1.0
 MIB = 1 << 20
@@ -13,7 +13,12 @@ MIB = 1 << 20
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an attack cost both; times in seconds."""
+    """What an attack cost both; times in seconds.
+
+    Attributes:
+        cpu_s: of the victim's, without what the honest caller's echoes cost it in calm.
+        turn_s: CPU time of the longest turn of the victim's loop, for which what arrives waits.
+    """
 
     row: str
     victim: str
@@ -23,6 +28,8 @@ class Outcome:
     duration_s: float
     calm_p99_s: float
     attack_p99_s: float
+    calm_turn_s: float
+    turn_s: float
     echoes: int
     survives: bool
     newcomer_s: float
@@ -57,30 +64,41 @@ def newcomer(victim: Victim) -> float:
         return float("inf")
 
 
-def measure(victim: Victim, row: str, scale: float = 1.0) -> Outcome:
-    """Attack; the victim's bytes are its peak during the attack over what it had before."""
-    with Caller(victim) as caller:
-        calm_from = time.monotonic()
-        time.sleep(CALM_S)
-        victim.wait_idle(1.0)
+def measure(victim: Victim, row: str, scale: float = 1.0, calm_s: float = CALM_S) -> Outcome:
+    """Attack; the victim's bytes are its peak during the attack over what it had before.
+
+    The attacker is there before, as idle as a process can be, so that calm and attack differ in
+    nothing else.
+    """
+    with Shooter(victim, row, scale) as shooter, Caller(victim) as caller:
+        shooter.wait_ready()
+        victim.wait_idle(2.0)
         victim.forget_peak()
+        victim.longest_turn()
+        calm_from, at_first = time.monotonic(), victim.usage()
+        time.sleep(calm_s)
         before, start = victim.usage(), time.monotonic()
-        shot = ATTACKS[row](victim.address, scale)
+        calm_turn = victim.longest_turn()
+        shot = shooter.shoot()
         victim.wait_idle()
         after, stop = victim.usage(), time.monotonic()
+        turn = victim.longest_turn()
         joined = newcomer(victim)
         time.sleep(0.1)
         calm, attacked = caller.between(calm_from, start), caller.between(start, stop)
         survives = victim.is_running and caller.is_running
+    honest = (before.cpu_s - at_first.cpu_s) / (start - calm_from) * (stop - start)
     return Outcome(
         row=row,
         victim=victim.what,
         shot=shot,
         grown_bytes=max(0, after.peak_bytes - before.rss_bytes),
-        cpu_s=after.cpu_s - before.cpu_s,
+        cpu_s=max(0.0, after.cpu_s - before.cpu_s - honest),
         duration_s=stop - start,
         calm_p99_s=p99(calm),
         attack_p99_s=p99(attacked),
+        calm_turn_s=calm_turn,
+        turn_s=turn,
         echoes=len(attacked),
         survives=survives,
         newcomer_s=joined,

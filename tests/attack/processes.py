@@ -3,17 +3,32 @@
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from tests.attack.rows import Shot
+
 ROOT = Path(__file__).resolve().parents[2]
 START_LIMIT = 20.0
+SHOT_LIMIT = 50.0
+CORES = sorted(os.sched_getaffinity(0))
+SERVER_CORE, CLIENT_CORE = CORES[-1:], CORES[:1]
+"""Where they are kept apart, so that the server is measured and not the machine: it has a core to
+itself, as far as the machine lets it, and callers and attackers share another."""
+
+LAST = 19
+"""Niceness of an attacker there: the honest caller on the same core goes first."""
+
+IDLE_CPU_S = 0.02
+"""Of 50 ms; so much the honest caller costs, and no more."""
+
 COMPLAINTS = ("Traceback", "never retrieved", "Exception in", "Error")
 
 
@@ -25,9 +40,12 @@ def _environment() -> dict[str, str]:
 class Process:
     """A module of ours, its lines of output in a queue."""
 
-    def __init__(self, module: str, *arguments: str) -> None:
+    def __init__(
+        self, module: str, *arguments: str, cores: Sequence[int] = CORES, niceness: int = 0
+    ) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=ROOT,
@@ -35,6 +53,8 @@ class Process:
             text=True,
         )
         self.pid = self._process.pid
+        os.sched_setaffinity(self.pid, cores)
+        os.setpriority(os.PRIO_PROCESS, self.pid, os.nice(0) + niceness)
         self.lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._errors: list[str] = []
         self._readers = [
@@ -53,6 +73,11 @@ class Process:
     def is_running(self) -> bool:
         return self._process.poll() is None
 
+    def tell(self, line: str) -> None:
+        """Write a line to its standard input."""
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+
     def errors(self) -> str:
         return "".join(self._errors)
 
@@ -61,6 +86,7 @@ class Process:
         self._process.wait()
         for reader in self._readers:
             reader.join()
+        self._process.stdin.close()
         self._process.stdout.close()
         self._process.stderr.close()
 
@@ -83,9 +109,14 @@ class Usage:
 class Victim(Process):
     """A server; `address` is where it listens."""
 
-    def __init__(self, what: str = "ours", port: int = 0, *options: str) -> None:
-        super().__init__("tests.attack.victim", what, "--port", str(port), *options)
-        self.what = what
+    def __init__(
+        self, what: str = "ours", port: int = 0, *options: str, is_apart: bool = False
+    ) -> None:
+        arguments = (what, "--port", str(port), *options)
+        super().__init__(
+            "tests.attack.victim", *arguments, cores=SERVER_CORE if is_apart else CORES
+        )
+        self.what, self.is_apart = what, is_apart
         try:
             ready = json.loads(self.lines.get(timeout=START_LIMIT))
         except queue.Empty:
@@ -93,16 +124,20 @@ class Victim(Process):
             raise RuntimeError(f"the victim did not start: {self.errors()}") from None
         self.address = (ready["host"], ready["port"])
 
+    @property
+    def client_cores(self) -> Sequence[int]:
+        """Where its callers and attackers are to run."""
+        return CLIENT_CORE if self.is_apart else CORES
+
     def usage(self) -> Usage:
         proc = Path("/proc", str(self.pid))
-        fields = proc.joinpath("stat").read_text().rpartition(")")[2].split()
-        # proc(5): fields 14 and 15, utime and stime, of which the first two are cut off here.
-        ticks = int(fields[11]) + int(fields[12])
+        # Of each thread: nanoseconds on a core, and in the queue for one.
+        threads = [file.read_text().split() for file in proc.glob("task/*/schedstat")]
         status = dict(
             line.split(":", 1) for line in proc.joinpath("status").read_text().splitlines()
         )
         rss, peak = (int(status[name].split()[0]) * 1024 for name in ("VmRSS", "VmHWM"))
-        return Usage(ticks / os.sysconf("SC_CLK_TCK"), rss, peak)
+        return Usage(sum(int(ran) for ran, *_ in threads) / 1e9, rss, peak)
 
     def forget_peak(self) -> None:
         Path("/proc", str(self.pid), "clear_refs").write_text("5")
@@ -114,9 +149,14 @@ class Victim(Process):
         while time.monotonic() < deadline:
             time.sleep(0.05)
             now = self.usage().cpu_s
-            if now - before <= 0.02:
+            if now - before <= IDLE_CPU_S:
                 return
             before = now
+
+    def longest_turn(self) -> float:
+        """CPU seconds of the longest turn of its loop since the last call."""
+        os.kill(self.pid, signal.SIGUSR1)
+        return json.loads(self.lines.get(timeout=START_LIMIT))["longest_turn_s"]
 
     def complaints(self) -> list[str]:
         """What it wrote about errors that nobody caught."""
@@ -129,7 +169,7 @@ class Caller(Process):
 
     def __init__(self, victim: Victim) -> None:
         host, port = victim.address
-        super().__init__("tests.attack.caller", host, str(port))
+        super().__init__("tests.attack.caller", host, str(port), cores=victim.client_cores)
         first = self.lines.get(timeout=START_LIMIT)
         self.echoes = [tuple(map(float, first.split()))]
 
@@ -138,3 +178,23 @@ class Caller(Process):
         while not self.lines.empty():
             self.echoes.append(tuple(map(float, self.lines.get().split())))
         return [latency for sent_at, latency in self.echoes if start <= sent_at < stop]
+
+
+class Shooter(Process):
+    """An attacker, there and idle until it is told to shoot."""
+
+    def __init__(self, victim: Victim, row: str, scale: float) -> None:
+        host, port = victim.address
+        arguments = (row, str(scale), host, str(port))
+        niceness = LAST if victim.is_apart else 0
+        cores = victim.client_cores
+        super().__init__("tests.attack.shooter", *arguments, cores=cores, niceness=niceness)
+        self._patience = max(1.0, scale)
+
+    def wait_ready(self) -> None:
+        self.lines.get(timeout=SHOT_LIMIT * self._patience)
+
+    def shoot(self) -> Shot:
+        """Attack, and return when that is over."""
+        self.tell("go")
+        return Shot(**json.loads(self.lines.get(timeout=SHOT_LIMIT * self._patience)))

@@ -3,6 +3,8 @@
 All end by themselves in seconds. `scale` 1.0 is what the slow tests and the table use.
 """
 
+import functools
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,6 +21,9 @@ from tests.attack.attacker import (
     varint,
 )
 from tests.attack.fuzz import mutate
+
+CROWD = 300
+"""Connections of T20."""
 
 
 @dataclass
@@ -341,12 +346,37 @@ def spoofed_rebind(address: Address, scale: float) -> Shot:
         return Shot(crowd.sent_bytes, crowd.received_bytes, note=back.decode())
 
 
+def crowd_to_close(address: Address, scale: float) -> Callable[[], Shot]:
+    """T20: hundreds of connections, there and idle; what is returned closes all in one go."""
+    crowd: list[Attacker] = []
+    for number in range(round(CROWD * scale)):
+        # From many networks, as one has its limits.
+        crowd.append(Attacker(address, source=f"127.{1 + number % 200}.20.1").connect())
+        if number % 500 == 499:
+            for attacker in crowd:
+                attacker.pump(0.0)  # or the first would be lost before the last is there
+
+    def close() -> Shot:
+        before = sum(a.sent_bytes for a in crowd), sum(a.received_bytes for a in crowd)
+        last_words = []
+        for attacker in crowd:
+            attacker.quic.close()
+            last_words += [
+                (attacker, data) for data, _ in attacker.quic.datagrams_to_send(time.monotonic())
+            ]
+        for attacker, data in last_words:
+            attacker.send(data)
+        for attacker in crowd:
+            attacker.socket.close()
+        sent, received = sum(a.sent_bytes for a in crowd), sum(a.received_bytes for a in crowd)
+        return Shot(sent - before[0], received - before[1])
+
+    return close
+
+
 def mass_close(address: Address, scale: float) -> Shot:
     """T20: hundreds of connections, closed in one go."""
-    crowd = [Attacker(address).connect() for _ in range(int(300 * scale))]
-    for attacker in crowd:
-        attacker.close()
-    return Shot(sum(a.sent_bytes for a in crowd), sum(a.received_bytes for a in crowd))
+    return crowd_to_close(address, scale)()
 
 
 Attack = Callable[[Address, float], Shot]
@@ -376,3 +406,15 @@ ATTACKS: dict[str, Attack] = {
     "T19 spoofed rebind": spoofed_rebind,
     "T20 mass close": mass_close,
 }
+
+PREPARED: dict[str, Callable[[Address, float], Callable[[], Shot]]] = {
+    "T20 mass close": crowd_to_close,
+}
+"""Attacks that are preceded by something harmless, which is not measured."""
+
+
+def aim(row: str, address: Address, scale: float) -> Callable[[], Shot]:
+    """Prepare an attack; what is returned carries it out."""
+    if row in PREPARED:
+        return PREPARED[row](address, scale)
+    return functools.partial(ATTACKS[row], address, scale)

@@ -21,6 +21,7 @@ from aioquic.h3.events import HeadersReceived, WebTransportStreamDataReceived
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.events import ProtocolNegotiated, StreamDataReceived
 from aioquic.quic.events import StreamReset as Abandoned
+from tests.attack.stopwatch import run
 
 from moqvox.errors import MoqError
 from moqvox.transport.aioquic import Limits, listen
@@ -144,10 +145,11 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     identity = certificate(args.identity)
     if args.what == "naive":
-        asyncio.run(naive(args.port, identity))
+        run(naive(args.port, identity))
+        return
     limits = Limits(retry_above_half_open=0) if args.retry else Limits()
     keys = Keys(identity.key_pem) if args.identity else None
-    asyncio.run(ours(args.port, identity, limits, keys))
+    run(ours(args.port, identity, limits, keys))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,47 @@
+"""How long a loop works between two looks at its sockets, by its thread's own CPU clock.
+
+Whatever arrives waits for one such turn before it is read. Other processes of the machine make it
+wait longer, but they don't make this figure larger.
+"""
+
+import asyncio
+import json
+import selectors
+import signal
+import sys
+import time
+
+
+class Stopwatch(selectors.DefaultSelector):
+    """A selector that knows the longest turn since it was asked last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._began = time.thread_time()
+        self._longest = 0.0
+        self._turns = 0
+
+    def select(self, timeout=None):
+        self._longest = max(self._longest, time.thread_time() - self._began)
+        self._turns += 1
+        found = super().select(timeout)
+        self._began = time.thread_time()
+        return found
+
+    def take(self) -> dict[str, float]:
+        taken = {"longest_turn_s": self._longest, "turns": self._turns}
+        self._longest, self._turns = 0.0, 0
+        return taken
+
+
+def run(main) -> None:
+    """Run a coroutine on a loop with a stopwatch; SIGUSR1 makes it print what that says."""
+    stopwatch = Stopwatch()
+
+    def tell() -> None:
+        sys.stdout.write(json.dumps(stopwatch.take()) + "\n")
+        sys.stdout.flush()
+
+    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(stopwatch)) as runner:
+        runner.get_loop().add_signal_handler(signal.SIGUSR1, tell)
+        runner.run(main)
