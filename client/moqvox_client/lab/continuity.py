@@ -36,7 +36,9 @@ class Campaign(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         networks: for a scenario; one may not do for all.
-        again: times that a void run is repeated, with half as many at a time.
+        again: times that a void run is repeated, with half as many at a time, once all others
+            are made.
+        seconds: after which no more is made; None for as long as it takes.
         report, plots: a file and a folder, written anew after each part; None for none.
     """
 
@@ -44,6 +46,7 @@ class Campaign(msgspec.Struct, frozen=True, kw_only=True):
     network: Callable[[Scenario], Network]
     facts: Facts
     again: int = 2
+    seconds: float | None = None
     report: Path | None = None
     plots: Path | None = None
 
@@ -74,10 +77,16 @@ async def carry_out(
 
     await _prepare(campaign, told)
     try:
-        for section in campaign.sections:
-            for part in section.parts:
-                await _carry_out(campaign, section, part, runs, made, failed, told)
-                publish(campaign, runs)
+        async with asyncio.timeout(campaign.seconds):
+            for attempt in range(1 + campaign.again):
+                for section in campaign.sections:
+                    for part in section.parts:
+                        await _carry_out(campaign, section, part, attempt, runs, made, failed, told)
+                        publish(campaign, runs)
+    except TimeoutError:
+        parts = [part for section in campaign.sections for part in section.parts]
+        left = sum(len(lacking(part, runs, 1)) for part in parts)
+        told.note(f"time is up; {left} runs were not made")
     finally:
         publish(campaign, runs)
     return len(failures)
@@ -87,20 +96,19 @@ async def _carry_out(
     campaign: Campaign,
     section: Section,
     part: Part,
+    attempt: int,
     runs: list[Run],
     made: Callable[[Run], None],
     failed: Callable[[str], None],
     told: Told,
 ) -> None:
-    """Make a part, and then its void runs again, in more peace."""
-    jobs = part.jobs
-    for attempt in range(1 + campaign.again):
-        left = lacking(part, runs, attempt + 1)
-        if attempt and left:
-            told.note(f"{section.name}: {len(left)} void runs once more")
-            jobs = max(1, jobs // 2)
-        for network, planned in _by_network(campaign, left):
-            await _make(section, planned, jobs, network, made, failed, told)
+    """Make what a part lacks; its void runs again in more peace."""
+    left = lacking(part, runs, attempt + 1)
+    if attempt and left:
+        told.note(f"{section.name}: {len(left)} void runs once more")
+    jobs = max(1, part.jobs >> attempt)
+    for network, planned in _by_network(campaign, left):
+        await _make(section, planned, jobs, network, made, failed, told)
 
 
 async def _make(

@@ -138,6 +138,9 @@ class Options(Shared, frozen=True, kw_only=True):
     again: Annotated[
         int, Flag("of continuity, times that a void run is repeated", at_least=0, at_most=9)
     ] = 2
+    minutes: Annotated[
+        float | None, Flag("of continuity, end after so long, with what there is", at_least=0)
+    ] = None
     report: Annotated[Path | None, Flag("of continuity, write all tables as Markdown")] = None
     plots: Annotated[Path | None, Flag("of continuity, draw its pictures into this folder")] = None
 
@@ -185,6 +188,7 @@ async def _continuity(options: Options, output: Output) -> int:
         network=_networks(options, output),
         facts=Facts.here(_command(options)),
         again=options.again,
+        seconds=None if options.minutes is None else 60 * options.minutes,
         report=options.report,
         plots=options.plots,
     )
@@ -217,8 +221,9 @@ def _command(options: Options) -> str:
     words = ["moqvox lab continuity"]
     words += [f"--section {','.join(options.section)}"] if options.section else []
     words += [f"--netlab {options.netlab.name}"] if options.netlab is not None else []
-    words += [f"--plots {options.plots.name}"] if options.plots is not None else []
-    words += [f"--report {options.report.name}"] if options.report is not None else []
+    for flag, path in (("plots", options.plots), ("report", options.report)):
+        if path is not None:
+            words.append(f"--{flag} {path.name if path.is_absolute() else path.as_posix()}")
     return " ".join(words)
 
 

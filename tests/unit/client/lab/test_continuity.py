@@ -176,6 +176,29 @@ def test_void_runs_are_repeated_so_often_and_an_interrupted_plan_goes_on(tmp_pat
     assert "2 (+1 void)" in campaign.report.read_text()
 
 
+def test_when_time_is_up_what_there_is_is_written_and_the_rest_is_said(tmp_path, monkeypatch):
+    """The first run is made at once, the others never."""
+
+    async def trial(system, scenario, seed, *_):
+        if seed > 1:
+            await asyncio.Event().wait()
+        return run(scenario.name, system.name, seed)
+
+    class Listening(Silent):
+        said = ""
+
+        def note(self, line):
+            self.said += line
+
+    monkeypatch.setattr(batch, "run_trial", trial)
+    campaign = campaign_of(again=2, report=tmp_path / "figures.md")
+    campaign = msgspec.structs.replace(campaign, seconds=0.05)
+    told = Listening()
+    asyncio.run(continuity.carry_out(campaign, [], lambda _: None, told))
+    assert "time is up; 2 runs were not made" in told.said
+    assert "| outage0 | moqvox | 100.0 | 50 | 1 |" in campaign.report.read_text()
+
+
 def test_what_was_made_before_an_interruption_is_in_the_report(tmp_path, monkeypatch):
     async def trial(system, scenario, seed, *_):
         return run(scenario.name, system.name, seed)

@@ -22,6 +22,8 @@ from moqvox_client.lab.network import Namespaces, Userspace
         (["--rtt", "slow"], "not a number of milliseconds"),
         (["--system", "websocket", "--link", "loopback"], "nothing is left to run"),
         (["--link", "netlab"], "needs --netlab FILE"),
+        (["continuity", "--section", "lost"], "no section 'lost', of setup"),
+        (["outage", "--report", "figures.md"], "go with: moqvox lab continuity"),
     ],
 )
 def test_a_wrong_command_line_is_one_clear_line(words, hint, capsys):
@@ -35,6 +37,7 @@ def test_a_wrong_command_line_is_one_clear_line(words, hint, capsys):
     [
         (["--netlab", "/nowhere/netlab.py"], "no such file"),
         (["--runs", "/nowhere/runs.jsonl"], "no such file"),
+        (["relay-kill-prompt", "--link", "loopback"], "two relays need network namespaces"),
     ],
 )
 def test_a_missing_file_is_one_clear_line(words, hint, capsys):
@@ -107,6 +110,19 @@ def test_a_prompt_and_its_answer_come_whole_over_a_lossy_link(tmp_path, capsys):
     assert "rtt20-loss10" in capsys.readouterr().out
     assert main(["lab", "matrix", "--runs", str(kept)]) == 1
     assert "no such run" in capsys.readouterr().err
+
+
+@pytest.mark.net
+@pytest.mark.slow
+def test_a_server_that_is_killed_in_mid_prompt_is_started_anew_and_has_it_whole(capsys):
+    words = ["--link", "loopback", "--rtt", "20", "--frames", "80", "--answer-frames", "0"]
+    assert main(["lab", *words, "--event", "0.5:kill", "--json"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    run = next(line for line in lines if line["event"] == "run")
+    assert (run["up"]["arrived"], run["twice"], run["wrong"]) == (80, 0, 0)
+    assert (run["back"]["lost"], run["back"]["twice"]) == (0, 0)
+    assert run["back"]["away_ms"] > 0
+    assert run["up"]["gap_ms"] > run["back"]["away_ms"]  # nobody was there meanwhile
 
 
 @pytest.mark.net
