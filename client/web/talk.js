@@ -27,6 +27,8 @@ const WORKING =
 export class TalkElement extends HTMLElement {
   call = null;
   turns = null;
+  /** For `connect`, besides what the attributes say; set it before `start`. */
+  options = {};
   #parts;
   #captions = null;
   #speech = null;
@@ -46,11 +48,6 @@ export class TalkElement extends HTMLElement {
       form: find("form"), text: find(".text"), log: find(".log"),
     };
     this.#listen();
-  }
-
-  /** Whatever is to be known of the call before it is made. */
-  set options(options) {
-    this.extra = options;
   }
 
   connectedCallback() {
@@ -79,7 +76,7 @@ export class TalkElement extends HTMLElement {
       certificateHashes: hashes,
       token: this.getAttribute("token") ?? "",
       namedProtocol: this.hasAttribute("named-protocol"),
-      ...this.extra,
+      ...this.options,
     });
     this.#captions = new Captions(this.#parts.log, (response) =>
       this.call?.playback?.positionUs(response) ?? 0);
