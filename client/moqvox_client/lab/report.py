@@ -3,6 +3,7 @@
 import datetime
 import os
 import platform
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -60,7 +61,20 @@ def _whole(runs: Sequence[Run]) -> str:
     void = sum(bool(run.doubts) for run in runs)
     return (
         f"**Of ours, {good} of {all_of_ours} runs lost no frame, repeated none and changed none,** "
-        f"up or down, void ones included. Of all {len(runs)} runs {void} stayed void."
+        f"up or down, void ones included. Of all {len(runs)} runs {void} stayed void.{_calm(runs)}"
+    )
+
+
+def _calm(runs: Sequence[Run]) -> str:
+    """Say how punctual the machine was in the runs that count."""
+    late = [run.machine_late_ms for run in runs if not run.doubts]
+    if not late:
+        return ""
+    usual = statistics.median(p99 for p99, _ in late)
+    worst = max(most for _, most in late)
+    return (
+        f" In the others a process that only sleeps woke {usual:.1f} ms late "
+        f"(99th percentile, median over the runs), {worst:.0f} at worst."
     )
 
 

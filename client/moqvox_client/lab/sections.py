@@ -88,7 +88,11 @@ SETUP: Final = Section(
     name="setup",
     title="Setting a call up",
     parts=(
-        Part(LOSSLESS, (*OURS_COLD, "moqvox-resumed", "websocket", "grpc", *WEBRTC), jobs=1),
+        Part(
+            LOSSLESS,
+            (*OURS_COLD, "moqvox-resumed", "websocket", "grpc", *WEBRTC, "aioquic"),
+            jobs=1,
+        ),
         Part(
             ("setup-rtt50-loss5",),
             (*OURS_COLD, "moqvox-resumed", "websocket", "grpc"),

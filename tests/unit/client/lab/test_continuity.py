@@ -119,7 +119,11 @@ def test_each_way_to_lose_a_word_is_counted(bad):
 
 
 def test_the_same_runs_make_the_same_report_and_a_broken_promise_is_said(tmp_path):
-    runs = [run(seed=1, gap=150.0), run(seed=2, gap=160.0), run(system="moq-rs", arrived=300)]
+    runs = [
+        run(seed=1, gap=150.0, machine_late_ms=(1.0, 3.0)),
+        run(seed=2, gap=160.0, machine_late_ms=(1.5, 9.0)),
+        run(system="moq-rs", arrived=300, machine_late_ms=(2.0, 4.0)),
+    ]
     campaign = continuity.Campaign(
         sections=(SECTION,),
         network=lambda _scenario: Userspace(),
@@ -134,6 +138,7 @@ def test_the_same_runs_make_the_same_report_and_a_broken_promise_is_said(tmp_pat
     assert "| gap: 100 ms | outage0 | moqvox | 100 | 155 | 0 of 2 | **no** |" in texts[0]
     assert "| outage0 | moq-rs | 75.0 | 50 | 1 |" in texts[0]
     assert "2 of 2 runs of ours" in texts[0]
+    assert "woke 1.5 ms late (99th percentile, median over the runs), 9 at worst" in texts[0]
 
 
 def campaign_of(*, again, report):
