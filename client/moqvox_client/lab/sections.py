@@ -181,10 +181,11 @@ SWITCH_ANSWER: Final = Section(
             tuple(f"switch-answer-{name}" for name in ("both", "gap0", "gap0.5", "gap2", "gap5")),
             jobs=4,
         ),
+        Part(("switch-answer-gap0.5",), ("websocket", "grpc", "aiortc"), jobs=6),
     ),
     columns=(
-        *("answer_pct", "answer_gap_ms", "ear_silence_ms", "ear_longest_ms", "ear_expected_ms"),
-        *("ear_error_ms", "ear_missing_ms"),
+        *("answer_pct", "answer_gap_ms", "silence_ms", "ear_silence_ms", "ear_longest_ms"),
+        *("ear_expected_ms", "ear_error_ms", "ear_missing_ms"),
     ),
     bounds=(Bound("longest silence: what was due, +/- 20 ms", "ear_error_ms", _fixed(20)),),
 )
