@@ -90,7 +90,7 @@ class Options(Shared, frozen=True, kw_only=True):
     event: Annotated[
         tuple[str, ...],
         Flag(
-            "T seconds into the prompt: switch[=GAP_MS[,keep]], outage=MS or nat[=ADDR]",
+            "T seconds into the prompt: switch[=GAP_MS[,keep]], outage=MS, nat[=ADDR] or kill",
             metavar="T:WHAT",
         ),
     ] = ()
