@@ -141,8 +141,7 @@ class Attacker:
                 return False
             timer = None if self.is_mute else self.quic.get_timer()
             wait = deadline - now if timer is None else max(0.0, min(deadline, timer) - now)
-            ready, _, _ = select.select([self.socket], [], [], wait)
-            if ready:
+            if is_readable(self.socket, wait):
                 self._read()
             elif timer is not None and timer <= time.monotonic():
                 self.quic.handle_timer(time.monotonic())
@@ -222,6 +221,13 @@ class Attacker:
 
 def is_retry(data: bytes) -> bool:
     return data[:1] >= b"\xf0"
+
+
+def is_readable(sock: socket.socket, seconds: float) -> bool:
+    """Wait for a datagram; select(2) knows no more than 1024 files."""
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
 
 
 def udp(host: str) -> socket.socket:
@@ -306,7 +312,7 @@ class Crowd:
 
     def answer(self, seconds: float = 1.0) -> bytes:
         """Wait for one datagram; empty when none comes."""
-        if not select.select([self.socket], [], [], seconds)[0]:
+        if not is_readable(self.socket, seconds):
             return b""
         return self.socket.recv(65536)
 
@@ -316,7 +322,7 @@ class Crowd:
         found = []
         while True:
             wait = max(0.0, deadline - time.monotonic())
-            if not select.select([self.socket], [], [], wait)[0]:
+            if not is_readable(self.socket, wait):
                 self.received_bytes += sum(map(len, found))
                 return found
             found.append(self.socket.recv(65536))

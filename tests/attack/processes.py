@@ -68,6 +68,7 @@ class Process:
     def _read(stream: IO[str], keep: Callable[[str], None]) -> None:
         for line in stream:
             keep(line)
+        keep("")  # it is over
 
     @property
     def is_running(self) -> bool:
@@ -176,7 +177,9 @@ class Caller(Process):
     def between(self, start: float, stop: float) -> list[float]:
         """Latencies, in seconds, of what was sent in that time and came back."""
         while not self.lines.empty():
-            self.echoes.append(tuple(map(float, self.lines.get().split())))
+            line = self.lines.get()
+            if line:
+                self.echoes.append(tuple(map(float, line.split())))
         return [latency for sent_at, latency in self.echoes if start <= sent_at < stop]
 
 
@@ -192,9 +195,15 @@ class Shooter(Process):
         self._patience = max(1.0, scale)
 
     def wait_ready(self) -> None:
-        self.lines.get(timeout=SHOT_LIMIT * self._patience)
+        self._answer()
 
     def shoot(self) -> Shot:
         """Attack, and return when that is over."""
         self.tell("go")
-        return Shot(**json.loads(self.lines.get(timeout=SHOT_LIMIT * self._patience)))
+        return Shot(**json.loads(self._answer()))
+
+    def _answer(self) -> str:
+        line = self.lines.get(timeout=SHOT_LIMIT * self._patience)
+        if not line:
+            raise RuntimeError(f"the attacker gave up: {self.errors()}")
+        return line

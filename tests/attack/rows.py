@@ -351,7 +351,7 @@ def crowd_to_close(address: Address, scale: float) -> Callable[[], Shot]:
     crowd: list[Attacker] = []
     for number in range(round(CROWD * scale)):
         # From many networks, as one has its limits.
-        crowd.append(Attacker(address, source=f"127.{1 + number % 200}.20.1").connect())
+        crowd.append(Attacker(address, source=f"127.{1 + number % 200}.20.1").connect(30.0))
         if number % 500 == 499:
             for attacker in crowd:
                 attacker.pump(0.0)  # or the first would be lost before the last is there
