@@ -351,7 +351,9 @@ def crowd_to_close(address: Address, scale: float) -> Callable[[], Shot]:
     crowd: list[Attacker] = []
     for number in range(round(CROWD * scale)):
         # From many networks, as one has its limits.
-        crowd.append(Attacker(address, source=f"127.{1 + number % 200}.20.1").connect(30.0))
+        attacker = Attacker(address, source=f"127.{1 + number % 200}.20.1").connect(30.0)
+        attacker.pump(0.002)  # acknowledges the last of the handshake, which is sent again else
+        crowd.append(attacker)
         if number % 500 == 499:
             for attacker in crowd:
                 attacker.pump(0.0)  # or the first would be lost before the last is there
