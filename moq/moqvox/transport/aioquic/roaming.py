@@ -145,8 +145,10 @@ class Roaming:
             local: address and port; None: whatever the system's routes say now.
 
         Raises:
-            LocalError: `local` can't be bound.
+            LocalError: `local` can't be bound, or the server forbids to go elsewhere.
         """
+        if self._link.engine.must_stay:
+            raise LocalError("the server forbids its clients to migrate")
         if self._is_early:
             self._open(local).close()
             self._wish = (local,)
@@ -201,6 +203,9 @@ class Roaming:
         self._close_old(now)
         if self._is_early:
             return
+        if self._link.engine.must_stay:
+            self._wish = None
+            return
         if self._wish is not None:
             (local,), self._wish = self._wish, None
             self._grant(local)
@@ -219,7 +224,7 @@ class Roaming:
     @property
     def due_at(self) -> float:
         """When `check` has something to do, once the handshake is confirmed."""
-        if self._is_early:
+        if self._stays:
             return math.inf
         when = min(self._look_at, self.dead_at, self._doubt_at)
         when = min([when, *(candidate.next_at for candidate in self._candidates)])
@@ -228,16 +233,21 @@ class Roaming:
     @property
     def dead_at(self) -> float:
         """When the path counts as dead if no answer comes; infinite when nothing was asked."""
-        if self._asked_at is None or self._is_early:
+        if self._asked_at is None or self._stays:
             return math.inf
         patience = max(SILENCE, PROBE_TIMEOUTS * self._probe_timeout)
         return self._asked_at + patience * (1 << self._doublings)
 
     @property
     def _doubt_at(self) -> float:
-        if self._route is None or self._asked_at is None or self._doubted or self._is_early:
+        if self._route is None or self._asked_at is None or self._doubted or self._stays:
             return math.inf
         return self._asked_at + 1.5 * self._link.engine.recovery.rtt + DOUBT
+
+    @property
+    def _stays(self) -> bool:
+        """Whether it may not leave this path: not yet, or not at all."""
+        return self._is_early or self._link.engine.must_stay
 
     @property
     def _is_early(self) -> bool:

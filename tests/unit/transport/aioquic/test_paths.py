@@ -1,13 +1,15 @@
 """A change of path: what is under way goes out again at once, estimates start over."""
 
+import inspect
 import random
 from types import SimpleNamespace
 
 import pytest
 from aioquic.buffer import Buffer
 from aioquic.quic.connection import QuicConnection, QuicNetworkPath, QuicReceiveContext
+from aioquic.quic.packet import pull_quic_transport_parameters
 from tests.unit.transport.aioquic.speech import INTERVAL, Talk
-from tests.unit.transport.aioquic.wires import CLIENT, SERVER
+from tests.unit.transport.aioquic.wires import CLIENT, SERVER, Wire
 
 from moqvox.transport.address import Address
 from moqvox.transport.aioquic import Limits
@@ -303,3 +305,30 @@ def test_upstream_takes_an_answered_path_for_the_preferred_address():
     QuicConnection._handle_path_response_frame(talk.client, context, 0x1B, Buffer(data=bytes(8)))
     assert talk.client._network_paths[0] is path
     assert talk.client._peer_cid is not before
+
+
+def forbidding(**options: object) -> Wire:
+    """Shake hands with a server that says `disable_active_migration`."""
+    wire = Wire(**options)
+    say = wire.server._serialize_transport_parameters
+    wire.server._serialize_transport_parameters = lambda: say() + bytes((0x0C, 0))
+    return wire.handshake()
+
+
+def test_a_server_that_forbids_migration_is_understood_and_another_is_not():
+    assert forbidding().client.must_stay
+    assert not Wire().handshake().client.must_stay
+
+
+def test_where_the_server_asked_its_client_to_go_it_may_move_about():
+    wire = forbidding()
+    wire.client._network_paths.insert(0, QuicNetworkPath(OTHER, is_validated=True))
+    assert not wire.client.must_stay
+
+
+def test_upstream_still_reads_the_parameter_and_keeps_it_to_itself():
+    assert "disable_active_migration" not in inspect.getsource(QuicConnection)
+    said = pull_quic_transport_parameters(Buffer(data=bytes((0x0C, 0))))
+    assert said.disable_active_migration
+    parameters = inspect.signature(QuicConnection._parse_transport_parameters).parameters
+    assert list(parameters) == ["self", "data", "from_session_ticket"]

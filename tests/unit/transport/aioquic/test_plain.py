@@ -321,13 +321,25 @@ def test_chacha20_protects_as_well():
     assert len(b"".join(heard)) == 4 * 60
 
 
-def test_buffers_of_a_handshake_that_is_over_are_let_go():
-    assert "epoch: tls.Epoch" in inspect.getsource(QuicConnection._discard_epoch)
-    wire = Wire().handshake()
-    for engine in wire.events:
-        sizes = {epoch: buffer.capacity for epoch, buffer in engine._crypto_buffers.items()}
-        assert sizes[tls.Epoch.INITIAL] == sizes[tls.Epoch.HANDSHAKE] == 0
-        assert sizes[tls.Epoch.ONE_RTT] > 0
+def test_no_connection_keeps_buffers_for_handshake_messages_between_two_of_them():
+    for touched in (QuicConnection._handle_crypto_frame, QuicConnection._connect):
+        source = inspect.getsource(touched)
+        assert "self.tls.handle_message(" in source
+        assert "self._push_crypto_data()" in source
+    assert "_crypto_buffers" not in inspect.getsource(QuicConnection._discard_epoch)
+    wire = Wire()
+    sizes = []
+    wire.lose = lambda: sizes.extend(len(engine._crypto_buffers) for engine in wire.events)
+    wire.handshake()
+    assert sizes
+    assert not any(sizes)
+    assert wire.server.protocol == "x"
+
+
+def test_a_message_that_is_refused_leaves_no_buffer_and_no_bytes_of_an_answer():
+    wire = Wire(pins=frozenset([bytes(32)])).handshake()
+    assert wire.client.ending() is not None
+    assert not wire.client._crypto_buffers
 
 
 def test_bytes_beyond_a_limit_are_upstreams_to_refuse():

@@ -44,6 +44,7 @@ class Engine:
         self.probed: list[Address] = []
         self.forgotten: list[Address] = []
         self.may_probe = True
+        self.must_stay = False
 
     def probe(self, address: Address) -> bool:
         self.probed.append(address)
@@ -220,6 +221,32 @@ def test_a_wish_to_move_waits_for_the_handshake():
         s.at(1.1)
         s.at(1.2)
         assert len(s.link.engine.probed) == 1
+
+
+def test_a_client_that_must_stay_neither_obeys_nor_looks_nor_leaves_a_dead_path():
+    with scene(HERE, THERE) as s:
+        s.link.engine.must_stay = True
+        with pytest.raises(LocalError, match="forbids"):
+            s.roaming.migrate(None)
+        s.roaming.on_asked(0.0)
+        assert s.roaming.dead_at == s.roaming.due_at == math.inf
+        s.routes[:] = [THERE]
+        s.at(60.0)
+        assert s.link.moves == []
+        assert s.link.engine.probed == []
+
+
+def test_a_wish_of_before_the_handshake_is_dropped_when_the_server_forbids_it():
+    with scene() as s:
+        s.link.engine.recovery = Recovery()
+        s.link.engine.recovery.handshake_confirmed = False
+        s.roaming.migrate(None)
+        s.link.engine.recovery.handshake_confirmed = True
+        s.link.engine.must_stay = True
+        s.at(0.1)
+        s.link.engine.must_stay = False
+        s.at(0.2)
+        assert s.link.engine.probed == []
 
 
 def test_an_address_that_cannot_be_bound_is_told_and_changes_nothing():

@@ -5,13 +5,15 @@ RFC 9001, sections 4.6 and 4.1.4; RFC 9000, section 8.1.3; RFC 8446, section 4.6
 
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from aioquic import tls
 from aioquic._buffer import Buffer
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import (
+    CRYPTO_BUFFER_SIZE,
     MAX_EARLY_DATA,
     QuicConnectionState,
     QuicNetworkPath,
@@ -31,6 +33,7 @@ __all__ = ["HandshakeConnection"]
 
 TOKEN_OVERHEAD_BYTES: Final = 1 + 2
 AGE_ADD: Final = struct.Struct("I")
+DESKS: Final = (tls.Epoch.INITIAL, tls.Epoch.HANDSHAKE, tls.Epoch.ONE_RTT)
 
 
 class HandshakeConnection(GuardedConnection):
@@ -96,12 +99,31 @@ class HandshakeConnection(GuardedConnection):
         self, context: QuicReceiveContext, frame_type: int, buf: Buffer
     ) -> None:
         was_complete = self._handshake_complete
-        super()._handle_crypto_frame(context, frame_type, buf)
+        with self._desk():
+            super()._handle_crypto_frame(context, frame_type, buf)
         if self._handshake_complete and not was_complete:
             if self._is_client:
                 self._settle_early(context.time)
             else:
                 self._issue_ticket()
+
+    @contextmanager
+    def _desk(self) -> Iterator[None]:
+        """Have room to write handshake messages in, for as long as one is dealt with.
+
+        Upstream keeps three buffers of 16 KiB with each connection for its whole life; what is
+        written there goes to the streams of the handshake within the same call.
+        """
+        self._crypto_buffers = {epoch: Buffer(capacity=CRYPTO_BUFFER_SIZE) for epoch in DESKS}
+        try:
+            yield
+        finally:
+            self._crypto_buffers = {}
+
+    def _initialize(self, peer_cid: bytes) -> None:
+        super()._initialize(peer_cid)
+        if not self._is_client:  # a client writes its first message next
+            self._crypto_buffers = {}
 
     # The server's tickets.
 
@@ -127,8 +149,9 @@ class HandshakeConnection(GuardedConnection):
         )
         session = context._build_session_ticket(message, [])  # noqa: SLF001  # no public way
         message.ticket = tickets.issue(session, protocol)
-        tls.push_new_session_ticket(self._crypto_buffers[tls.Epoch.ONE_RTT], message)
-        self._push_crypto_data()
+        with self._desk():
+            tls.push_new_session_ticket(self._crypto_buffers[tls.Epoch.ONE_RTT], message)
+            self._push_crypto_data()
 
     def _update_traffic_key(
         self,
@@ -168,6 +191,7 @@ class HandshakeConnection(GuardedConnection):
         self.recovery.requeue_early(now)
         self.recovery.forget_flight()
         super()._connect(now)
+        self._crypto_buffers = {}
 
     def _settle_early(self, now: float) -> None:
         """Send again at once what the server refused to read, under the limits it has now."""

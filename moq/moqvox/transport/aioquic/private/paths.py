@@ -9,6 +9,7 @@ from typing import Final
 
 from aioquic._buffer import Buffer
 from aioquic.quic.connection import QuicConnection, QuicNetworkPath, QuicReceiveContext
+from aioquic.quic.packet import pull_quic_transport_parameters
 from aioquic.quic.packet_builder import QuicPacketBuilder
 from aioquic.tls import Epoch
 
@@ -41,6 +42,7 @@ class RovingConnection(QuicConnection):
         self._challenges_active = False
         self._left: Address | None = None
         self._followed: Address | None = None
+        self._origin: Address | None = None
         self._sending_at = 0.0
 
     @property
@@ -53,6 +55,24 @@ class RovingConnection(QuicConnection):
     def may_migrate(self) -> bool:
         """Whether there is a connection ID for another path, and the time for it has come."""
         return self.recovery.handshake_confirmed and bool(self._peer_cid_available)
+
+    @property
+    def must_stay(self) -> bool:
+        """Whether the server forbids its client to go elsewhere by itself (RFC 9000, section 9).
+
+        At the address of the handshake only; where it asked the client to go, it may.
+        """
+        if self._origin is None or not self._network_paths:
+            return False
+        return plain(self._network_paths[0].addr) == self._origin
+
+    def _parse_transport_parameters(self, data: bytes, from_session_ticket: bool = False) -> None:
+        """Take a peer's word; upstream reads `disable_active_migration` and forgets it."""
+        super()._parse_transport_parameters(data, from_session_ticket=from_session_ticket)
+        if self._is_client and not from_session_ticket and self._network_paths:
+            said = pull_quic_transport_parameters(Buffer(data=data))
+            if said.disable_active_migration:
+                self._origin = plain(self._network_paths[0].addr)
 
     def probe(self, address: Address) -> bool:
         """Ask the peer on a path that is not used, under a connection ID of its own.

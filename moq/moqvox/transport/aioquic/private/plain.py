@@ -11,7 +11,6 @@ upstream has had a hand in anything, or keys, paths or connection IDs changed.
 from collections.abc import Iterator
 from typing import Final
 
-from aioquic._buffer import Buffer
 from aioquic.quic.connection import END_STATES, QuicNetworkPath
 from aioquic.quic.recovery import MAX_ACK_RANGES, QuicPacketSpace
 from aioquic.tls import Epoch
@@ -360,12 +359,6 @@ class PlainConnection(RovingConnection):
     def _initialize(self, peer_cid: bytes) -> None:
         super()._initialize(peer_cid)
         self._spaces[Epoch.ONE_RTT].ack_queue = Ranges()  # type: ignore[assignment]  # its place
-
-    def _discard_epoch(self, epoch: Epoch) -> None:
-        """Forget a part of the handshake; upstream keeps a buffer of 16 KiB for what it said."""
-        super()._discard_epoch(epoch)
-        if epoch in self._crypto_buffers:
-            self._crypto_buffers[epoch] = Buffer()
 
     def _survey(self) -> Usual | None:
         """Look whether there is nothing due that upstream alone knows of."""
