@@ -181,7 +181,7 @@ export class Decoder {
 }
 
 /** What is asked of the microphone; WebAudio's output is in its echo canceller's reach. */
-export const PROCESSING = Object.freeze({
+const PROCESSING = Object.freeze({
   echoCancellation: true,
   noiseSuppression: true,
   autoGainControl: true,

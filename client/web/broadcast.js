@@ -7,10 +7,10 @@ import { LocalError, StreamCode } from "./errors.js";
 import { Signal } from "./streams.js";
 
 /** What a track keeps: ten minutes, 32 MiB, 256 groups. The oldest settled goes first. */
-export const KEEP = Object.freeze({ groups: 256, bytes: 32 * 1024 * 1024, ageMs: 600_000 });
+const KEEP = Object.freeze({ groups: 256, bytes: 32 * 1024 * 1024, ageMs: 600_000 });
 
 /** One group on its way out: frames in order, then its end or why it was given up. */
-export class Group {
+class Group {
   frames = [];
   bytes = 0;
   finished = false;
@@ -53,6 +53,7 @@ export class Group {
   }
 }
 
+/** A track that is published: groups, of which the newest are kept for who comes late. */
 export class Track {
   ended = false;
   changed = new Signal();

@@ -18,6 +18,7 @@ export function wordAt(captions, positionUs) {
   return now;
 }
 
+/** The conversation as it is seen and read aloud: a row a turn, drawn into one element. */
 export class Captions {
   #log;
   #positionUs;

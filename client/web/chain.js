@@ -4,10 +4,11 @@
  */
 
 /** Legs that one chain proves. The agent hashes at most 1,024 times. */
-export const MAX_LEGS = 512;
+const MAX_LEGS = 512;
 
 const hexOf = (bytes) => [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 
+/** Tokens of a call's legs, each of which proves only the ones before it. */
 export class Chain {
   #links;
 

@@ -9,6 +9,7 @@ import { LocalError } from "./errors.js";
 /** Counted for each frame held, beside its payload. */
 export const FRAME_OVERHEAD_BYTES = 128;
 
+/** What became of a frame that was pushed. */
 export const Outcome = Object.freeze({
   ACCEPTED: "accepted",
   DUPLICATE: "duplicate",
@@ -75,5 +76,8 @@ export function rescale(value, from, to) {
   return Math.floor((2 * value * to + from) / (2 * from));
 }
 
+/** Samples to microseconds, rounded as moqvox/media does. */
 export const samplesToUs = (samples, rate) => rescale(samples, rate, 1_000_000);
+
+/** Microseconds to samples, rounded as moqvox/media does. */
 export const usToSamples = (us, rate) => rescale(us, 1_000_000, rate);

@@ -12,14 +12,15 @@ import { ALPNS, versionOf } from "./version.js";
 import { WebSocketTransport } from "./websocket.js";
 
 /** How long a handshake may take. */
-export const DIAL_TIMEOUT_MS = 8_000;
+const DIAL_TIMEOUT_MS = 8_000;
 
 /** WebTransport's lead; its handshake takes about two round trips, so this is a slow path. */
-export const HEAD_START_MS = 600;
+const HEAD_START_MS = 600;
 
 /** How long it is remembered that WebSocket had to stand in. */
 const REMEMBERED_MS = 3_600_000;
 
+/** The ways to a server, the one to prefer first. */
 export const CARRIERS = Object.freeze(["webtransport", "websocket"]);
 
 /** A hash as 64 hex digits or bytes, to bytes. */

@@ -3,6 +3,7 @@
  * The same tree as moqvox/errors.py.
  */
 
+/** Why a session was closed. */
 export const SessionCode = Object.freeze({
   NO_ERROR: 0x0,
   INTERNAL: 0x1,
@@ -15,6 +16,7 @@ export const SessionCode = Object.freeze({
   MOVED: 0x40,
 });
 
+/** Why a stream was reset. */
 export const StreamCode = Object.freeze({
   INTERNAL: 0x0,
   CANCELLED: 0x1,

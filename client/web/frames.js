@@ -9,10 +9,10 @@ import { concat, decodeVarint, encodeVarint } from "./varint.js";
 const MAX_TIMESTAMP = Number.MAX_SAFE_INTEGER;
 
 /** Fold a signed number into an unsigned one: 0, -1, 1, -2 become 0, 1, 2, 3. */
-export const zigzag = (value) => (value >= 0 ? value * 2 : -value * 2 - 1);
+const zigzag = (value) => (value >= 0 ? value * 2 : -value * 2 - 1);
 
 /** Undo `zigzag`. */
-export const unzigzag = (value) => (value % 2 ? -(value + 1) / 2 : value / 2);
+const unzigzag = (value) => (value % 2 ? -(value + 1) / 2 : value / 2);
 
 /**
  * What stands before a frame's payload. `previous` is the former frame's timestamp, 0 for a

@@ -62,6 +62,7 @@ export function decodeEvent(payload) {
 const same = (one, other) =>
   one !== null && one.length === other.length && one.every((byte, at) => byte === other[at]);
 
+/** The agent's side of a call, put together from all legs. */
 export class Inbox {
   /** Whether the agent has ever said `hello`. */
   isGreeted = false;

@@ -8,6 +8,7 @@ export const MAX_UNNOTED = 256;
 
 const NUMBERED = new Set(["receipt", "interrupt", "cancel", "caption", "message"]);
 
+/** Events by number: what the other side has not noted, and what was taken from it. */
 export class Ledger {
   /** The last number of the other side's that was taken, 0 before the first. */
   taken = 0;

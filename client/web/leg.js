@@ -14,6 +14,7 @@ const KEPT = { ordered: true, maxAgeMs: 600_000 };
 
 const utf8 = new TextEncoder();
 
+/** One leg of a call, caller's side: the broadcast that it sends, and what it waits for. */
 export class Leg {
   /** Whether the agent's broadcast was announced, whether it is read. */
   announced = false;

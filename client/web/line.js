@@ -10,14 +10,15 @@ import { after, pause } from "./clock.js";
 import { SessionCode, Unavailable } from "./errors.js";
 
 /** Silence, while something is waited for, after which a second connection is tried. */
-export const STALL_MS = 3_000;
+const STALL_MS = 3_000;
 
 /** Silence after which one is tried although nothing is waited for; peers tell every 5 s. */
-export const IDLE_MS = 12_000;
+const IDLE_MS = 12_000;
 
 const CHECK_EVERY_MS = 250;
 const PAUSES_MS = [0, 250, 500, 1_000, 2_000];
 
+/** A connection that is replaced when it dies. */
 export class Line {
   session = null;
   #dial;

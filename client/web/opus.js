@@ -3,7 +3,9 @@
 import { MediaError } from "./errors.js";
 import { concat } from "./varint.js";
 
+/** Opus's own clock, which all of this runs at. */
 export const SAMPLE_RATE = 48_000;
+/** 20 ms. */
 export const FRAME_SAMPLES = 960;
 
 const MAX_PACKET_SAMPLES = 5_760;

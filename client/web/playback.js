@@ -11,6 +11,7 @@ const DECODED_AHEAD_US = 10_000_000;
 
 const us = (samples) => Math.round((samples * 1000) / 48);
 
+/** The speaker of a call; made by `openSpeaker()`. */
 export class Playback extends EventTarget {
   /** The worklet's latest snapshot. */
   stats = { state: "idle", leadUs: 0, queuedUs: 0 };

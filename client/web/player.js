@@ -13,6 +13,7 @@ import { Edge, Stretch } from "./stretch.js";
 /** How often a place for a cut is looked for, in output samples. */
 const LOOK_EVERY = 960;
 
+/** Puts samples out as playout.js decides. */
 export class Player {
   #playout;
   #frames = new Map();

@@ -10,8 +10,9 @@ import { concat, encodeVarint } from "./varint.js";
 import * as wire from "./wire.js";
 
 /** Requests of the peer's that are served at a time; further ones are refused. */
-export const MAX_REQUESTS = 256;
+const MAX_REQUESTS = 256;
 
+/** Answers the peer's subscriptions from an `Origin`. */
 export class Publisher {
   #session;
   #origin;

@@ -44,6 +44,7 @@ export const MAX_SEGMENT_BYTES = MAX_MESSAGE_BYTES - 32;
 
 /** The two bits of kind in a stream's id (RFC 9000, section 2.1); we are the client. */
 export const kindOf = (stream) => (stream & 2 ? "uni" : "bidi");
+/** Whether a stream's number is one that the client gives. */
 export const isOurs = (stream) => (stream & 1) === 0;
 
 /** Subprotocols for application protocols, the preferred first. */

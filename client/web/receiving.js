@@ -6,8 +6,10 @@
 import { TransportCode, Violation, isOurs, kindOf } from "./qmux.js";
 import { resolvers, streamError } from "./streams.js";
 
-/** Received and unread bytes of one stream, of all streams. */
+/** Bytes that the peer may send ahead of what is read, on one stream. */
 export const STREAM_WINDOW = 256 * 1024;
+
+/** The same, on all streams together. */
 export const CONNECTION_WINDOW = 1024 * 1024;
 
 /** Streams of each kind that the peer may have open at once. */

@@ -27,7 +27,7 @@ const STRAGGLERS_MS = 5_000;
 const MAX_ANNOUNCEMENTS = 4096;
 
 /** A group on its way in; iterate it for `{ payload, timestamp }`. */
-export class ReceivedGroup {
+class ReceivedGroup {
   #incoming;
   #parser;
 
@@ -64,7 +64,7 @@ export class ReceivedGroup {
 }
 
 /** A track on its way in; iterate it for groups, in the order they come. */
-export class Subscription {
+class Subscription {
   groups = new Queue(MAX_WAITING_GROUPS);
   /** Timer that ends it, once its publisher has. */
   stragglers;
@@ -95,6 +95,7 @@ export class Subscription {
   }
 }
 
+/** One moq-lite session, client's side, that publishes and subscribes. */
 export class Session {
   /** When bytes last came, on `performance.now()`'s clock. */
   lastHeardMs = performance.now();

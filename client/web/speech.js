@@ -10,7 +10,7 @@ import { Signal, resolvers, unattended } from "./streams.js";
 import { concat } from "./varint.js";
 
 /** Most that is held of one response; a longer one is cut. */
-export const MAX_RESPONSE_BYTES = 64 * 1024 * 1024;
+const MAX_RESPONSE_BYTES = 64 * 1024 * 1024;
 
 /** SHA-256 over each frame's length (4 bytes, big-endian) and bytes, hex. */
 export async function digestOf(payloads) {

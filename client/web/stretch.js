@@ -35,6 +35,7 @@ function crossFade(leaving, coming, count, start, total) {
   }
 }
 
+/** Takes speech in, gives it out a little shorter or longer. */
 export class Stretch {
   /** The most samples that one cut takes. */
   longest;

@@ -99,6 +99,7 @@ form .plain { background: var(--mv-accent); border-color: var(--mv-accent); colo
 @media (prefers-reduced-motion: reduce) { * { transition: none !important; } }
 `;
 
+/** What the element consists of. */
 export const MARKUP = `
 <div class="stage" part="stage">
   <button class="talk" part="talk" type="button" aria-pressed="false">

@@ -24,6 +24,7 @@ const BEHIND_FRAMES = 50;
 const WORKING =
   "Current Chrome, Edge and Firefox work; Safari from 26 has what it takes as well.";
 
+/** The element itself; its attributes and events are told at the top of this file. */
 export class TalkElement extends HTMLElement {
   call = null;
   turns = null;

@@ -17,6 +17,7 @@ const RELAPSES_MAX = 12;
 
 const clamp = (value, limit) => Math.max(-limit, Math.min(limit, value));
 
+/** One response in playout: what is held of it, where it is, what was heard. */
 export class Timeline {
   cursor = 0;
   end = 0;

@@ -8,6 +8,7 @@ const MAX_TURNS = 50;
 /** What an agent tells it understood: a message of this name, `{ utterance, text }`. */
 const TRANSCRIPT = "transcript";
 
+/** The turns of a call, the latest `MAX_TURNS` of them. */
 export class Turns {
   all = [];
   #changed;

@@ -6,6 +6,7 @@
 
 import { LocalError, RemoteError, SessionCode, violation } from "./errors.js";
 
+/** The largest number that a varint holds. */
 export const MAX_VARINT = (1n << 62n) - 1n;
 
 const utf8 = new TextEncoder();

@@ -28,6 +28,7 @@ const PING_AFTER_MS = 10_000;
 const PLAIN_GOODBYES = [1000, 1001, 1005];
 const PROTOCOL_ERROR = 3002;
 
+/** What `WebTransport` is to a session, on a WebSocket. */
 export class WebSocketTransport {
   /** The negotiated application protocol, without QMux's part of the name. */
   protocol = "";

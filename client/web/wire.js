@@ -9,6 +9,7 @@
 import { violation } from "./errors.js";
 import { Reader, Writer, concat, encodeVarint } from "./varint.js";
 
+/** The first number on a bidirectional stream. */
 export const BidiType = Object.freeze({
   ANNOUNCE: 0x1,
   SUBSCRIBE: 0x2,
@@ -18,6 +19,7 @@ export const BidiType = Object.freeze({
   TRACK: 0x6,
 });
 
+/** The first number on a unidirectional stream. */
 export const UniType = Object.freeze({ GROUP: 0x0, SETUP: 0x1 });
 
 const MAX_COUNTED_HOPS = 1024;

@@ -23,7 +23,7 @@ def shots(tmp_path):
 
 
 @pytest.mark.parametrize("carrier", ["webtransport", "websocket"])
-def test_a_turn_arrives_intact_and_its_answer_is_played_whole(carrier):
+def test_a_turn_through_an_outage_is_intact_and_its_answer_played_whole(carrier):
     agent = Answering(ANSWER)
 
     async def main():
@@ -33,7 +33,9 @@ def test_a_turn_arrives_intact_and_its_answer_is_played_whole(carrier):
                 f"window.options = {{ carriers: ['{carrier}'], namedProtocol: true }}; return 1"
             )
             await begin_call(tab)
-            said = await tab.run(say(PROMPT, pace_ms=5))
+            await tab.until("seen.call.state === 'open'")
+            network.outage(1.0)
+            said = await tab.run(say(PROMPT, pace_ms=10))
             await tab.until("seen.ended.length")
             _, output = await put_out(tab)
             via = await tab.run("[seen.call.session.carrier, seen.call.session.version.alpn]")
@@ -41,6 +43,7 @@ def test_a_turn_arrives_intact_and_its_answer_is_played_whole(carrier):
 
     said, output, blocks, via = run(main(), virtual=False)
     assert said["intact"]
+    assert said["receipt"]["worst_delay_ms"] > 500, "there was no outage"
     assert agent.heard() == list(PROMPT)
     assert via == [carrier, "moq-lite-06"]
     check_put_out(output, blocks, ANSWER)
