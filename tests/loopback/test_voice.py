@@ -88,14 +88,16 @@ def test_agent_behind_two_relays():
                 asyncio.TaskGroup() as tasks,
             ):
                 answering = tasks.create_task(answer(desk, heard))
-                intact, heard_us, _ = await converse(url(edge, "/room", "https"), trust(edge))
+                intact, heard_us, call = await converse(url(edge, "/room", "https"), trust(edge))
                 await until(lambda: heard)
                 answering.cancel()
-        return intact, heard_us, heard[0][1].ms
+        return intact, heard_us, heard[0][1].ms, call
 
-    intact, heard_us, told_ms = asyncio.run(main())
+    intact, heard_us, told_ms, call = asyncio.run(main())
     assert intact
     assert told_ms == heard_us / 1000
+    # The agent is as young as the call, and yet takes it for what it is: a new one.
+    assert (call.resumptions, call._legs, call.resumed_at) == (0, 1, [])
 
 
 def test_server_that_is_not_there_is_one_plain_error():

@@ -76,6 +76,7 @@ class Call:
             on_hello=self._greet,
         )
         self.outbox, self.inbox = self.party.outbox, self.party.inbox
+        self.outbox.leg.broadcast.be_unanswered()
         self.marks: dict[str, float] = {}
         self.resumed_at: list[float] = []
         self.driver: Driver | None = None
@@ -303,6 +304,7 @@ class Call:
 
     def _greet(self, hello: Hello) -> None:
         self._answered.set()
+        self.outbox.leg.broadcast.be_answered()
         self._stall = STALL
         if self._away is not None:
             self._away.cancel()

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import secrets
 from collections.abc import AsyncIterator, Callable
 from typing import Final
 
@@ -11,7 +12,7 @@ from moqvox.model import broadcast, group, track
 from moqvox.model.in_order import InOrder
 from moqvox.voice.filling import Filling, place
 from moqvox.voice.inbox import Inbox
-from moqvox.voice.leg import AUDIO_TRACK, EVENTS_TRACK, PAST_TRACK
+from moqvox.voice.leg import AUDIO_TRACK, EVENTS_TRACK, PAST_TRACK, UNANSWERED
 from moqvox.voice.utterance import MAX_BYTES, PACKET_BYTES, Utterance
 from moqvox.voice.words import Hello, decode
 
@@ -30,6 +31,9 @@ a `cancel` behind the reset that it belongs to."""
 GREETING: Final = 10.0
 """Seconds within which a side that says `hello` must have said it."""
 
+SHOWING: Final = 1.0
+"""Seconds that a caller has to show that nobody answered it before."""
+
 PRIORITIES: Final = {EVENTS_TRACK: 120, AUDIO_TRACK: 80, PAST_TRACK: 60}
 
 TAKEN_BACK: Final = frozenset({StreamCode.CANCELLED, StreamCode.GOING_AWAY})
@@ -41,7 +45,7 @@ Asked = asyncio.Task[track.Consumer | Refused]
 
 def wishes_for(track: str) -> Subscription:
     """Say how a leg's track is subscribed to."""
-    return Subscription(priority=PRIORITIES[track], ordered=True, max_age_ms=PATIENCE_MS)
+    return Subscription(priority=PRIORITIES.get(track, 120), ordered=True, max_age_ms=PATIENCE_MS)
 
 
 class FarLeg:
@@ -49,12 +53,16 @@ class FarLeg:
 
     Attributes:
         hello: the other side's first event, once it came, on a later leg.
+        was_answered: another agent was on this leg before, or may have been; None as long as that
+            was not asked, or if the caller does not show it.
     """
 
     def __init__(
         self, source: broadcast.Consumer, *, path_changes: Callable[[], int] = lambda: 0
     ) -> None:
         self.hello: Hello | None = None
+        self.was_answered: bool | None = None
+        self._doubt = ""
         self._source = source
         self._path_changes = path_changes
         self._starts: dict[int, int] = {}
@@ -87,12 +95,15 @@ class FarLeg:
             raise audio
         return ended
 
-    async def read_on(self, admit: Admit, *, recall: bool = False) -> bool:
+    async def read_on(
+        self, admit: Admit, *, recall: bool = False, is_in_doubt: bool = False
+    ) -> bool:
         """Read a later leg, once `admit` has said which inbox its `hello` opens.
 
         Args:
             admit: called once, with None when there is no `hello`; None turns it away.
             recall: ask at once for what a side that was started anew needs.
+            is_in_doubt: ask whether another agent was on this leg before.
 
         Returns:
             Whether its audio ended in order.
@@ -102,7 +113,11 @@ class FarLeg:
         """
         self._is_later = True
         async with asyncio.TaskGroup() as tasks:
-            names = (EVENTS_TRACK, AUDIO_TRACK, *((PAST_TRACK,) if recall else ()))
+            names = [EVENTS_TRACK, AUDIO_TRACK]
+            names += [PAST_TRACK] if recall else []
+            if is_in_doubt:
+                self._doubt = UNANSWERED + secrets.token_hex(8)
+                names.append(self._doubt)
             asked = self._ask(tasks, *names)
             try:
                 ended = await self._follow(admit, asked, tasks)
@@ -121,6 +136,8 @@ class FarLeg:
         audio = await asked[AUDIO_TRACK]
         if isinstance(audio, Refused):
             return audio
+        if self._doubt:
+            self.was_answered = await _is_missing(asked[self._doubt])
         inbox = admit(self.hello)
         if inbox is None:
             return False
@@ -341,6 +358,13 @@ async def _wait_for_answer(
     answered.cancel()
     if not inbox.has_events.is_set():
         events.cancel()
+
+
+async def _is_missing(asked: Asked) -> bool | None:
+    """Whether a track is there no more; None if it never was."""
+    await asyncio.wait([asked], timeout=SHOWING)
+    track = asked.result() if asked.done() else None
+    return None if isinstance(track, NotFound) else track is None or isinstance(track, Refused)
 
 
 def _close_result(asked: Asked) -> None:

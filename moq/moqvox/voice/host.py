@@ -25,6 +25,10 @@ calls that may have lost an agent."""
 
 SETTLING_RTTS: Final = 4
 
+DOUBT: Final = 5.0
+"""Seconds in which callers are asked whether another agent was there: a relay that was started
+anew, too, hears of them from others that find back to it one by one."""
+
 KNOCK: Final = 1.0
 """Seconds between two requests to a relay on whose calls one only listens."""
 
@@ -99,7 +103,7 @@ class Host:
                         if line is not None:
                             line.withdraw()
                     elif name not in self._lines:
-                        self._announced(tasks, name, was_there=self._is_settling(began))
+                        self._announced(tasks, name, began)
                 await watch.wait()
         finally:
             watch.close()
@@ -117,13 +121,7 @@ class Host:
                 except (LocalError, Refused):
                     continue
 
-    def _is_settling(self, began: float) -> bool:
-        if self._eager:
-            return False
-        rtts = SETTLING_RTTS * self.driver.connection.stats().rtt
-        return asyncio.get_running_loop().time() - began < max(SETTLING, rtts)
-
-    def _announced(self, tasks: asyncio.TaskGroup, name: str, *, was_there: bool) -> None:
+    def _announced(self, tasks: asyncio.TaskGroup, name: str, began: float) -> None:
         source = self._remote.get(f"{name}/{CALLER}")
         if source is None:
             return
@@ -134,7 +132,14 @@ class Host:
                 self._lines[name] = line
                 line.bind(name, source)
                 return
-        line = self._lines[name] = Line(self, is_later=bool(leg), was_there=was_there)
+        age = asyncio.get_running_loop().time() - began
+        settling = max(SETTLING, SETTLING_RTTS * self.driver.connection.stats().rtt)
+        line = self._lines[name] = Line(
+            self,
+            is_later=bool(leg),
+            was_there=not self._eager and age < settling,
+            is_in_doubt=not self._eager and age < DOUBT,
+        )
         line.bind(name, source)
         line.start(tasks, source)
 

@@ -3,17 +3,26 @@
 import asyncio
 from typing import Final
 
-from moqvox.errors import StreamCode
+from moqvox.errors import Refused, StreamCode
 from moqvox.frame import Frame, TrackInfo
 from moqvox.media.catalog import CATALOG_TRACK, Catalog, opus_rendition
 from moqvox.model import broadcast, cache, group, track
 from moqvox.voice.words import Bye, Event, Hello, encode
 
-__all__ = ["AUDIO_INFO", "AUDIO_TRACK", "BITRATE", "EVENTS_TRACK", "PAST_TRACK", "Leg"]
+__all__ = [
+    "AUDIO_INFO",
+    "AUDIO_TRACK",
+    "BITRATE",
+    "EVENTS_TRACK",
+    "PAST_TRACK",
+    "UNANSWERED",
+    "Leg",
+]
 
 AUDIO_TRACK: Final = "audio"
 EVENTS_TRACK: Final = "events"
 PAST_TRACK: Final = "past"
+UNANSWERED: Final = "unanswered/"
 
 LIMITS: Final = cache.Limits(max_groups=256, max_bytes=32 * 1024 * 1024, max_age=600.0)
 """What is kept for listeners who come late: ten minutes, 32 MiB a track."""
@@ -25,6 +34,36 @@ EVENTS_A_GROUP: Final = 1024
 """Events written to one stream before the next begins, so that no stream lives for ever."""
 
 BITRATE: Final = 24_000
+
+
+class LegBroadcast(broadcast.Producer):
+    """A leg's tracks. The caller's first leg also tells whether an agent was there before.
+
+    All tracks below `UNANSWERED` are there until one has said hello, and are refused from then
+    on. An agent asks for a name that nobody else asks for, which no relay can answer.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(limits=LIMITS)
+        self._unanswered: track.Producer | None = None
+        self._is_answered = False
+
+    def be_unanswered(self) -> None:
+        """Tell those who ask that no agent was here yet, until `be_answered`."""
+        self._unanswered = self.create_track(UNANSWERED, TrackInfo(priority=60))
+
+    def be_answered(self) -> None:
+        """Tell those who ask that an agent was here."""
+        self._is_answered = True
+
+    def find(self, name: str) -> track.Producer | None:
+        """Return the track to read, None when nobody has it."""
+        found = super().find(name)
+        if found is not None or self._unanswered is None or not name.startswith(UNANSWERED):
+            return found
+        if self._is_answered:
+            raise Refused(StreamCode.CANCELLED, "an agent was here")
+        return self._unanswered
 
 
 class Leg:
@@ -43,7 +82,7 @@ class Leg:
     ) -> None:
         self.number = number
         self.hello = hello
-        self.broadcast = broadcast.Producer(limits=LIMITS)
+        self.broadcast = LegBroadcast()
         maximum_ms = MAX_AGE_MS
         self.audio = self.broadcast.create_track(AUDIO_TRACK, AUDIO_INFO)
         self._events = self.broadcast.create_track(

@@ -76,15 +76,25 @@ class Line:
     Attributes:
         name: of the leg, "" as long as it is not known.
         is_later: it is not the call's first leg, so its `hello` decides whose it is.
+
+    Args:
+        was_there: taken for older than our connection, if the caller does not show otherwise.
+        is_in_doubt: the caller is asked to.
     """
 
     def __init__(
-        self, board: Switchboard, *, is_later: bool = False, was_there: bool = False
+        self,
+        board: Switchboard,
+        *,
+        is_later: bool = False,
+        was_there: bool = False,
+        is_in_doubt: bool = False,
     ) -> None:
         self.name = ""
         self.is_later = is_later
         self._board = board
         self._was_there = was_there
+        self._is_in_doubt = is_in_doubt
         self._session: Session | None = None
         self._route: origin.Route | None = None
         self._announced: asyncio.Future[broadcast.Consumer] = (
@@ -96,7 +106,7 @@ class Line:
 
     def start(self, tasks: asyncio.TaskGroup, source: broadcast.Consumer) -> None:
         """Read a caller's broadcast."""
-        must_prove = self.is_later or self._was_there
+        must_prove = self.is_later or self._was_there or self._is_in_doubt
         is_known = bool(self.name) and self._board.register.find(self.name) is not None
         if not must_prove and not is_known:
             session = self._board.register.session(self._board.address)
@@ -198,7 +208,14 @@ class Line:
         far = FarLeg(source, path_changes=self._board.path_changes)
         if self._session is not None:
             return await far.read(self._session.inbox)
-        return await far.read_on(self._admit, recall=self._board.is_direct)
+        is_in_doubt = self._is_in_doubt and not self.is_later
+
+        def admit(hello: Hello | None) -> Inbox | None:
+            if far.was_answered is not None:
+                self._was_there = far.was_answered
+            return self._admit(hello)
+
+        return await far.read_on(admit, recall=self._board.is_direct, is_in_doubt=is_in_doubt)
 
     def _admit(self, hello: Hello | None) -> Inbox | None:
         """Find or make the session that a caller's `hello` is for."""
