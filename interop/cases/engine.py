@@ -1,18 +1,18 @@
-"""QUIC itself, with a client of plain aioquic."""
+"""QUIC itself, with plain aioquic at the other end."""
 
 from typing import Final
 
 from interop.cases.registry import Direction, case
 from interop.failure import Failure
-from interop.program import text
+from interop.program import Event, text
 from interop.scene import Scene
 
-CHECKS: Final = 7
+CHECKS: Final = 9
 
 
 @case("plain-quic", Direction.TO_MOQVOX)
 async def plain_quic(scene: Scene) -> None:
-    """Plain aioquic: Retry, version negotiation, key updates, resumption, a new port."""
+    """Plain aioquic: Retry, tokens, version negotiation, key updates, 0-RTT, a new port."""
     addresses = []
     for arguments in ([], ["--careful"]):
         server = await scene.tool("echo_server", *arguments)
@@ -23,3 +23,26 @@ async def plain_quic(scene: Scene) -> None:
     failed = [f"{text(it, 'name')}: {text(it, 'detail')}" for it in checks if not it.fields["ok"]]
     if failed or len(checks) != CHECKS:
         raise Failure(f"{len(failed)} of {len(checks)} checks failed: {'; '.join(failed)}")
+
+
+@case("plain-quic-server", Direction.FROM_MOQVOX)
+async def plain_quic_server(scene: Scene) -> None:
+    """Our client at a plain aioquic server: 0-RTT with each ticket it gave, after a Retry too."""
+    for arguments in ([], ["--retry"]):
+        server = await scene.tool("plain_server", *arguments)
+        ready = await server.event("ready")
+        visitor = await scene.tool("visitor", text(ready, "address"), text(ready, "fingerprint"))
+        await visitor.finished()
+        failed = [text(it, "detail") for it in visitor.all("call") if not it.fields["ok"]]
+        if failed:
+            raise Failure("; ".join(failed))
+        _check_handshakes(server.all("handshake"), retried=bool(arguments))
+        server.leave()
+
+
+def _check_handshakes(seen: list[Event], *, retried: bool) -> None:
+    """Compare what the server saw of our calls; only the first comes without a ticket."""
+    found = [(it.fields["resumed"], it.fields["early"], it.fields["retried"]) for it in seen]
+    first, later = (False, False, retried), (True, True, retried)
+    if found != [first, later, later]:
+        raise Failure(f"the server saw (resumed, early, retried) {found}")
