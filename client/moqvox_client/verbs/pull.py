@@ -12,7 +12,7 @@ import msgspec
 from moqvox.connect import connect
 from moqvox.driver import Driver
 from moqvox.driver.scope import scope
-from moqvox.errors import NotFound, Refused, StreamEnded
+from moqvox.errors import NotFound, Refused, StreamCode, StreamEnded
 from moqvox.frame import Subscription
 from moqvox.media.catalog import CATALOG_TRACK, AudioRendition, Catalog, CatalogReader
 from moqvox.media.container import ContainerKind, MediaFrame, decode_frame
@@ -37,6 +37,9 @@ moqvox pull https://localhost:4443/ alice.hang --out alice.ogg
 moqvox pull moqt://localhost:4443 alice.hang --out - | ffplay -
 moqvox pull moqt://localhost:4443 alice.hang --speaker
 """
+
+BREATHER: Final = 0.1
+"""Seconds between two looks at a broadcast that begins anew."""
 
 
 class Options(Reaching, frozen=True, kw_only=True):
@@ -86,8 +89,8 @@ class Reading:
         self._digest = hashlib.sha256()
 
     def open(self) -> None:
-        """Make the file, now that there is something to write."""
-        if self._options.out is not None:
+        """Make the file, now that there is something to write; once is enough."""
+        if self._options.out is not None and self._sink is None:
             self._sink = open_sink(self._options.out, self._options.format)
 
     @property
@@ -192,7 +195,29 @@ async def _connected(options: Options, reading: Reading, output: Output) -> None
 async def _follow(
     options: Options, origin: Origin, driver: Driver, reading: Reading, output: Output
 ) -> None:
-    source = await _find(options, origin, driver)
+    """Read the broadcast; one that begins anew before anything was heard of it is met again.
+
+    Browsers do that: they announce, ask for the microphone, and start over when they have it.
+    """
+    now = asyncio.get_running_loop().time
+    deadline = now() + options.timeout
+    while True:
+        source = await _find(options, origin, driver)
+        try:
+            await _read(options, source, reading, output)
+        except (StreamEnded, Refused) as exc:
+            is_gone = origin.get(options.broadcast) is not source
+            begins_anew = is_gone or exc.code == StreamCode.INTERNAL
+            if reading.totals.frames or driver.closed or not begins_anew or now() > deadline:
+                raise
+            await asyncio.sleep(BREATHER)
+        else:
+            return
+
+
+async def _read(
+    options: Options, source: broadcast.Consumer, reading: Reading, output: Output
+) -> None:
     name, kind = await _choose(options, source, output)
     tracks = await source.subscribe(
         name, Subscription(priority=80, ordered=True, max_age_ms=int(1000 * options.max_age))
@@ -281,6 +306,8 @@ async def _catalog(
             finally:
                 tracks.close()
     except NotFound:
+        if source.closed:
+            raise
         return None
     except TimeoutError:
         if last is None:

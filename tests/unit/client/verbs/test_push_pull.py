@@ -354,6 +354,54 @@ def test_catalog_without_audio_is_not_the_last_word(relay, command, tmp_path, ba
 
 
 @net
+@pytest.mark.parametrize("how", ["refused", "gone", "gone after its catalog"])
+def test_publisher_that_begins_anew_is_met_again(relay, command, tmp_path, backstage, how):
+    """Browsers start over once they have the microphone."""
+    from moqvox.errors import StreamCode
+    from moqvox.frame import Frame, TrackInfo
+    from moqvox.media.catalog import Catalog, opus_rendition
+    from moqvox.media.container import encode_legacy
+    from moqvox.model import broadcast
+
+    origin = relay.relay.origin
+
+    def settled():
+        producer = broadcast.Producer()
+        catalog = producer.create_track("catalog.json").append_group()
+        catalog.write(Frame(Catalog(audio={"voice": opus_rendition()}).encode(), 0))
+        catalog.finish()
+        audio = producer.create_track("voice")
+        group = audio.append_group()
+        for at, packet in enumerate(opus_packets()):
+            group.write(Frame(encode_legacy(20_000 * at, packet), 20_000 * at))
+        group.finish()
+        audio.finish()
+        origin.publish("anew", producer.consume())
+
+    async def publish():
+        first = broadcast.Producer(dynamic=True)
+        origin.publish("anew", first.consume())
+        async for request in first.requests():
+            if how == "gone after its catalog" and request.name == "catalog.json":
+                catalog = request.accept(TrackInfo()).append_group()
+                catalog.write(Frame(Catalog(audio={"voice": opus_rendition()}).encode(), 0))
+                catalog.finish()
+                continue
+            if how == "refused":
+                request.reject(StreamCode.INTERNAL)
+            first.close()
+            settled()
+            return
+
+    publishing = backstage.start(publish())
+    out = tmp_path / "o.ogg"
+    said = command("pull", relay.url(), "anew", "--out", out, "--json", *relay.trust)
+    publishing.result(5)
+    assert said.code == 0, said.err
+    assert packets_of(out) == opus_packets()
+
+
+@net
 def test_catalog_that_is_nonsense_is_one_clear_line(relay, command, tmp_path, backstage):
     from moqvox.frame import Frame
     from moqvox.model import broadcast
