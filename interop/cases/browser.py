@@ -28,8 +28,9 @@ async def npm_publish(scene: Scene) -> None:
     endpoint = await scene.relay()
     microphone, out = scene.folder / "microphone.wav", scene.folder / "pulled.wav"
     write_tone(microphone, TONE_HZ, seconds=30)
-    pull = await scene.pull(endpoint, CALL, out, seconds=HEARD_S)
     publisher = await scene.browser("publish", endpoint, CALL, "--microphone", str(microphone))
+    await publisher.event("steady")
+    pull = await scene.pull(endpoint, CALL, out, seconds=HEARD_S)
     await pull.finished()
     publisher.leave()
     await publisher.finished()

@@ -2,6 +2,9 @@
 
 import "@moq/publish/element";
 
+/** On a busy machine the element opens the microphone twice, and all it published begins anew. */
+const STEADY_MS = 1000;
+
 window.publish = (url, name, { "tls-fingerprint": hash }) => {
   const element = document.createElement("moq-publish");
   element.setAttribute("name", name);
@@ -14,5 +17,11 @@ window.publish = (url, name, { "tls-fingerprint": hash }) => {
   element.signals.run((effect) => {
     const session = effect.get(element.connection.established);
     if (session !== undefined) window.emit("session", { version: session.version });
+  });
+  element.signals.run((effect) => {
+    if (effect.get(element.broadcast.audio.root) === undefined) return;
+    window.emit("capturing", {});
+    const timer = setTimeout(() => window.emit("steady", {}), STEADY_MS);
+    effect.cleanup(() => clearTimeout(timer));
   });
 };
