@@ -80,7 +80,7 @@ async def impatient_subscriber(scene: Scene) -> None:
     paced = ["--groups", str(SPOKEN), "--frames", "5", "--interval-ms", "20"]
     publisher = await scene.peer("publish", endpoint, scene.room, *paced)
     await publisher.event("group", group=SPOKEN // 2)
-    late = await scene.peer("subscribe", endpoint, scene.room, *patience, name="late")
+    late = await scene.peer("subscribe", endpoint, scene.room, *patience, "--latest", name="late")
     for subscriber in (first, late):
         await subscriber.finished()
     publisher.leave()
@@ -126,7 +126,7 @@ async def fetch(scene: Scene) -> None:
     publisher = await scene.peer("publish", endpoint, scene.room, "--eager")
     await publisher.event("written")
     await _fetch(scene, endpoint, publisher, "fetch from the publisher")
-    subscriber = await scene.peer("subscribe", endpoint, scene.room, "--from-group", "0")
+    subscriber = await scene.peer("subscribe", endpoint, scene.room)
     await subscriber.finished()
     await _fetch(scene, endpoint, publisher, "fetch from the relay")
 

@@ -14,7 +14,10 @@ def _options() -> argparse.Namespace:
     made.add_argument("broadcast")
     made.add_argument("--track", default="data")
     made.add_argument("--max-age-ms", type=int, default=60_000)
-    made.add_argument("--from-group", type=int)
+    # From 0, not from the latest: a moq-rs publisher is told that it is used when its track's
+    # facts are asked for, so that its second group may be there before the subscription is.
+    made.add_argument("--from-group", type=int, default=0)
+    made.add_argument("--latest", dest="from_group", action="store_const", const=None)
     made.add_argument("--groups", type=int, help="stop after so many, not at the track's end")
     made.add_argument("--request", action="store_true", help="ask at once, announced or not")
     return made.parse_args()
