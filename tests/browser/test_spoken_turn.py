@@ -6,6 +6,7 @@ restarts in mid-sentence and in mid-answer.
 
 import asyncio
 import datetime
+import difflib
 import functools
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -38,7 +39,7 @@ from moqvox_client.link import Link
 from moqvox_client.speech import tts
 from moqvox_client.speech.recordings import TRANSCRIPTS
 from moqvox_client.speech.stt import Transcriber
-from moqvox_client.speech.wer import compare
+from moqvox_client.speech.wer import normalise
 from moqvox_relay.config import Config
 from moqvox_relay.relay import Relay
 
@@ -95,26 +96,31 @@ async def spoken_turn(page: Page, in_prompt: Disturb | None, in_answer: Disturb 
     return said, ended, blocks, (frame, output), carrier
 
 
-async def errors_of(pcm: bytes, rate: int) -> int:
-    """Words that the recogniser gets wrong of the sentence."""
-    resampler = Resampler(rate, 16_000, 1)
+async def understood(pcm: bytes) -> frozenset[tuple[int, str]]:
+    """Words of the sentence that the recogniser gets right, each with its place."""
+    resampler = Resampler(RATE, 16_000, 1)
 
     async def chunks() -> AsyncIterator[bytes]:
         yield resampler.push(pcm) + resampler.flush()
 
     with Transcriber(1) as transcriber:
-        return compare(TRANSCRIPTS[SENTENCE], await transcriber.transcribe(chunks())).errors
+        text = await transcriber.transcribe(chunks())
+    said = normalise(TRANSCRIPTS[SENTENCE])
+    alike = difflib.SequenceMatcher(None, said, normalise(text), autojunk=False)
+    places = [at for block in alike.get_matching_blocks() for at in range(block.a, sum(block[::2]))]
+    return frozenset((at, said[at]) for at in places)
 
 
 @functools.cache
-def errors_directly() -> int:
-    """Words wrong when the file itself is recognised, wherever its frames begin.
+def understood_directly() -> frozenset[tuple[int, str]]:
+    """Words that are understood when the file itself is fed, wherever its frames begin.
 
-    The recogniser cuts sound into frames of its own; a quarter of a frame of silence before the
-    same file makes it two or three words. A microphone begins anywhere.
+    The recogniser cuts sound into frames of its own, so that a quarter of one in silence ahead of
+    the same file makes a weak word right or wrong. A microphone begins anywhere.
     """
-    source, quarter = speech_pcm(SENTENCE), bytes(2 * RATE // 200)
-    return max(asyncio.run(errors_of(quarter * lead + source, RATE)) for lead in range(4))
+    source, quarter = speech_pcm(SENTENCE), bytes(2 * RATE // 400)
+    fed = [asyncio.run(understood(quarter * lead + source)) for lead in range(4)]
+    return frozenset.intersection(*fed)
 
 
 def check_turn(agent: Answering, said, ended, blocks, output) -> None:
@@ -130,8 +136,8 @@ def check_turn(agent: Answering, said, ended, blocks, output) -> None:
     _, at_best = aligned(wanted, decoded(encoder.push(source) + encoder.flush()[0]))
     assert alike > at_best - 0.02, f"{alike:.3f} like what was said; the codec alone: {at_best:.3f}"
     arrived = (np.clip(heard, -1, 1) * 32767).astype("<i2").tobytes()
-    errors = asyncio.run(errors_of(arrived, RATE))
-    assert errors <= errors_directly(), "words were lost on the way"
+    lost = understood_directly() - asyncio.run(understood(arrived))
+    assert not lost, "understood from the file, and not after the way"
 
     [answer] = ended
     assert answer["how"] == "played"
