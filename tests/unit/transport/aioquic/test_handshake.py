@@ -266,3 +266,32 @@ def test_a_pinned_certificate_is_not_asked_for_again_on_resumption():
     wire.run(1.0)
     assert wire.completed[wire.client].session_resumed
     assert wire.client.ending() is None
+
+
+def test_a_client_makes_two_key_shares_and_the_server_takes_the_faster():
+    wire = Wire()
+    assert len(wire.client.tls._ec_private_keys) == 1
+    assert wire.client.tls._x448_private_key is None
+    wire.handshake()
+    assert wire.server.protocol == "x"
+    assert wire.server.tls._x25519_private_key is not None
+    assert not wire.server.tls._ec_private_keys
+
+
+def test_a_server_without_the_faster_group_is_reached_by_the_one_that_all_have():
+    wire = Wire()
+    begin = wire.server._initialize
+
+    def begin_without(peer_cid: bytes) -> None:
+        begin(peer_cid)
+        wire.server.tls._supported_groups = [tls.Group.SECP256R1]
+
+    wire.server._initialize = begin_without
+    wire.handshake()
+    assert wire.server.protocol == "x"
+    assert wire.server.tls._x25519_private_key is None
+
+
+def test_upstream_still_makes_a_key_for_each_group_that_it_knows():
+    source = inspect.getsource(tls.Context._client_send_hello)
+    assert "for group in self._supported_groups" in source
