@@ -64,7 +64,7 @@ def test_an_attack_is_cheap_to_bear_and_others_hardly_notice(fresh, record_prope
 @pytest.mark.parametrize(
     ("row", "scale", "open_mib", "closed_mib"),
     [
-        ("T1 initial flood", 1.0, 40, 25),
+        ("T1 initial flood", 1.0, 25, 20),  # 100 and 9 on a calm machine
         ("T8 sparse offsets", 1.0, 60, 6),
         ("T13 qpack bomb", 0.25, 30, 4),
     ],
