@@ -13,6 +13,7 @@ from aioquic.quic.connection import Limit, QuicConnection, QuicConnectionState
 from aioquic.quic.events import (
     ConnectionTerminated,
     HandshakeCompleted,
+    StopSendingReceived,
     StreamDataReceived,
     StreamReset,
 )
@@ -466,3 +467,19 @@ def test_the_books_are_right_whatever_is_lost(seed, streams, resets):
     wire.lose = lambda: False
     wire.run(5.0)
     assert engine.is_settled
+
+
+@pytest.mark.parametrize("lost", [1, 3])
+def test_a_lost_stop_sending_is_sent_again(lost):
+    wire = Wire().handshake()
+    stream = wire.client.open_stream(bidirectional=False, priority=0)
+    wire.client.table.feed(stream, b"to be stopped", fin=False)
+    wire.run(0.5)
+    wire.events[wire.client].clear()
+    fates = iter([True] * lost)
+    wire.lose = lambda: next(fates, False)
+    wire.server.table.refuse(stream, 7)
+    wire.run(10.0)
+    stops = [e for e in wire.events[wire.client] if isinstance(e, StopSendingReceived)]
+    assert next(fates, None) is None
+    assert [(stop.stream_id, stop.error_code) for stop in stops] == [(stream, 7)]

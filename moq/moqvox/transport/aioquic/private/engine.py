@@ -329,9 +329,9 @@ class Engine(HandshakeConnection, IdentifiedConnection):
         """Exchange the parts of a stream that upstream just made and goes on using."""
         readable, writable = not stream.receiver.is_finished, not stream.sender.is_finished
         stream_id = stream.stream_id
-        stream.receiver = Receiver(stream_id=stream_id, readable=readable)
+        stream.receiver = receiver = Receiver(stream_id=stream_id, readable=readable)
         stream.sender = sender = Sender(stream_id=stream_id, writable=writable)
-        sender.table = self.table
+        sender.table = receiver.table = self.table
         stream.__class__ = HeldStream  # upstream holds this object
         held = cast("HeldStream", stream)  # the line above made it one
         held.priority = held.handed_bytes = 0

@@ -3,15 +3,25 @@
 from aioquic.quic.connection import QuicConnectionError
 from aioquic.quic.events import StreamDataReceived
 from aioquic.quic.packet import QuicErrorCode, QuicFrameType, QuicStreamFrame
+from aioquic.quic.packet_builder import QuicDeliveryState
 from aioquic.quic.stream import QuicStreamReceiver
 
 from moqvox.transport.aioquic.limits import MAX_GAPS
+from moqvox.transport.aioquic.streams import StreamTable
 
 __all__ = ["Receiver"]
 
 
 class Receiver(QuicStreamReceiver):
     """A receiving half with a bound on gaps, and thereby on the ranges that it keeps."""
+
+    table: StreamTable
+
+    def on_stop_sending_delivery(self, delivery: QuicDeliveryState) -> None:
+        """Note a fate; what was lost is due again, for which the stream must be looked at."""
+        super().on_stop_sending_delivery(delivery)
+        if self.stop_pending:
+            self.table.wake(self._stream_id)
 
     def handle_frame(self, frame: QuicStreamFrame) -> StreamDataReceived | None:
         """Take a frame; too many gaps are the peer's attack, not the network's loss."""
