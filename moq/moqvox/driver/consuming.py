@@ -52,7 +52,8 @@ class Remote:
         """Answer what readers ask for, until the broadcast closes."""
         async for request in self.producer.requests():
             if self._gone:
-                request.reject(StreamCode.NOT_FOUND, "the broadcast is gone")
+                # As for those who ask once it is closed; it may come back, and was not unknown.
+                request.reject(StreamCode.CANCELLED, "the broadcast is gone")
                 continue
             upstream: Upstream | UpstreamFetch
             if isinstance(request, broadcast.TrackRequest):

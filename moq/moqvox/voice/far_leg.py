@@ -207,7 +207,7 @@ class FarLeg:
         """
         past = await asked
         if isinstance(past, Refused):
-            self._is_recall_lost = not isinstance(past, NotFound)
+            self._is_recall_lost = self._source.closed or not isinstance(past, NotFound)
         else:
             try:
                 async for reader in past:

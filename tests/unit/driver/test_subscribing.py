@@ -275,6 +275,26 @@ def test_broadcast_that_goes_is_unannounced_and_its_tracks_end(version):
 
 
 @pytest.mark.parametrize("version", VERSIONS)
+def test_track_asked_for_when_its_broadcast_has_gone_is_not_said_to_be_unknown(version):
+    """Who hears `not found` believes that the publisher never had it."""
+
+    async def main():
+        async with joined(version) as (sender, receiver):
+            _, audio = published(sender.local)
+            reader = await subscribe(receiver.remote)
+            write(audio, b"x", finish=False)
+            await (await reader.next_group()).read()
+            source = receiver.remote.get("alice")
+            sender.local.routes("alice")[0].close()
+            await gone(receiver.remote)
+            with pytest.raises(Refused) as refused:
+                await source.subscribe("other")
+            return refused.value.code, source.closed
+
+    assert run(main()) == (StreamCode.CANCELLED, False)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
 def test_publisher_that_comes_back_is_read_anew(version):
     async def main():
         async with joined(version) as (sender, receiver):
