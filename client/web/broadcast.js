@@ -144,6 +144,11 @@ export class Broadcast {
     this.tracks.set(name, track);
     return track;
   }
+
+  /** The track of that name, or null; may throw `Refused` to say why not. */
+  find(name) {
+    return this.tracks.get(name) ?? null;
+  }
 }
 
 /** Broadcasts by path; those marked hidden are served but not announced. */

@@ -5,6 +5,7 @@
 
 import { Broadcast } from "./broadcast.js";
 import { after } from "./clock.js";
+import { Refused, StreamCode } from "./errors.js";
 import { resolvers } from "./streams.js";
 
 const EVENTS_A_GROUP = 1_024;
@@ -12,7 +13,25 @@ const MAX_EVENT_BYTES = 64 * 1024;
 const BITRATE = 24_000;
 const KEPT = { ordered: true, maxAgeMs: 600_000 };
 
+/** Tracks below this are on a call's first leg until an agent has said hello. */
+const UNANSWERED = "unanswered/";
+
 const utf8 = new TextEncoder();
+
+/**
+ * A first leg's tracks, which also tell whether an agent was there before: one that comes late
+ * asks for an `unanswered/` track of a random name, which no relay can have kept.
+ */
+class FirstBroadcast extends Broadcast {
+  answered = false;
+  #unanswered = this.createTrack(UNANSWERED, { priority: 60 });
+
+  find(name) {
+    if (!name.startsWith(UNANSWERED)) return super.find(name);
+    if (this.answered) throw new Refused(StreamCode.CANCELLED, "an agent was here");
+    return this.#unanswered;
+  }
+}
 
 /** One leg of a call, caller's side: the broadcast that it sends, and what it waits for. */
 export class Leg {
@@ -31,7 +50,7 @@ export class Leg {
     this.call = call;
     this.number = number;
     this.beganMs = performance.now();
-    this.broadcast = new Broadcast();
+    this.broadcast = number ? new Broadcast() : new FirstBroadcast();
     this.#audio = this.broadcast.createTrack("audio", { priority: 80, ...KEPT });
     this.#events = this.broadcast.createTrack("events", { priority: 120, ...KEPT });
     describe(this.broadcast.createTrack("catalog.json", { priority: 100 }));
@@ -65,6 +84,7 @@ export class Leg {
   }
 
   greeted(hello) {
+    this.broadcast.answered = true;
     this.#hello.resolve(hello);
   }
 

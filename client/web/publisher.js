@@ -91,7 +91,7 @@ export class Publisher {
   async #describe(incoming, outgoing) {
     const { version } = this.#session;
     const { broadcast, track } = await this.#request(wire.Track, incoming);
-    const found = this.#origin.get(broadcast)?.tracks.get(track);
+    const found = this.#origin.get(broadcast)?.find(track);
     if (!found) {
       refuse(incoming, outgoing, StreamCode.NOT_FOUND);
       return;
@@ -102,7 +102,7 @@ export class Publisher {
 
   async #fetch(incoming, outgoing) {
     const request = await this.#request(wire.Fetch, incoming);
-    const track = this.#origin.get(request.broadcast)?.tracks.get(request.track);
+    const track = this.#origin.get(request.broadcast)?.find(request.track);
     const group = track?.get(request.group);
     if (!group) {
       refuse(incoming, outgoing, StreamCode.NOT_FOUND);
@@ -115,7 +115,7 @@ export class Publisher {
   async #subscribe(incoming, outgoing) {
     const { version } = this.#session;
     const request = await this.#request(wire.Subscribe, incoming);
-    const track = this.#origin.get(request.broadcast)?.tracks.get(request.track);
+    const track = this.#origin.get(request.broadcast)?.find(request.track);
     if (!track) {
       refuse(incoming, outgoing, StreamCode.NOT_FOUND);
       return;

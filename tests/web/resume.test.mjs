@@ -6,6 +6,7 @@ import { test } from "node:test";
 
 import { Broadcast, Origin } from "../../client/web/broadcast.js";
 import { Call } from "../../client/web/call.js";
+import { StreamCode } from "../../client/web/errors.js";
 import { decodeLegacy, encodeLegacy } from "../../client/web/frames.js";
 import { Ledger, MAX_UNNOTED } from "../../client/web/ledger.js";
 import { Session } from "../../client/web/session.js";
@@ -320,6 +321,27 @@ test("an agent that came late asks for the next leg, and gets all of it there", 
   await until(() => only.hello.leg === 1, "the next leg");
   assert.equal(only.hello.again, "please");
   await until(() => only.audio.get(0)?.length === 10, "all of it, once more");
+  await call.hangUp({ lastWordsMs: 0 });
+});
+
+test("a first leg tells whether an agent was there before", async () => {
+  const { call, leg } = scene();
+  const only = await leg(0);
+  const ask = async (name) => {
+    try {
+      for await (const group of only.session.subscribe(only.path, name, WISHES)) void group;
+      return "ended";
+    } catch (error) {
+      return error.code;
+    }
+  };
+  const early = ask("unanswered/one");
+  assert.equal(await Promise.race([early, pause(100).then(() => "there")]), "there");
+  const speech = await speaking(call, range(0, 5));
+  only.greet({ have: [[0, 5, 0]] });
+  await until(() => speech.ackedFrames === 5, "its hello");
+  assert.equal(await ask("unanswered/two"), StreamCode.CANCELLED);
+  assert.equal(await ask("something else"), StreamCode.NOT_FOUND);
   await call.hangUp({ lastWordsMs: 0 });
 });
 
