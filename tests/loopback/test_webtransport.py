@@ -261,7 +261,7 @@ def test_our_close_is_a_capsule_then_the_end_of_the_connection():
 
 
 def test_a_peer_that_does_not_answer_our_close_is_left_all_the_same(monkeypatch):
-    monkeypatch.setattr("moqvox.transport.aioquic.link.ANSWER_LINGER", 0.1)
+    monkeypatch.setattr("moqvox.transport.aioquic.closing.ANSWER_LINGER", 0.1)
 
     async def body(browser, listener):
         session = await browser.open_session()

@@ -13,8 +13,10 @@ from aioquic.quic.packet import QuicErrorCode, QuicFrameType
 
 from moqvox.errors import LocalError
 from moqvox.transport.address import Address
+from moqvox.transport.aioquic.closing import HASTY_LINGER, Closing
 from moqvox.transport.aioquic.counters import Counters
 from moqvox.transport.aioquic.ending import Ending
+from moqvox.transport.aioquic.keep_alive import KeepAlive
 from moqvox.transport.aioquic.last_words import LastWords
 from moqvox.transport.aioquic.limits import Limits
 from moqvox.transport.aioquic.neighbours import Carrier, Observer
@@ -29,15 +31,6 @@ logger = logging.getLogger("moqvox.transport.aioquic")
 
 MAX_ROUNDS: Final = 8
 """Bursts of one connection in one turn of the loop; then the others have their turn."""
-
-HANDSHAKE_LOOK: Final = 0.1
-"""Seconds between looks at whether the idle time-out is agreed on yet."""
-
-HASTY_LINGER: Final = 0.25
-"""Seconds that a close for an error may take; it should say why, but not keep resources."""
-
-ANSWER_LINGER: Final = 1.0
-"""Seconds that the peer has to answer a farewell."""
 
 
 class Link:
@@ -56,16 +49,12 @@ class Link:
         self._carrier = carrier
         self._queue = SendQueue(limits.marks)
         self._address: Address | None = None
-        self._closing: Ending | None = None
-        self._answered: Callable[[], bool] | None = None
-        self._farewell: Callable[[], None] | None = None
-        self._report: Closed | None = None
-        self._linger_until = 0.0
+        self._closing: Closing | None = None
         self._over: Closed | None = None
         self._last_words = LastWords()
         self._cause = ""
         self._is_broken = self._is_gone = False
-        self._active_at = self._look_at = carrier.now()
+        self._keep_alive = KeepAlive(limits.keep_alive, carrier.now())
         self._is_eager = True
         self._counters = Counters()
 
@@ -153,7 +142,7 @@ class Link:
         if self.engine.is_closing:
             self._repeat_close(self._last_words.answer())
             return
-        self._active_at = now
+        self._keep_alive.heard_at = now
         if self.roaming is not None:
             self.roaming.on_heard(address)
         try:
@@ -189,8 +178,8 @@ class Link:
                 engine.handle_timer(now)
         except Exception as exc:  # noqa: BLE001  # an engine's bug must not stop the loop
             self._break(exc)
-        if now >= self._look_at and self._over is None:
-            self._keep_alive(now)
+        if now >= self._keep_alive.look_at and self._over is None:
+            self._keep_alive.check(engine, now)
         if self.roaming is not None and self._over is None:
             self.roaming.check(now)
         self._is_eager = True
@@ -322,27 +311,14 @@ class Link:
         """Return the loop's time."""
         return self._carrier.now()
 
-    def _keep_alive(self, now: float) -> None:
-        """Ping when nothing has come for long; in between, look again when that may be so."""
-        if not self.engine.recovery.handshake_confirmed:
-            self._look_at = now + HANDSHAKE_LOOK
-            return
-        interval = self.limits.keep_alive
-        if interval is None:
-            interval = self.engine.idle_timeout / 3
-        if now >= self._active_at + interval:
-            self._active_at = now
-            self.engine.send_ping(0)
-        self._look_at = self._active_at + interval
-
     def _next_timer(self) -> float:
-        due = self.engine.get_timer()
+        due, look_at = self.engine.get_timer(), self._keep_alive.look_at
         if self._over is not None:
-            return min(due if due is not None else self._look_at, self._last_words.due_at)
-        when = self._look_at if due is None or self._look_at < due else due
+            return min(due if due is not None else look_at, self._last_words.due_at)
+        when = look_at if due is None or look_at < due else due
         if self.roaming is not None:
             when = min(when, self.roaming.due_at)
-        return min(when, self._linger_until) if self._closing is not None else when
+        return min(when, self._closing.until) if self._closing is not None else when
 
     # The end.
 
@@ -368,11 +344,8 @@ class Link:
             return
         if linger is None:
             linger = self.limits.linger if ending.code == 0 else HASTY_LINGER
-        self._closing = ending
-        self._report = report
-        self._farewell = farewell
-        self._answered = answered
-        self._linger_until = self._carrier.now() + linger
+        until = self._carrier.now() + linger
+        self._closing = Closing(ending, until, report=report, farewell=farewell, answered=answered)
         self.touch()
 
     def refuse(self, ending: Ending) -> None:
@@ -392,19 +365,14 @@ class Link:
 
     def _settle(self, now: float) -> None:
         """Send our CONNECTION_CLOSE when the time has come."""
-        ending = self._closing
-        if ending is None or self.engine.is_closing or self._over is not None:
+        closing = self._closing
+        if closing is None or self.engine.is_closing or self._over is not None:
             return
-        if now < self._linger_until and (self._queue.waiting_bytes or not self.engine.is_settled):
+        has_arrived = not self._queue.waiting_bytes and self.engine.is_settled
+        if closing.waits(now, has_arrived=has_arrived):
             return
-        waits = self._farewell is None and self._answered is not None and not self._answered()
-        if waits and now < self._linger_until:
-            return
-        if self._farewell is not None:
-            farewell, self._farewell = self._farewell, None
-            farewell()
-            self._linger_until = now + (HASTY_LINGER if self._answered is None else ANSWER_LINGER)
-        else:
+        if not closing.say_farewell(now):
+            ending = closing.ending
             frame_type = QuicFrameType.PADDING if ending.is_transport else None
             self.engine.close(ending.code, frame_type, ending.reason)
         self._send(now)
@@ -415,7 +383,7 @@ class Link:
         if ending is None or self._over is not None or not self.engine.is_closing:
             return
         if self._closing is not None:
-            self._finish(self._report or self._closing.closed())
+            self._finish(self._closing.report())
         else:
             self._finish(ending.closed())
 

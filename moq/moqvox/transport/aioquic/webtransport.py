@@ -26,6 +26,7 @@ from moqvox.transport.aioquic.capsules import (
     close_capsule,
     read_close,
 )
+from moqvox.transport.aioquic.closing import HASTY_LINGER
 from moqvox.transport.aioquic.ending import Ending
 from moqvox.transport.aioquic.exchange import (
     Request,
@@ -50,7 +51,7 @@ from moqvox.transport.aioquic.http3_streams import (
     IgnoredStream,
     uni_stream,
 )
-from moqvox.transport.aioquic.link import HASTY_LINGER, Link
+from moqvox.transport.aioquic.link import Link
 from moqvox.transport.aioquic.neighbours import Sponsor
 from moqvox.transport.aioquic.raw import RawConnection
 from moqvox.transport.aioquic.varint import encode_varint, pull_varint
