@@ -436,7 +436,7 @@ def test_codes_are_understood_mapped_or_plain(webtransport, code):
 def test_an_unknown_code_is_passed_on():
     wired = Wired()
     request = wired.session.subscribe("a", "t", Subscription())
-    wired.session.receive_stop(request, 2**40)
+    wired.session.receive_reset(request, 2**40)
     assert wired.event() == RequestFailed(request, 2**40)
 
 

@@ -232,6 +232,34 @@ def test_groups_that_arrive_behind_the_end_are_taken():
     assert wired.abandoned(late) == {(Stop, StreamCode.CANCELLED)}
 
 
+def test_a_publisher_that_reads_no_more_wishes_has_not_ended_what_it_sends():
+    """One that has said all stops reading at once, and that overtakes groups under way."""
+    wired = Wired()
+    request = wired.session.subscribe("a", "t", Subscription())
+    wired.send(request, encode_reply(SubscribeStart(4), V6))
+    assert isinstance(wired.event(), Subscribed)
+    wired.session.receive_stop(request, 0)
+    assert wired.session.deadline() is None
+    assert wired.events() == []
+    wired.send(request, encode_reply(SubscribeEnd(5), V6), fin=True)
+    assert wired.event() == SubscriptionEnded(request, 5)
+
+
+def test_an_answer_may_come_behind_the_end_of_interest_in_the_question_but_must_come():
+    wired = Wired()
+    request = wired.session.subscribe("a", "t", Subscription())
+    facts = wired.session.track_info("a", "t")
+    wired.session.handle_timeout(1.0)
+    for each in (request, facts):
+        wired.session.receive_stop(each, 0)
+    wired.send(request, encode_reply(SubscribeStart(4), V6))
+    assert isinstance(wired.event(), Subscribed)
+    wired.session.handle_timeout(2.0)
+    wired.session.handle_timeout(wired.session.deadline())
+    failed = wired.event()
+    assert (failed.request, failed.code) == (facts, StreamCode.DELIVERY_TIMEOUT)
+
+
 def test_only_so_many_ended_subscriptions_are_remembered():
     wired = Wired()
     for _ in range(65):

@@ -59,6 +59,13 @@ class Asked(ControlStream):
         """Take the peer's refusal."""
         self.break_off(code, "")
 
+    def receive_stop(self, code: int) -> None:
+        """Wait for the answer, or the refusal: that the peer reads no more of us is neither.
+
+        A publisher that has said all stops reading, and that may overtake what it said.
+        """
+        self.streams.half_received.start(self.name)
+
     def break_off(self, code: int, reason: str) -> None:
         """End the request for what the peer did."""
         self.cancel(code)
@@ -205,6 +212,11 @@ class AskedSubscription(Asked):
             self.receive_fin()
         else:
             super().receive_reset(code)
+
+    def receive_stop(self, code: int) -> None:
+        """Go on once it is accepted: the publisher only takes no more wishes."""
+        if not self._accepted:
+            super().receive_stop(code)
 
     def cancel(self, code: int = StreamCode.CANCELLED) -> None:
         """End the subscription and its groups."""
