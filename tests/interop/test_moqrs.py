@@ -1,12 +1,11 @@
 """Every row of the matrix, with the programs of this checkout, against moq-rs."""
 
-import asyncio
+from collections.abc import Iterator
 
 import pytest
 from interop.cases import CASES
 from interop.matrix import Row, read_matrix
-from interop.moqvox import Moqvox
-from interop.play import play
+from tests.interop.together import Together
 
 from interop import environment
 
@@ -20,18 +19,23 @@ PARAMETERS = [
 ]
 
 
-@pytest.fixture(scope="session")
-def moqrs() -> None:
+@pytest.fixture(scope="module")
+def together(request: pytest.FixtureRequest) -> Iterator[Together]:
     if environment.built("moq-rs") is None:
         pytest.skip("no environment of moq-rs; python -m interop.environment moq-rs makes it")
+    asked = [item for item in request.session.items if item.module is request.module]
+    rows = [item.callspec.params["row"] for item in asked if hasattr(item, "callspec")]
+    playing = Together(rows)
+    yield playing
+    playing.close()
 
 
 @pytest.mark.interop
 @pytest.mark.net
 @pytest.mark.slow
 @pytest.mark.parametrize("row", PARAMETERS)
-def test_moqvox_and_moqrs_understand_each_other(row: Row, moqrs):
-    outcome = asyncio.run(play(row, Moqvox()))
+def test_moqvox_and_moqrs_understand_each_other(row: Row, together: Together):
+    outcome = together.outcome(row)
     if outcome.skipped:
         pytest.skip(outcome.verdict)
     assert outcome.passed, "\n".join([outcome.verdict, *map(repr, outcome.programs)])
