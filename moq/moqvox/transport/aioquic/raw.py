@@ -1,7 +1,6 @@
 """Raw QUIC: the contract's connection, one to one on QUIC streams. ALPN names the protocol."""
 
 import asyncio
-from collections.abc import Iterable
 
 from aioquic.quic.connection import stream_is_unidirectional
 from aioquic.quic.events import (
@@ -17,6 +16,7 @@ from moqvox.errors import LocalError
 from moqvox.transport.address import Address, show
 from moqvox.transport.aioquic.ending import Ending
 from moqvox.transport.aioquic.link import Link
+from moqvox.transport.drains import Drains
 from moqvox.transport.inbox import Inbox
 from moqvox.transport.interface import Closed, Event, Kind, Stats, StreamData, StreamReset
 
@@ -38,7 +38,7 @@ class RawConnection:
         self._ours: set[int] = set()
         self._halted: set[int] = set()
         self._stopped: set[int] = set()
-        self._drains: dict[int, list[asyncio.Future[None]]] = {}
+        self._drains = Drains()
         self._over = asyncio.Event()
         self._remote = link.peer
 
@@ -122,16 +122,7 @@ class RawConnection:
     async def drain(self, stream: int) -> None:
         """Wait until `writable`, or the end of the stream or connection."""
         while not (self._inbox.is_closed or self._link.writable(stream)):
-            future = asyncio.get_running_loop().create_future()
-            waiting = self._drains.setdefault(stream, [])
-            waiting.append(future)
-            try:
-                await future
-            finally:
-                if future in waiting:
-                    waiting.remove(future)
-                if not waiting:
-                    self._drains.pop(stream, None)
+            await self._drains.wait(stream)
 
     def settled(self, stream: int) -> bool:
         """Whether a stream that we have ended has arrived in whole, or was given up."""
@@ -144,7 +135,7 @@ class RawConnection:
     def reset(self, stream: int, code: int) -> None:
         """Drop unsent bytes and abandon our side."""
         self._link.reset(stream, self._to_wire(code))
-        self._wake_drains((stream,))
+        self._drains.wake((stream,))
 
     def stop(self, stream: int, code: int) -> None:
         """Ask the peer to stop; what still arrives is credited and dropped."""
@@ -245,7 +236,7 @@ class RawConnection:
     def _on_stopped(self, stream: int, code: int) -> None:
         """Pass on a peer's STOP_SENDING, which it may repeat as often as it likes."""
         self._link.drop(stream)
-        self._wake_drains((stream,))
+        self._drains.wake((stream,))
         if stream not in self._halted:
             self._halted.add(stream)
             self._meet(stream)
@@ -265,11 +256,11 @@ class RawConnection:
         """Wake the writers."""
         for stream in streams:
             self._inbox.writable(stream)
-        self._wake_drains(streams)
+        self._drains.wake(streams)
 
     def on_discarded(self, streams: list[int]) -> None:
         """Forget streams that are over."""
-        self._wake_drains(streams)
+        self._drains.wake(streams)
         for names in (self._known, self._ours, self._halted, self._stopped):
             names.difference_update(streams)
 
@@ -281,11 +272,5 @@ class RawConnection:
     def on_over(self, closed: Closed) -> None:
         """Report the end and release everyone who waits."""
         self._inbox.closed(closed)
-        self._wake_drains(list(self._drains))
+        self._drains.wake_all()
         self._over.set()
-
-    def _wake_drains(self, streams: Iterable[int]) -> None:
-        for stream in streams:
-            for future in self._drains.pop(stream, ()):
-                if not future.done():
-                    future.set_result(None)

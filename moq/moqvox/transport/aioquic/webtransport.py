@@ -405,7 +405,7 @@ class WebTransportConnection(RawConnection):
             return
         closed = Closed(code, printable(reason), remote=True)
         self._inbox.closed(closed)
-        self._wake_drains(list(self._drains))
+        self._drains.wake_all()
         if self._session is not None:
             self._link.write(self._session, b"", fin=True)
         self._link.close(Ending(H3Code.NO_ERROR, is_transport=False, reason=""), report=closed)
