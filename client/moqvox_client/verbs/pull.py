@@ -9,7 +9,6 @@ from typing import Annotated, Final
 
 import msgspec
 
-from moqvox.connect import connect
 from moqvox.driver import Driver
 from moqvox.driver.scope import scope
 from moqvox.errors import NotFound, Refused, StreamCode, StreamEnded
@@ -26,7 +25,7 @@ from moqvox_client.kinds import Duration, Url
 from moqvox_client.listening import Speaking
 from moqvox_client.options import Argument, Flag
 from moqvox_client.output import Output
-from moqvox_client.reach import Reaching, gone, verify
+from moqvox_client.reach import Reaching, gone, reach
 from moqvox_client.sink import Container, FileSink, check_sink, open_sink
 from moqvox_client.trace import Moment, Trace
 
@@ -166,22 +165,7 @@ async def run(options: Options, output: Output) -> int:
 
 async def _connected(options: Options, reading: Reading, output: Output) -> None:
     origin = Origin()
-    async with connect(
-        options.url,
-        consume=origin,
-        verify=verify(options),
-        token=options.token or "",
-        versions=options.versions,
-        origin_id=origin.id,
-        timeout=options.timeout,
-        websocket=options.websocket,
-    ) as driver:
-        output.event(
-            "connected",
-            version=driver.session.version,
-            transport=driver.connection.kind.value,
-            address=driver.connection.remote_address,
-        )
+    async with reach(options.url, options, output, consume=origin) as driver:
         try:
             await _follow(options, origin, driver, reading, output)
         except (StreamEnded, Refused) as exc:

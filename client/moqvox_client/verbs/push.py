@@ -6,7 +6,6 @@ from typing import Annotated, Final
 
 import msgspec
 
-from moqvox.connect import connect
 from moqvox.driver import Driver
 from moqvox.driver.scope import scope
 from moqvox.frame import Frame, TrackInfo
@@ -21,7 +20,7 @@ from moqvox_client.kinds import Duration, Url
 from moqvox_client.options import Argument, Flag
 from moqvox_client.output import Output
 from moqvox_client.pieces import check_readable
-from moqvox_client.reach import Reaching, gone, verify
+from moqvox_client.reach import Reaching, gone, reach
 from moqvox_client.trace import Moment, Trace
 
 __all__ = ["EXAMPLES", "Options", "run"]
@@ -87,22 +86,7 @@ async def run(options: Options, output: Output) -> int:
     origin.publish(options.broadcast, producer.consume())
     totals = Totals()
     with Trace(options.trace) as trace:
-        async with connect(
-            options.url,
-            publish=origin,
-            verify=verify(options),
-            token=options.token or "",
-            versions=options.versions,
-            origin_id=origin.id,
-            timeout=options.timeout,
-            websocket=options.websocket,
-        ) as driver:
-            output.event(
-                "connected",
-                version=driver.session.version,
-                transport=driver.connection.kind.value,
-                address=driver.connection.remote_address,
-            )
+        async with reach(options.url, options, output, publish=origin) as driver:
             asked = _when_asked(audio)
             began = asyncio.get_running_loop().time()
             publishing = _publish(chunks, audio, options, totals, trace, output)
