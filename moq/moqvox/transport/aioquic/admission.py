@@ -1,13 +1,11 @@
 """Which new connections a server lets in, and what becomes of them."""
 
-import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.packet import encode_quic_retry, encode_quic_version_negotiation
 
-from moqvox.errors import SessionClosed
 from moqvox.transport.address import Address
 from moqvox.transport.aioquic.bucket import Bucket
 from moqvox.transport.aioquic.endpoint import Endpoint
@@ -26,6 +24,7 @@ from moqvox.transport.aioquic.raw import RawConnection
 from moqvox.transport.aioquic.resets import Resets
 from moqvox.transport.aioquic.tickets import Tickets
 from moqvox.transport.aioquic.tokens import Proof, Tokens
+from moqvox.transport.arrivals import Arrivals
 from moqvox.transport.quic.connection_ids import Issuer
 
 __all__ = ["Admission"]
@@ -56,11 +55,10 @@ class Admission:
         self._configuration = configuration
         # Never for WebTransport: its openings are a page's business, and browsers send none.
         self._tickets = Tickets(keys, limits, early_for=frozenset(protocols), wall_clock=wall_clock)
-        self._arrived: asyncio.Queue[RawConnection | None] = asyncio.Queue()
+        self._arrivals: Arrivals[RawConnection] = Arrivals()
         self._half_open: set[Greeting] = set()
         self._prefixes = Prefixes(limits)
         self._unproven = Bucket.full(limits.unproven_per_second, limits.unproven_burst, 0.0)
-        self._closed: SessionClosed | None = None
         self._is_refusing = False
 
     def counters(self) -> dict[str, int]:
@@ -81,7 +79,7 @@ class Admission:
         if not data[0] & LONG_HEADER:
             self._reset(data, address, endpoint)
             return None
-        if len(data) < MIN_INITIAL_BYTES or self._closed is not None:
+        if len(data) < MIN_INITIAL_BYTES or self._arrivals.is_closed:
             return None
         header = parse_long_header(data)
         if header is None:
@@ -173,7 +171,7 @@ class Admission:
             logger.info("refusing %s: going away", connection.remote_address)
             connection.refuse("going away")
             return
-        if self._arrived.qsize() >= self._limits.max_unaccepted:
+        if len(self._arrivals) >= self._limits.max_unaccepted:
             logger.warning("refusing %s: too many wait for accept", connection.remote_address)
             connection.refuse()
             return
@@ -183,7 +181,7 @@ class Admission:
             connection.protocol,
             connection.kind.value,
         )
-        self._arrived.put_nowait(connection)
+        self._arrivals.add(connection)
 
     def dismiss(self, greeting: Greeting, now: float, *, is_complete: bool) -> None:
         """Count a handshake no longer as half open."""
@@ -201,13 +199,7 @@ class Admission:
         Raises:
             SessionClosed: the listener is closed.
         """
-        while True:
-            connection = await self._arrived.get()
-            if connection is not None:
-                return connection
-            self._arrived.put_nowait(None)  # for whoever waits besides
-            if self._closed is not None:
-                raise self._closed
+        return await self._arrivals.next()
 
     def refuse(self) -> None:
         """Turn away who comes from now on; whoever has begun a handshake, too."""
@@ -215,6 +207,4 @@ class Admission:
 
     def close(self, code: int, reason: str) -> None:
         """Let nobody in any more, and wake those who wait in `accept`."""
-        if self._closed is None:
-            self._closed = SessionClosed(code, reason)
-            self._arrived.put_nowait(None)
+        self._arrivals.close(code, reason)

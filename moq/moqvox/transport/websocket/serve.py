@@ -6,7 +6,8 @@ import socket
 from collections.abc import Mapping, Sequence
 from typing import Final, cast
 
-from moqvox.errors import LocalError, SessionClosed, SessionCode
+from moqvox.errors import LocalError, SessionCode
+from moqvox.transport.arrivals import Arrivals
 from moqvox.transport.credentials import ServerCertificate
 from moqvox.transport.websocket.connection import WebSocketConnection
 from moqvox.transport.websocket.greeting import Greeting, Terms
@@ -40,8 +41,7 @@ class Listener:
         self._addresses: list[tuple[str, int]] = []
         self._half_open: set[Greeting] = set()
         self._connections: set[WebSocketConnection] = set()
-        self._arrived: asyncio.Queue[WebSocketConnection | None] = asyncio.Queue()
-        self._closed: SessionClosed | None = None
+        self._arrivals: Arrivals[WebSocketConnection] = Arrivals()
         self.is_refusing = False
 
     async def bind(self, host: str, port: int, sockets: Sequence[socket.socket] = ()) -> None:
@@ -69,13 +69,7 @@ class Listener:
         Raises:
             SessionClosed: the listener is closed.
         """
-        while True:
-            connection = await self._arrived.get()
-            if connection is not None:
-                return connection
-            self._arrived.put_nowait(None)  # for whoever waits besides
-            if self._closed is not None:
-                raise self._closed
+        return await self._arrivals.next()
 
     def counters(self) -> Mapping[str, int]:
         """Nothing is counted here."""
@@ -87,9 +81,7 @@ class Listener:
 
     async def close(self, code: int = 0, reason: str = "") -> None:
         """Refuse new connections, close the open ones, free the port."""
-        if self._closed is None:
-            self._closed = SessionClosed(code, reason)
-            self._arrived.put_nowait(None)
+        self._arrivals.close(code, reason)
         for server in self._servers:
             server.close()
         for greeting in list(self._half_open):
@@ -107,7 +99,7 @@ class Listener:
         limits = self._terms.limits
         half_open = len(self._half_open)
         if (
-            self._closed is not None
+            self._arrivals.is_closed
             or half_open >= limits.max_half_open
             or half_open + len(self._connections) >= limits.max_connections
         ):
@@ -123,12 +115,12 @@ class Listener:
         self._half_open.discard(greeting)
         self._connections.add(connection)
         where = connection.remote_address
-        if self._arrived.qsize() >= self._terms.limits.max_unaccepted:
+        if len(self._arrivals) >= self._terms.limits.max_unaccepted:
             logger.warning("refusing %s: too many wait for accept", where)
             connection.close(SessionCode.EXCESSIVE_LOAD, "busy")
             return
         logger.info("accepted %s: %s over %s", where, connection.protocol, connection.kind.value)
-        self._arrived.put_nowait(connection)
+        self._arrivals.add(connection)
 
     def forget(self, greeting: Greeting, connection: WebSocketConnection | None = None) -> None:
         """Let go of a client whose socket is closed."""
