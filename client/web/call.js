@@ -223,6 +223,7 @@ export class Call extends EventTarget {
       call: this.id,
       leg: leg.number,
       token: this.#chain.token(leg.number),
+      shows: leg.number === 0,
       session: this.#agentSession,
       again: this.#asked,
       have: this.#inbox.have(),

@@ -335,6 +335,7 @@ test("a first leg tells whether an agent was there before", async () => {
       return error.code;
     }
   };
+  assert.equal(only.hello.shows, true);
   const early = ask("unanswered/one");
   assert.equal(await Promise.race([early, pause(100).then(() => "there")]), "there");
   const speech = await speaking(call, range(0, 5));

@@ -70,7 +70,7 @@ class Call:
         self.patience = patience
         self._chain = Chain()
         self.party = Party(
-            Hello(call=self.id, token=self._chain.token(0)),
+            Hello(call=self.id, token=self._chain.token(0), shows=True),
             keep,
             on_begin=self._begin,
             on_hello=self._greet,

@@ -138,6 +138,8 @@ class FarLeg:
             return audio
         if self._doubt:
             self.was_answered = await _is_missing(asked[self._doubt])
+            if self.was_answered is None and self.hello is not None and self.hello.shows:
+                self.was_answered = True  # withdrawn meanwhile; only relays still hold it
         inbox = admit(self.hello)
         if inbox is None:
             return False

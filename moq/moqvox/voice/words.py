@@ -141,6 +141,7 @@ class Hello(msgspec.Struct, frozen=True, tag="hello", tag_field="type", omit_def
         starts: (speech, frame) where a group of this leg does not begin with frame 0.
         noted: the last numbered event taken.
         again: the word by which an agent asked the caller to begin a leg.
+        shows: this first leg shows whether an agent was there; one that no longer does was left.
     """
 
     call: Annotated[str, msgspec.Meta(max_length=256)] = ""
@@ -155,6 +156,7 @@ class Hello(msgspec.Struct, frozen=True, tag="hello", tag_field="type", omit_def
     )
     noted: Count = 0
     again: Annotated[str, msgspec.Meta(max_length=64)] = ""
+    shows: bool = False
 
 
 class Noted(msgspec.Struct, frozen=True, tag="noted", tag_field="type"):
