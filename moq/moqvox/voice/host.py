@@ -10,6 +10,7 @@ from moqvox.driver import Driver
 from moqvox.errors import LocalError, Refused
 from moqvox.model import broadcast, origin
 from moqvox.voice.ahead import agreed_with
+from moqvox.voice.knock import keep_knocking
 from moqvox.voice.leg import Leg
 from moqvox.voice.line import Line, Register
 from moqvox.voice.names import AGAIN, AGENT, CALLER, RESUMED, read_name
@@ -28,12 +29,6 @@ SETTLING_RTTS: Final = 4
 DOUBT: Final = 5.0
 """Seconds in which callers are asked whether another agent was there: a relay that was started
 anew, too, hears of them from others that find back to it one by one."""
-
-KNOCK: Final = 1.0
-"""Seconds between two requests to a relay on whose calls one only listens."""
-
-NOTHING: Final = "nothing"
-"""Name of a broadcast that nobody has."""
 
 
 class Host:
@@ -80,11 +75,13 @@ class Host:
                 line = Line(self, is_later=name == RESUMED)
                 self._early.append(line)
                 line.start(tasks, source)
-            watching = tasks.create_task(self._watch(tasks), name="watch")
-            knocking = tasks.create_task(self._knock(), name="knock")
+            listening = [tasks.create_task(self._watch(tasks), name="watch")]
+            if not self._eager:  # a caller knocks itself
+                knocking = keep_knocking(self.driver, self._is_listening)
+                listening.append(tasks.create_task(knocking, name="knock"))
             closed = await self.driver.wait_closed()
-            watching.cancel()
-            knocking.cancel()
+            for task in listening:
+                task.cancel()
             is_hung_up = self._eager and closed.remote and not closed.lost and not closed.code
             for line in dict.fromkeys((*self._lines.values(), *self._early)):
                 line.end(hung_up=is_hung_up)
@@ -108,18 +105,9 @@ class Host:
         finally:
             watch.close()
 
-    async def _knock(self) -> None:
-        """Ask a relay for something now and then, so that its death is noticed.
-
-        Who only listens sends nothing that would not be acknowledged.
-        """
-        while not self._eager:
-            await asyncio.sleep(KNOCK)
-            if self._lines and not self.driver.connection.stats().unacked_bytes:
-                try:
-                    await self.driver.broadcast(NOTHING).info(NOTHING)
-                except (LocalError, Refused):
-                    continue
+    def _is_listening(self) -> bool | None:
+        """Whether anything is being said; None when nobody is here."""
+        return self.is_busy if self._lines else None
 
     def _announced(self, tasks: asyncio.TaskGroup, name: str, began: float) -> None:
         source = self._remote.get(f"{name}/{CALLER}")

@@ -17,6 +17,7 @@ from moqvox.transport.credentials import Verify
 from moqvox.transport.interface import Closed
 from moqvox.url import parse_url
 from moqvox.voice.ahead import speak_first
+from moqvox.voice.knock import knock
 
 __all__ = ["Dial", "Redial", "describe", "dialling"]
 
@@ -34,17 +35,21 @@ HEDGE_OTHER: Final = 0.25
 MAX_ATTEMPTS: Final = 4
 """Attempts under way at once."""
 
-SILENT: Final = 1.0
-"""Seconds without any packet, while an acknowledgement is due, after which another connection
-is tried beside the one there is; whichever lives first is kept."""
+SILENT: Final = 0.6
+"""Seconds, or three round trips if that is more, without any packet, while an acknowledgement
+is due, after which another connection is tried beside the one there is; whichever lives first
+is kept."""
 
-LOOK_EVERY: Final = 0.1
+SILENT_RTTS: Final = 3
+
+LOOK_EVERY: Final = 0.05
 LOOK_OFTEN: Final = 0.02
 """Seconds between two looks for silence, and for its end."""
 
-CHANCE: Final = 0.15
-"""Seconds, or two round trips if that is more, that a silent connection has to be heard again
-once another one answers."""
+CHANCE: Final = 0.05
+CHANCE_RTTS: Final = 1.5
+"""Seconds, or round trips if that is more, that a silent connection has to answer a question
+once another one is there."""
 
 MAX_URLS: Final = 16
 """URLs remembered, those that servers pointed to included."""
@@ -191,8 +196,10 @@ class Redial:
             await asyncio.wait([dialling, reviving], return_when=asyncio.FIRST_COMPLETED)
             if not reviving.done() and not driver.closed and not driver.goaway.is_set():
                 # The network is back for both; going on as before is the shorter way.
-                chance = max(CHANCE, 2 * driver.connection.stats().rtt)
+                chance = max(CHANCE, CHANCE_RTTS * driver.connection.stats().rtt)
+                knocking = tasks.create_task(knock(driver), name="knock")
                 await asyncio.wait([reviving], timeout=chance)
+                knocking.cancel()
             is_revived = reviving.done()
             reviving.cancel()
             dialling.cancel()
@@ -260,12 +267,13 @@ async def _wait_silent(driver: Driver) -> None:
     loop = asyncio.get_running_loop()
     heard, since = -1, loop.time()
     while True:
-        stats = driver.connection.stats()
+        stats, now = driver.connection.stats(), loop.time()
         if stats.received_packets != heard or not stats.unacked_bytes:
-            heard, since = stats.received_packets, loop.time()
-        elif loop.time() - since >= max(SILENT, 3 * stats.rtt):
+            heard, since = stats.received_packets, now
+        left = since + max(SILENT, SILENT_RTTS * stats.rtt) - now
+        if left <= 0:
             return
-        await asyncio.sleep(LOOK_EVERY)
+        await asyncio.sleep(min(left, LOOK_EVERY))
 
 
 async def _wait_revived(driver: Driver) -> None:
