@@ -4,8 +4,9 @@ What it sees is printed as JSON lines, each with the path of its session; ends w
 
 `/echo...` (and raw QUIC, which has no path) returns bytes and datagrams; on a stream of its own
 what came on a one-way stream;
-`/close...?code=&reason=` closes at once; `/push...` opens streams; `/reset...?code=` opens some
-and resets them when told to; `/stop...?code=` asks to stop what the client opens.
+`/close...?code=&reason=` closes at once; `/push...` opens streams, and one more when answered;
+`/reset...?code=` opens some, resets them when told to, and opens one more when one was stopped;
+`/stop...?code=` asks to stop what the client opens.
 With `--careful` every new client has to prove its address.
 """
 
@@ -47,6 +48,7 @@ class Session:
         self.connection = connection
         self._one_way: dict[int, int] = {}
         self._ours: list[int] = []
+        self._said: dict[int, bytes] = {}
 
     @property
     def code(self) -> int:
@@ -88,6 +90,7 @@ class Session:
             emit("reset", path=self.path, code=event.code)
         elif isinstance(event, StreamStopped):
             emit("stopped", path=self.path, code=event.code)
+            self._confirm()
         elif isinstance(event, Closed):
             emit("closed", path=self.path, code=event.code, reason=event.reason, lost=event.lost)
 
@@ -105,8 +108,15 @@ class Session:
         elif self.path.startswith("/reset") and event.fin:
             for stream in self._ours:
                 connection.reset(stream, self.code)
-        elif event.fin:
-            emit("answer", path=self.path, text=event.data.decode())
+        else:
+            said = self._said[event.stream] = self._said.get(event.stream, b"") + event.data
+            if event.fin:
+                emit("answer", path=self.path, text=said.decode())
+                self._confirm()
+
+    def _confirm(self) -> None:
+        """Tell a client that may close only once it was heard, as a close ends all streams."""
+        self.connection.write(self.connection.open_stream(bidirectional=False), b"heard", fin=True)
 
 
 async def _run(*, careful: bool) -> None:

@@ -46,7 +46,8 @@ function same(found, wanted, what = "") {
 
 const text = (bytes) => new TextDecoder().decode(bytes);
 const bytes = (said) => new TextEncoder().encode(said);
-const first = async (stream) => (await stream.getReader().read()).value;
+const next = async (reader) => (await reader.read()).value;
+const first = (stream) => next(stream.getReader());
 const noise = (size) => {
   const made = new Uint8Array(size);
   for (let at = 0; at < size; at += 65_536) crypto.getRandomValues(made.subarray(at, at + 65_536));
@@ -129,11 +130,12 @@ const checks = {
   },
   async "streams: the server opens them too"() {
     const made = await session("/push/both");
-    const one = await first(made.incomingUnidirectionalStreams);
-    same(text(await all(one)), "one way", "the one-way stream");
+    const incoming = made.incomingUnidirectionalStreams.getReader();
+    same(text(await all(await next(incoming))), "one way", "the one-way stream");
     const both = await first(made.incomingBidirectionalStreams);
     same(text(await all(both.readable)), "both ways", "the other");
     await send(both.writable, bytes("thanks"));
+    same(text(await all(await next(incoming))), "heard", "what comes when that has arrived");
     made.close();
     await made.closed;
   },
@@ -165,8 +167,10 @@ const checks = {
   async "cancel: the server hears the code of STOP_SENDING"() {
     for (const code of CODES) {
       const made = await session(`/reset/cancel/${code}`); // whose streams have no end yet
-      const stream = await first(made.incomingUnidirectionalStreams);
+      const incoming = made.incomingUnidirectionalStreams.getReader();
+      const stream = await next(incoming);
       await stream.cancel(new WebTransportError({ message: "", streamErrorCode: code }));
+      same(text(await all(await next(incoming))), "heard", "what comes when that has arrived");
       made.close();
     }
   },
