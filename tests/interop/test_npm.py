@@ -13,18 +13,10 @@ from interop import environment, npm
 ROWS = [row for row in read_matrix() if row.peer == "npm"]
 CLEARING_S = 15
 
-UNSTEADY = pytest.mark.xfail(
-    reason="in 1 of 3 runs Chromium hears 'Connection lost' instead of our close; not understood",
-    strict=False,
-)
-
-
-def marks_of(row: Row) -> list[pytest.MarkDecorator]:
-    marks = [pytest.mark.timeout(row.limit + CLEARING_S)]
-    return [*marks, UNSTEADY] if row.case == "webtransport-conformance" else marks
-
-
-PARAMETERS = [pytest.param(row, id=row.name, marks=marks_of(row)) for row in ROWS]
+PARAMETERS = [
+    pytest.param(row, id=row.name, marks=pytest.mark.timeout(row.limit + CLEARING_S))
+    for row in ROWS
+]
 
 
 @pytest.fixture(scope="session")

@@ -144,9 +144,17 @@ class WebTransportConnection(RawConnection):
             linger=self._link.limits.linger if code == 0 else HASTY_LINGER,
             report=Closed(code, printable(reason)),
             farewell=lambda: self._say_goodbye(code, reason),
-            # Chromium loses code and reason when CONNECTION_CLOSE comes on their heels.
-            answered=lambda: self._has_answered or self._session is None,
+            answered=self._is_goodbye_heard,
         )
+
+    def _is_goodbye_heard(self) -> bool:
+        """Whether the peer needs no more time for the session's end.
+
+        A client that has ended the session's stream in answer has not acted on it yet: Chromium
+        does so a moment later, and loses code and reason when CONNECTION_CLOSE comes before that.
+        It then closes the connection, which is its own; a server leaves that to it.
+        """
+        return self._session is None or (self._is_client and self._has_answered)
 
     def _note_answer(self) -> None:
         """Note that the peer ended the session's stream, which may be what a close waits for."""
