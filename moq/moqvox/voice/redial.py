@@ -71,6 +71,7 @@ PASSING: Final = frozenset(
 AWAY: Final = frozenset({SessionCode.EXCESSIVE_LOAD, SessionCode.GOAWAY_TIMEOUT})
 """Those with which a server says that somebody else had better be asked."""
 
+Awaited = asyncio.Task[None] | asyncio.Task[Closed] | asyncio.Task[Driver | None]
 Dial = Callable[[str], Awaitable[Driver]]
 """Opens a session to a URL; it is started and nothing is attached to it."""
 
@@ -189,25 +190,34 @@ class Redial:
             self._urls = [uri, *self._urls[: MAX_URLS - 1]]
 
     async def _race(self, driver: Driver) -> Driver | None:
-        """Dial, until somebody answers, patience ends, or the silent one is heard again."""
+        """Dial, until somebody answers, patience ends, or the silent one is heard again.
+
+        When the silent one ends, there is no waiting for the next attempt: its server has been
+        started anew, most likely, and has just said so.
+        """
         async with asyncio.TaskGroup() as tasks:
-            dialling = tasks.create_task(self._again(), name="dial")
+            dialling = [tasks.create_task(self._again(), name="dial")]
             reviving = tasks.create_task(_wait_revived(driver), name="revived")
-            await asyncio.wait([dialling, reviving], return_when=asyncio.FIRST_COMPLETED)
+            ending = tasks.create_task(driver.wait_closed(), name="closed")
+            if not driver.closed:
+                await _first_of(*dialling, reviving, ending)
+                if ending.done() and not dialling[0].done():
+                    dialling.append(tasks.create_task(self._again(), name="dial at once"))
+            await _first_of(*dialling, reviving)
             if not reviving.done() and not driver.closed and not driver.goaway.is_set():
                 # The network is back for both; going on as before is the shorter way.
-                chance = max(CHANCE, CHANCE_RTTS * driver.connection.stats().rtt)
                 knocking = tasks.create_task(knock(driver), name="knock")
-                await asyncio.wait([reviving], timeout=chance)
+                chance = max(CHANCE, CHANCE_RTTS * driver.connection.stats().rtt)
+                await _first_of(reviving, ending, timeout=chance)
                 knocking.cancel()
             is_revived = reviving.done()
-            reviving.cancel()
-            dialling.cancel()
-        fresh = dialling.result() if dialling.done() and not dialling.cancelled() else None
-        if is_revived and fresh is not None:
-            fresh.close()
-            return None
-        return fresh
+            for task in (*dialling, reviving, ending):
+                task.cancel()
+        found = [task.result() for task in dialling if task.done() and not task.cancelled()]
+        fresh = [each for each in found if each is not None]
+        for each in fresh if is_revived else fresh[1:]:
+            each.close()
+        return fresh[0] if fresh and not is_revived else None
 
     async def _again(self) -> Driver | None:
         """Dial until somebody answers or patience ends, one URL after the other."""
@@ -246,6 +256,10 @@ class Redial:
         except MoqError as exc:
             log.info("%s not reached: %s", url, exc)
             return None
+
+
+async def _first_of(*tasks: Awaited, timeout: float | None = None) -> None:
+    await asyncio.wait(tasks, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
 
 
 async def _hold(hold: Callable[[Driver], Awaitable[None]], driver: Driver) -> None:

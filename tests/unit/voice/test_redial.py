@@ -1,0 +1,83 @@
+"""When a connection that was lost, or fell silent, is replaced."""
+
+import asyncio
+import random
+
+import pytest
+from tests.aio import run
+
+from moqvox.transport.failures import ConnectFailed
+from moqvox.transport.interface import Closed, Stats
+from moqvox.voice.redial import Redial
+
+
+class Line:
+    """A connection's driver, as far as it is looked at."""
+
+    def __init__(self):
+        self.connection = self
+        self.remote_address = "server"
+        self.goaway = asyncio.Event()
+        self.goaway_uri = ""
+        self._ended = asyncio.Event()
+
+    def stats(self):
+        return Stats(rtt=0.05, unacked_bytes=1)
+
+    def broadcast(self, _name):
+        return self
+
+    async def info(self, _name):
+        await asyncio.Event().wait()
+
+    @property
+    def closed(self):
+        return self._ended.is_set()
+
+    def close(self, *_):
+        self._ended.set()
+
+    async def wait_closed(self):
+        await self._ended.wait()
+        return Closed(0, "started anew", lost=True)
+
+
+@pytest.mark.parametrize("away", [0.7, 0.9, 1.3, 2.2, 5.1])
+@pytest.mark.parametrize("answers", ["refuses", "is silent"])
+def test_server_that_tells_of_its_restart_is_dialled_at_once(away, answers):
+    async def main():
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        lines = []
+
+        async def dial(_url):
+            if lines and loop.time() < began + away:
+                if answers == "refuses":
+                    raise ConnectFailed("nobody there")
+                await asyncio.sleep(10)
+            await asyncio.sleep(0.05)
+            lines.append(Line())
+            return lines[-1]
+
+        redial = Redial(["a"], dial, patience=60, dice=random.Random(1))
+        held = []
+
+        async def hold(line):
+            held.append(loop.time() - began)
+            await line.wait_closed()
+
+        async def killed():
+            await asyncio.sleep(away)
+            lines[0].close()
+            await asyncio.sleep(1)
+            for line in lines:
+                line.close()
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(killed())
+            await redial.run(
+                hold, settled=lambda: asyncio.sleep(0), may_return=lambda: len(held) < 2
+            )
+        return held[1]
+
+    assert run(main()) == pytest.approx(away + 0.05, abs=0.001)
