@@ -214,7 +214,8 @@ class SendQueue:
     def take(self, budget: int, allowance: Callable[[int], int]) -> list[Chunk]:
         """Take the next bytes to send, the most urgent first.
 
-        A stream whose allowance is used up is parked: it costs nothing until `unpark`.
+        A stream whose allowance is used up is parked: it costs nothing until `unpark`. An end
+        has no bytes, so no budget keeps it back.
 
         Args:
             budget: how many bytes at most.
@@ -222,9 +223,11 @@ class SendQueue:
                 when the peer has not even allowed the stream, so its end can't go either.
         """
         taken: list[Chunk] = []
-        while budget > 0 and self._order:
+        while self._order:
             stream = self._ready[self._order[0]][0]
             entry = self._streams[stream]
+            if budget <= 0 and entry.waiting:
+                break
             chunk = self._turn(stream, entry, min(budget, QUANTUM_BYTES), allowance(stream))
             if chunk is not None:
                 taken.append(chunk)

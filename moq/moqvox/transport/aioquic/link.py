@@ -368,7 +368,8 @@ class Link:
         closing = self._closing
         if closing is None or self.engine.is_closing or self._over is not None:
             return
-        has_arrived = not self._queue.waiting_bytes and self.engine.is_settled
+        queue = self._queue
+        has_arrived = not (queue.waiting_bytes or queue.is_ready) and self.engine.is_settled
         if closing.waits(now, has_arrived=has_arrived):
             return
         if not closing.say_farewell(now):

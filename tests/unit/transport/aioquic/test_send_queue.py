@@ -38,6 +38,16 @@ def test_the_end_travels_with_the_last_bytes_or_alone():
     assert queue.take(PLENTY, plenty) == [Chunk(1, b"all", fin=True), Chunk(2, b"", fin=True)]
     assert 1 not in queue
     assert not queue.push(1, b"more", fin=False)
+
+
+def test_an_end_alone_needs_no_budget_but_overtakes_nothing():
+    queue = queue_of((1, 0), (2, 0), (3, 0))
+    queue.push(1, b"", fin=True)
+    queue.push(2, b"bytes", fin=False)
+    queue.push(3, b"", fin=True)
+    assert queue.take(0, plenty) == [Chunk(1, b"", fin=True)]
+    assert queue.take(0, plenty) == []
+    assert queue.take(5, plenty) == [Chunk(2, b"bytes", fin=False), Chunk(3, b"", fin=True)]
     assert not queue.is_ready
 
 
