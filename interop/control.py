@@ -27,6 +27,8 @@ CANNOT: Final = {
     "ended-track": "moq-rs as relay cuts off the groups of a track that is over",
     "replaced-in-session": "moq-rs as relay serves the old broadcast under the new one's name",
     "page-through-peer": "the page is moqvox's own",
+    "direct-caller": "the voice server is moqvox's own",
+    "named-caller": "the voice server is moqvox's own",
     "websocket": "the server of moq-rs for Python has no WebSocket",
     "websocket-to-webtransport": "the server of moq-rs for Python has no WebSocket",
     "killed-and-back": "moq-rs keeps to the dead publisher for 12 s",

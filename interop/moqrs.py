@@ -9,11 +9,14 @@ from interop.matrix import Version
 from interop.program import Program
 from interop.stage import Endpoint, Stage
 
-__all__ = ["PEER", "check_version", "start", "tls_arguments"]
+__all__ = ["PEER", "check_version", "start", "subscriptions", "tls_arguments"]
 
 PEER = "moq-rs"
 
 CONNECTED = re.compile(r"connected version=(\S+)")
+SUBSCRIBED = re.compile(
+    r"subscribed started broadcast=(\S+) track=(\S+) request=Subscribe \{ id: (\d+)"
+)
 COLOR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -51,3 +54,9 @@ def check_version(program: Program, version: Version) -> None:
     spoken = CONNECTED.findall(COLOR.sub("", program.head))
     if spoken != [version.value]:
         raise Failure(f"{program.name} spoke {spoken}, not {version.value}")
+
+
+def subscriptions(program: Program) -> dict[tuple[str, str], int]:
+    """Tell by moq-rs' own log which broadcast and track it was asked for with which number."""
+    found = SUBSCRIBED.findall(COLOR.sub("", program.head))
+    return {(broadcast, track): int(number) for broadcast, track, number in found}

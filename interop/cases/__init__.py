@@ -3,6 +3,7 @@
 from interop.cases import (
     access,
     browser,
+    calling,
     catalog,
     comings,
     engine,
@@ -20,6 +21,7 @@ __all__ = [
     "Direction",
     "access",
     "browser",
+    "calling",
     "catalog",
     "comings",
     "engine",

@@ -41,7 +41,7 @@ def client_parser(summary: str) -> argparse.ArgumentParser:
     return made
 
 
-def client(args: argparse.Namespace) -> moq.Client:
+def client(args: argparse.Namespace, publish: moq.OriginProducer | None = None) -> moq.Client:
     """Prepare a client that dials once and stays with that connection."""
     return moq.Client(
         args.url,
@@ -50,17 +50,20 @@ def client(args: argparse.Namespace) -> moq.Client:
         tls_fingerprints=args.tls_fingerprint or None,
         websocket_enabled=args.websocket,
         reconnect=False,
+        publish=publish,
     )
 
 
 @contextlib.asynccontextmanager
-async def connected(args: argparse.Namespace) -> AsyncIterator[moq.Client]:
+async def connected(
+    args: argparse.Namespace, publish: moq.OriginProducer | None = None
+) -> AsyncIterator[moq.Client]:
     """Hold a connection, and report `ready` once the QUIC handshake is through.
 
     The handshake says nothing about authorisation: moq-rs returns from it before the
     relay has looked at the request. `watched` sees what happens after.
     """
-    async with client(args) as made:
+    async with client(args, publish) as made:
         emit("ready", url=args.url.partition("?")[0])
         try:
             yield made
