@@ -39,7 +39,8 @@ class RawConnection:
         self._halted: set[int] = set()
         self._stopped: set[int] = set()
         self._drains = Drains()
-        self._over = asyncio.Event()
+        self._is_over = False
+        self._over: asyncio.Event | None = None
         self._remote = link.peer
 
     # What it is.
@@ -183,6 +184,10 @@ class RawConnection:
 
     async def wait_closed(self) -> None:
         """Wait until the connection is over and its last packets have left."""
+        if self._is_over:
+            return
+        if self._over is None:
+            self._over = asyncio.Event()
         await self._over.wait()
 
     def stats(self) -> Stats:
@@ -273,4 +278,6 @@ class RawConnection:
         """Report the end and release everyone who waits."""
         self._inbox.closed(closed)
         self._drains.wake_all()
-        self._over.set()
+        self._is_over = True
+        if self._over is not None:
+            self._over.set()

@@ -162,10 +162,7 @@ def test_a_server_asks_on_the_path_that_its_client_seems_to_have_left():
         challenged.append((context.network_path.addr, context.host_cid))
         upstream(context, *rest)
 
-    talk.client._QuicConnection__frame_handlers[0x1A] = (
-        handle,
-        talk.client._QuicConnection__frame_handlers[0x1A][1],
-    )
+    talk.client._handle_path_challenge_frame = handle
     probed(talk)
     talk.speak(20)
     talk.run(0.5)

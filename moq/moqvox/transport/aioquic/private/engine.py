@@ -23,6 +23,7 @@ from moqvox.transport.aioquic.limits import (
     SLACK_BYTES,
     Limits,
 )
+from moqvox.transport.aioquic.private.compact import slim
 from moqvox.transport.aioquic.private.handshake import HandshakeConnection
 from moqvox.transport.aioquic.private.identified import IdentifiedConnection
 from moqvox.transport.aioquic.private.receiver import Receiver
@@ -90,6 +91,7 @@ class Engine(HandshakeConnection, IdentifiedConnection):
             on_ticket=on_ticket,
             on_token=on_token,
         )
+        slim(self)
         if issuer is not None:
             self._take_issuer(issuer)
         self._missed_in = 0

@@ -1,8 +1,7 @@
 """What a peer may not do to a connection, beyond what upstream forbids."""
 
 import secrets
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from aioquic._buffer import Buffer
@@ -62,7 +61,7 @@ class GuardedConnection(PlainConnection):
         )
         self._limits = limits
         self._churn = Bucket.full(limits.stream_resets_per_second, limits.stream_reset_burst, 0.0)
-        self.skipped_numbers: deque[int] = deque(maxlen=MAX_SKIPPED)
+        self.skipped_numbers: Sequence[int] = ()
         self._skip_at: int | None = None
         self._bulk_bytes = 0
         self._bulk_since = 0.0
@@ -70,7 +69,7 @@ class GuardedConnection(PlainConnection):
     def datagrams_to_send(self, now: float) -> list[tuple[bytes, Address]]:
         """Build what is due; after much in a short time, leave a number out."""
         if self._skip_at is not None and self._packet_number >= self._skip_at:
-            self.skipped_numbers.append(self._packet_number)
+            self.skipped_numbers = (*self.skipped_numbers, self._packet_number)[-MAX_SKIPPED:]
             self._packet_number += 1
             self._skip_at = None
         datagrams = super().datagrams_to_send(now)

@@ -25,6 +25,7 @@ from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilder
 from moqvox.transport.address import Address
 from moqvox.transport.aioquic.identity import check_pin
 from moqvox.transport.aioquic.limits import Limits
+from moqvox.transport.aioquic.private.compact import InitialKeys, slim_path
 from moqvox.transport.aioquic.private.guard import GuardedConnection
 from moqvox.transport.aioquic.private.recovery import Recovery
 from moqvox.transport.aioquic.tickets import TICKET_SECONDS, Resumed, Tickets, session_of
@@ -94,6 +95,8 @@ class HandshakeConnection(GuardedConnection):
     def _find_network_path(self, addr: Address) -> QuicNetworkPath:
         """Find a path; upstream forgets that a token has validated the first one."""
         path = super()._find_network_path(addr)
+        if self._state is QuicConnectionState.FIRSTFLIGHT:
+            slim_path(path)
         if self._is_proven and self._state is QuicConnectionState.FIRSTFLIGHT:
             path.is_validated = True
         return path
@@ -135,6 +138,9 @@ class HandshakeConnection(GuardedConnection):
             known[:] = [group for group in GROUPS if group in known]
         else:
             self._crypto_buffers = {}
+            if self._version is not None:
+                pair = self._cryptos[tls.Epoch.INITIAL]
+                self._cryptos_initial = InitialKeys(peer_cid, self._version, pair)
 
     # The server's tickets.
 

@@ -16,6 +16,7 @@ from aioquic.quic.recovery import MAX_ACK_RANGES, QuicPacketSpace
 from aioquic.tls import Epoch
 
 from moqvox.transport.address import Address
+from moqvox.transport.aioquic.private.compact import hook
 from moqvox.transport.aioquic.private.packets import (
     OVERHEAD_BYTES,
     Fate,
@@ -348,9 +349,13 @@ class PlainConnection(RovingConnection):
         super()._replenish_connection_ids()
 
     def _log_key_updated(self, key_type: str, trigger: str) -> None:
-        """Learn of new keys; upstream has no other hook."""
+        """Learn of new keys when upstream logs them."""
         self._usual = None
         super()._log_key_updated(key_type, trigger)
+
+    def _on_keys(self, _trigger: str) -> None:
+        """Learn of new keys."""
+        self._usual = None
 
     def _close_begin(self, is_initiator: bool, now: float) -> None:
         self._usual = None
@@ -358,6 +363,9 @@ class PlainConnection(RovingConnection):
 
     def _initialize(self, peer_cid: bytes) -> None:
         super()._initialize(peer_cid)
+        if self._quic_logger is None:
+            for epoch in (Epoch.ZERO_RTT, Epoch.HANDSHAKE, Epoch.ONE_RTT):
+                hook(self._cryptos[epoch], self._on_keys)
         self._spaces[Epoch.ONE_RTT].ack_queue = Ranges()  # type: ignore[assignment]  # its place
 
     def _survey(self) -> Usual | None:
