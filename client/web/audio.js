@@ -1,14 +1,9 @@
-/** The browser's audio: microphone, Opus by WebCodecs, and the worklets that carry samples. */
+/** The browser's audio: Opus by WebCodecs, the worklets that carry samples, and who speaks. */
 
-import { pause } from "./clock.js";
-import { Unavailable } from "./errors.js";
-import { FRAME_SAMPLES, SAMPLE_RATE } from "./opus.js";
+import { SAMPLE_RATE } from "./opus.js";
 import { resolvers, unattended } from "./streams.js";
 
 const BITRATE = 24_000;
-
-/** Sound from before the button or the first loud sample, in frames of 20 ms. */
-const PREROLL_FRAMES = 15;
 
 /** What this browser lacks for a call: names, empty if nothing. */
 export function missing() {
@@ -32,14 +27,31 @@ export async function openContext() {
   return context;
 }
 
-/** PCM of 48 kHz mono in, Opus packets of 20 ms out, in order. */
+/** What a WebCodecs encoder is asked for; it resamples what is not of Opus's own rate. */
+const encoding = (sampleRate, bitrate) => ({
+  codec: "opus",
+  sampleRate,
+  numberOfChannels: 1,
+  bitrate,
+  opus: { frameDuration: 20_000, application: "voip", signal: "voice" },
+});
+
+/** PCM of one rate, mono, in; Opus packets of 20 ms out, in order. */
 export class Encoder {
   #encoder;
+  #sampleRate;
   #pushed = 0;
   #failed = resolvers();
 
-  constructor(onPacket, { bitrate = BITRATE } = {}) {
+  /** Whether PCM of this rate can be taken. */
+  static async takes(sampleRate) {
+    const { supported } = await AudioEncoder.isConfigSupported(encoding(sampleRate, BITRATE));
+    return supported;
+  }
+
+  constructor(onPacket, { bitrate = BITRATE, sampleRate = SAMPLE_RATE } = {}) {
     unattended(this.#failed.promise);
+    this.#sampleRate = sampleRate;
     this.#encoder = new AudioEncoder({
       output: (chunk) => {
         const packet = new Uint8Array(chunk.byteLength);
@@ -48,23 +60,17 @@ export class Encoder {
       },
       error: (error) => this.#failed.reject(error),
     });
-    this.#encoder.configure({
-      codec: "opus",
-      sampleRate: SAMPLE_RATE,
-      numberOfChannels: 1,
-      bitrate,
-      opus: { frameDuration: 20_000, application: "voip", signal: "voice" },
-    });
+    this.#encoder.configure(encoding(sampleRate, bitrate));
   }
 
   /** Encode Float32 samples of any length. */
   push(pcm) {
     const data = new AudioData({
       format: "f32-planar",
-      sampleRate: SAMPLE_RATE,
+      sampleRate: this.#sampleRate,
       numberOfFrames: pcm.length,
       numberOfChannels: 1,
-      timestamp: Math.round((this.#pushed / SAMPLE_RATE) * 1e6),
+      timestamp: Math.round((this.#pushed / this.#sampleRate) * 1e6),
       data: pcm,
     });
     this.#pushed += pcm.length;
@@ -177,88 +183,6 @@ export class Decoder {
     this.#onFrame(broken.timestampUs, new Float32Array(broken.samples));
     this.#open();
     for (const { timestampUs, packet } of this.#waiting) this.#decode(timestampUs, packet);
-  }
-}
-
-/** What is asked of the microphone; WebAudio's output is in its echo canceller's reach. */
-const PROCESSING = Object.freeze({
-  echoCancellation: true,
-  noiseSuppression: true,
-  autoGainControl: true,
-});
-
-/** How long a microphone may take to begin; with some sound systems it is a second or two. */
-const FIRST_SOUND_MS = 3_000;
-
-/** An open microphone: frames of 20 ms at 48 kHz, the last few kept. */
-export class Microphone {
-  level = 0;
-  #listeners = new Set();
-  #stream;
-  #source;
-  #node;
-  #recent = [];
-  #begun = resolvers();
-
-  /**
-   * Resolves once sound comes in: who is told to speak before that loses the first words.
-   * Throws Unavailable "microphone" when there is none or the user refuses it.
-   */
-  static async open(context, processing = PROCESSING) {
-    let stream;
-    try {
-      const audio = { channelCount: 1, ...processing };
-      stream = await navigator.mediaDevices.getUserMedia({ audio });
-    } catch (error) {
-      const refused = error.name === "NotAllowedError" || error.name === "SecurityError";
-      const reason = refused ? "the microphone was refused" : "there is no microphone";
-      throw new Unavailable("microphone", reason, { cause: error });
-    }
-    const microphone = new Microphone(context, stream);
-    await Promise.race([microphone.#begun.promise, pause(FIRST_SOUND_MS)]);
-    return microphone;
-  }
-
-  constructor(context, stream) {
-    this.#stream = stream;
-    this.#source = context.createMediaStreamSource(stream);
-    this.#node = new AudioWorkletNode(context, "moqvox-capture", {
-      numberOfOutputs: 0,
-      channelCount: 1,
-      channelCountMode: "explicit",
-    });
-    this.#node.port.onmessage = ({ data }) => this.#take(data);
-    this.#source.connect(this.#node);
-  }
-
-  /** Have `take(frame, level)` called with each frame. */
-  addListener(take) {
-    this.#listeners.add(take);
-  }
-
-  removeListener(take) {
-    this.#listeners.delete(take);
-  }
-
-  /** What was heard just before now, oldest first. */
-  preroll() {
-    return this.#recent.slice();
-  }
-
-  close() {
-    this.#source.disconnect();
-    this.#node.port.close();
-    for (const track of this.#stream.getTracks()) track.stop();
-  }
-
-  #take(frame) {
-    this.#begun.resolve();
-    let energy = 0;
-    for (const sample of frame) energy += sample * sample;
-    this.level = Math.sqrt(energy / FRAME_SAMPLES);
-    for (const take of [...this.#listeners]) take(frame, this.level);
-    this.#recent.push(frame);
-    if (this.#recent.length > PREROLL_FRAMES) this.#recent.shift();
   }
 }
 

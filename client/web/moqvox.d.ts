@@ -115,6 +115,8 @@ export class VoiceCall extends EventTarget {
 export interface Microphone {
   /** Root mean square of the last 20 ms. */
   readonly level: number;
+  /** Of the frames, in Hz. */
+  readonly sampleRate: number;
   addListener(take: (frame: Float32Array, level: number) => void): void;
   removeListener(take: (frame: Float32Array, level: number) => void): void;
   close(): void;

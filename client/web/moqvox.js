@@ -12,10 +12,11 @@
  * docs/browser.md describes all of it.
  */
 
-import { Encoder, Microphone, openContext } from "./audio.js";
+import { Encoder, openContext } from "./audio.js";
 import { Call } from "./call.js";
 import { dial } from "./dial.js";
 import { LocalError } from "./errors.js";
+import { Microphone } from "./microphone.js";
 import { Playback } from "./playback.js";
 import { Queue } from "./streams.js";
 
@@ -115,7 +116,7 @@ export class VoiceCall extends Call {
     const { microphone } = this;
     const encoder = new Encoder((packet) => {
       if (!speech.finished) speech.write(packet);
-    }, this.#options);
+    }, { ...this.#options, sampleRate: microphone.sampleRate });
     const take = (frame) => {
       if (speech.finished) microphone.removeListener(take);
       else encoder.push(frame);

@@ -2,10 +2,12 @@
 
 import asyncio
 import base64
+import contextlib
 import itertools
 import json
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -42,12 +44,27 @@ def executable() -> str:
     pytest.skip("Chromium is not installed: the page was not tried")
 
 
+def renderers(browser: int) -> list[int]:
+    """The processes of a browser that run pages."""
+    parents: dict[int, int] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # one that has just ended
+            parents[int(folder.name)] = int(
+                (folder / "stat").read_text().rpartition(")")[2].split()[1]
+            )
+    found = {browser}
+    while grown := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= grown
+    return [pid for pid in found if b"--type=renderer" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
 class Page(Tab):
     """One tab."""
 
-    def __init__(self, socket: ClientConnection) -> None:
+    def __init__(self, socket: ClientConnection, pid: int) -> None:
         super().__init__()
         self._socket = socket
+        self._pid = pid
         self._numbers = itertools.count(1)
         self._waiting: dict[int, asyncio.Future] = {}
 
@@ -117,6 +134,18 @@ class Page(Tab):
             mobile=mobile,
         )
 
+    async def hold_up(self, seconds: float) -> None:
+        """Stop the processes that run pages, as a machine does that has no time for them."""
+        held = renderers(self._pid)
+        assert held, "no process of a page was found"
+        for pid in held:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            for pid in held:
+                os.kill(pid, signal.SIGCONT)
+
     async def screenshot(self, path: Path) -> None:
         shot = await self.do("Page.captureScreenshot", format="png", captureBeyondViewport=False)
         keep(path, base64.b64decode(shot["data"]))
@@ -143,7 +172,7 @@ async def chromium(
         try:
             address = await _debugger(Path(profile))
             async with connect(address, max_size=None) as socket, asyncio.TaskGroup() as tasks:
-                page = Page(socket)
+                page = Page(socket, process.pid)
                 reading = tasks.create_task(page.read())
                 for domain in ("Page", "Runtime", "Log"):
                     await page.do(f"{domain}.enable")

@@ -1,7 +1,7 @@
 """A sentence into the microphone, a spoken answer out of the loudspeaker: whole both ways.
 
-On a clean path, through outages, over TCP where UDP is blocked, and through a relay that
-restarts in mid-sentence and in mid-answer.
+On a clean path, through outages, over TCP where UDP is blocked, on a machine that has no time for
+the page, and through a relay that restarts in mid-sentence and in mid-answer.
 """
 
 import asyncio
@@ -169,6 +169,19 @@ def test_a_spoken_turn_is_whole(tmp_path, answer, case):
     assert carrier == ("websocket" if case == "websocket" else "webtransport")
     if case != "clean":
         assert said["receipt"]["worst_delay_ms"] > 1000, "the outage was not felt"
+    check_turn(agent, said, ended, blocks, output)
+
+
+def test_a_sentence_is_whole_though_the_page_is_held_up(tmp_path, answer):
+    agent = Answering(answer)
+
+    async def main():
+        microphone = microphone_wav(tmp_path, speech_pcm(SENTENCE), before=1.5)
+        async with stage(agent, microphone=microphone, path="blank") as (page, _network, _link):
+            # More than WebAudio's own buffer for a microphone holds.
+            return await spoken_turn(page, lambda: page.hold_up(0.3), None)
+
+    said, ended, blocks, (_, output), _ = run(main(), virtual=False)
     check_turn(agent, said, ended, blocks, output)
 
 

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { VoiceGate, missing } from "../../client/web/audio.js";
+import { Framer } from "../../client/web/microphone.js";
 import { hashBytes, addressOf } from "../../client/web/dial.js";
 import { wordAt } from "../../client/web/captions.js";
 import { badgeOf, momentsOf } from "../../client/web/turns.js";
@@ -42,6 +43,16 @@ test("a noise that never pauses ends, and becomes the room", () => {
 
 test("a click is no sentence", () => {
   assert.deepEqual(listen(new VoiceGate(), [...frames(0.002, 50), 0.5, 0.5, ...frames(0.002, 50)]), []);
+});
+
+test("frames are the same however the microphone's sound is cut", () => {
+  const sound = Float32Array.from({ length: 2_000 }, (_, at) => at);
+  for (const size of [1, 128, 441, 882, 1_024, 2_000]) {
+    const got = [];
+    const framer = new Framer(882, (frame) => got.push(frame));
+    for (let at = 0; at < sound.length; at += size) framer.push(sound.subarray(at, at + size));
+    assert.deepEqual(got, [sound.slice(0, 882), sound.slice(882, 1_764)]);
+  }
 });
 
 test("what is missing is named", () => {
