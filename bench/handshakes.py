@@ -5,6 +5,9 @@ is the server's part of a full handshake (certificate, no ticket) until it is co
 is what one server connection adds: `half-open` after the client's first flight and nothing
 else, `idle` after the handshake. `heap` is Python's own count and leaves out what the crypto
 library holds; `resident` is the process' growth, which needs many connections to be exact.
+`flood` is the heap that each of so many openings leaves which nobody goes on with, through the
+server's own door (`bench.flood`): ours asks for proof of the address beyond a few. JSON goes to
+stdout, a table to stderr.
 """
 
 import argparse
@@ -19,10 +22,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+import msgspec
 from aioquic.quic.configuration import QuicConfiguration
 
 from bench.arithmetic import spread
 from bench.engine import Bare, Carried, Clock, Pair, Side, first_flight, server_configuration
+from bench.flood import flooded_bytes
 
 KIND = type[Bare] | type[Carried]
 KINDS: Final[dict[str, KIND]] = {"bare": Bare, "link": Carried}
@@ -113,25 +118,65 @@ def _resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE_BYTES
 
 
-def main() -> int:
-    """Measure both, and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+class Figures(msgspec.Struct):
+    """What was found of one kind of connection.
+
+    Attributes:
+        rates: handshakes for each CPU second, turn by turn.
+        flood_bytes: heap for each opening, by how many openings there are.
+    """
+
+    rates: list[float] = []
+    half_open_bytes: float = 0.0
+    half_open_resident_bytes: float = 0.0
+    idle_bytes: float = 0.0
+    flood_bytes: dict[int, float] = {}
+
+
+def measure(server: QuicConfiguration, given: argparse.Namespace) -> dict[str, Figures]:
+    """Measure both kinds, the rates in turns."""
+    found = {name: Figures() for name in KINDS}
+    for _ in range(given.turns):
+        for name, kind in KINDS.items():
+            rate = handshakes_per_s(kind, server, max(1, given.connections // 4))
+            found[name].rates.append(round(rate, 1))
+    for name, kind in KINDS.items():
+        own = found[name]
+        heap, resident = half_open_bytes(kind, server, given.connections)
+        own.half_open_bytes, own.half_open_resident_bytes = round(heap), round(resident)
+        own.idle_bytes = round(idle_bytes(kind, server, max(1, given.connections // 4)))
+        own.flood_bytes = {
+            count: round(flooded_bytes(name, server, count)) for count in given.flood
+        }
+    return found
+
+
+def show(found: dict[str, Figures]) -> str:
+    """Make a Markdown table."""
+    floods = sorted({count for one in found.values() for count in one.flood_bytes})
+    heads = ["", "handshakes for a CPU second", "half-open KiB", "(resident)", "idle KiB"]
+    heads += [f"KiB each in a flood of {count}" for count in floods]
+    lines = [heads, ["---", *["---:"] * (len(heads) - 1)]]
+    for name, one in found.items():
+        rate = spread(one.rates)
+        sizes = [one.half_open_bytes, one.half_open_resident_bytes, one.idle_bytes]
+        sizes += [one.flood_bytes[count] for count in floods]
+        cells = [f"{size / 1024:.1f}" for size in sizes]
+        lines.append([name, rate.show(0) if rate else "", *cells])
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def main(words: list[str] | None = None) -> int:
+    """Measure, print the JSON, and the table to stderr."""
+    parser = argparse.ArgumentParser(prog="python -m bench.handshakes", description=__doc__)
     parser.add_argument("--connections", type=int, default=200)
     parser.add_argument("--turns", type=int, default=3)
-    given = parser.parse_args()
-    rates: dict[str, list[float]] = {name: [] for name in KINDS}
+    parser.add_argument("--flood", type=int, nargs="*", default=[1000, 5000])
+    given = parser.parse_args(words)
     with tempfile.TemporaryDirectory(prefix="moqvox-bench-") as folder:
-        server = server_configuration(Path(folder))
-        for _ in range(given.turns):
-            for name, kind in KINDS.items():
-                rates[name].append(handshakes_per_s(kind, server, given.connections // 4))
-        print("          handshakes/CPU s   half-open KiB heap (resident)   idle KiB heap")
-        for name, kind in KINDS.items():
-            heap, resident = half_open_bytes(kind, server, given.connections)
-            idle = idle_bytes(kind, server, given.connections // 4)
-            rate = spread(rates[name])
-            cells = f"{heap / 1024:.1f} ({resident / 1024:.1f})"
-            print(f"{name:8} {rate.show(0) if rate else '':>18} {cells:>31} {idle / 1024:15.1f}")
+        found = measure(server_configuration(Path(folder)), given)
+    print(msgspec.json.format(msgspec.json.encode(found), indent=1).decode())
+    print(show(found), file=sys.stderr)
     return 0
 
 
