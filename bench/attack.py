@@ -2,7 +2,9 @@
 
 `python -m bench.attack [--json FILE] [--quick] [--row T8]`. Each row starts a fresh server on one
 core, and on another an honest caller (100 bytes there and back each 5 ms) and the attacker, whom
-the caller precedes (`nice`). The memory is the peak of the server's resident bytes over what
+the caller precedes. Where the system permits it (root), server and caller are real-time processes
+and the attacker runs when the core is idle, so that nothing else of the machine's delays the two;
+`kB/s` is what the server was really sent in the time of the attack. The memory is the peak of the server's resident bytes over what
 it had before, the CPU is without what the caller's echoes cost in calm; the turn is the longest
 that the server's loop took between two looks at its sockets, in CPU time.
 
@@ -25,7 +27,7 @@ QUICK = 0.25
 SEED = 16
 VICTIMS = ("ours", "naive")
 HEADER = (
-    f"{'attack':24}{'server':8}{'sent kB':>9}{'back/B':>8}{'grown MiB':>11}{'mem B/B':>9}"
+    f"{'attack':24}{'server':8}{'sent kB':>9}{'kB/s':>8}{'back/B':>8}{'grown MiB':>11}{'mem B/B':>9}"
     f"{'CPU ms':>8}{'CPU ns/B':>10}{'calm p99':>10}{'p99 ms':>9}{'turn ms':>9}{'joins ms':>10}"
     "  closed"
 )
@@ -40,7 +42,7 @@ def line(outcome: Outcome) -> str:
         closed += f" {len(outcome.complaints)} errors uncaught"
     return (
         f"{outcome.row:24}{outcome.victim:8}{shot.sent_bytes / 1e3:9.1f}"
-        f"{outcome.answered_per_byte:8.2f}{outcome.grown_bytes / MIB:11.1f}"
+        f"{outcome.sent_per_second / 1e3:8.0f}{outcome.answered_per_byte:8.2f}{outcome.grown_bytes / MIB:11.1f}"
         f"{outcome.bytes_per_byte:9.1f}{outcome.cpu_s * 1e3:8.0f}{outcome.cpu_ns_per_byte:10.0f}"
         f"{outcome.calm_p99_s * 1e3:10.1f}{outcome.attack_p99_s * 1e3:9.1f}"
         f"{outcome.turn_s * 1e3:9.1f}{outcome.newcomer_s * 1e3:10.1f}  {closed}"
@@ -50,7 +52,7 @@ def line(outcome: Outcome) -> str:
 def as_json(outcome: Outcome) -> dict[str, object]:
     """Give all figures by name, the ratios as well."""
     figures = dataclasses.asdict(outcome)
-    for name in ("bytes_per_byte", "cpu_ns_per_byte", "answered_per_byte"):
+    for name in ("bytes_per_byte", "cpu_ns_per_byte", "answered_per_byte", "sent_per_second"):
         figures[name] = getattr(outcome, name)
     return {name: None if value == float("inf") else value for name, value in figures.items()}
 

@@ -7,7 +7,7 @@ from tests.attack.attacker import Attacker
 from tests.attack.processes import Caller, Shooter, Victim
 from tests.attack.rows import Shot
 
-CALM_S = 1.0
+CALM_S = 2.0
 MIB = 1 << 20
 
 
@@ -43,6 +43,11 @@ class Outcome:
     @property
     def cpu_ns_per_byte(self) -> float:
         return self.cpu_s * 1e9 / max(1, self.shot.sent_bytes)
+
+    @property
+    def sent_per_second(self) -> float:
+        """Bytes a second of the attacker's, over the time in which the caller is measured."""
+        return self.shot.sent_bytes / self.duration_s
 
     @property
     def answered_per_byte(self) -> float:

@@ -1,5 +1,6 @@
 """Victims and callers as processes of their own, read through /proc."""
 
+import contextlib
 import json
 import os
 import queue
@@ -23,8 +24,29 @@ SERVER_CORE, CLIENT_CORE = CORES[-1:], CORES[:1]
 """Where they are kept apart, so that the server is measured and not the machine: it has a core to
 itself, as far as the machine lets it, and callers and attackers share another."""
 
-LAST = 19
-"""Niceness of an attacker there: the honest caller on the same core goes first."""
+@dataclass(frozen=True)
+class Rank:
+    """Who goes before whom on a core: a scheduling policy, its priority, and a niceness.
+
+    Where the system doesn't permit the policy, the niceness alone decides.
+    """
+
+    policy: int = os.SCHED_OTHER
+    priority: int = 0
+    niceness: int = 0
+
+    def give(self, pid: int) -> None:
+        os.setpriority(os.PRIO_PROCESS, pid, min(19, os.nice(0) + self.niceness))
+        with contextlib.suppress(PermissionError):
+            os.sched_setscheduler(pid, self.policy, os.sched_param(self.priority))
+
+
+AS_OTHERS = Rank()
+FIRST = Rank(os.SCHED_FIFO, priority=10)
+"""Of a server and of an honest caller, each on its core: nothing else there makes them wait."""
+
+LAST = Rank(os.SCHED_IDLE, niceness=19)
+"""Of an attacker, on the caller's core: what it computes delays nobody but itself."""
 
 IDLE_CPU_S = 0.02
 """Of 50 ms; so much the honest caller costs, and no more."""
@@ -41,7 +63,7 @@ class Process:
     """A module of ours, its lines of output in a queue."""
 
     def __init__(
-        self, module: str, *arguments: str, cores: Sequence[int] = CORES, niceness: int = 0
+        self, module: str, *arguments: str, cores: Sequence[int] = CORES, rank: Rank = AS_OTHERS
     ) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
@@ -54,7 +76,7 @@ class Process:
         )
         self.pid = self._process.pid
         os.sched_setaffinity(self.pid, cores)
-        os.setpriority(os.PRIO_PROCESS, self.pid, os.nice(0) + niceness)
+        rank.give(self.pid)
         self.lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._errors: list[str] = []
         self._readers = [
@@ -115,7 +137,10 @@ class Victim(Process):
     ) -> None:
         arguments = (what, "--port", str(port), *options)
         super().__init__(
-            "tests.attack.victim", *arguments, cores=SERVER_CORE if is_apart else CORES
+            "tests.attack.victim",
+            *arguments,
+            cores=SERVER_CORE if is_apart else CORES,
+            rank=FIRST if is_apart else AS_OTHERS,
         )
         self.what, self.is_apart = what, is_apart
         try:
@@ -170,7 +195,13 @@ class Caller(Process):
 
     def __init__(self, victim: Victim) -> None:
         host, port = victim.address
-        super().__init__("tests.attack.caller", host, str(port), cores=victim.client_cores)
+        super().__init__(
+            "tests.attack.caller",
+            host,
+            str(port),
+            cores=victim.client_cores,
+            rank=FIRST if victim.is_apart else AS_OTHERS,
+        )
         first = self.lines.get(timeout=START_LIMIT)
         self.echoes = [tuple(map(float, first.split()))]
 
@@ -189,9 +220,9 @@ class Shooter(Process):
     def __init__(self, victim: Victim, row: str, scale: float) -> None:
         host, port = victim.address
         arguments = (row, str(scale), host, str(port))
-        niceness = LAST if victim.is_apart else 0
+        rank = LAST if victim.is_apart else AS_OTHERS
         cores = victim.client_cores
-        super().__init__("tests.attack.shooter", *arguments, cores=cores, niceness=niceness)
+        super().__init__("tests.attack.shooter", *arguments, cores=cores, rank=rank)
         self._patience = max(1.0, scale)
 
     def wait_ready(self) -> None:
