@@ -4,9 +4,10 @@
 core, and on another an honest caller (100 bytes there and back each 5 ms) and the attacker, whom
 the caller precedes. Where the system permits it (root), server and caller are real-time processes
 and the attacker runs when the core is idle, so that nothing else of the machine's delays the two;
-`kB/s` is what the server was really sent in the time of the attack. The memory is the peak of the server's resident bytes over what
-it had before, the CPU is without what the caller's echoes cost in calm; the turn is the longest
-that the server's loop took between two looks at its sockets, in CPU time.
+`kB/s` is what the server was really sent in the time of the attack. The memory is the peak of the
+server's resident bytes over what it had before, the CPU is without what the caller's echoes cost
+in calm; the turn is the longest that the server's loop took between two looks at its sockets, in
+CPU time.
 
 `--row T16 --count 1000000`: so many mutated datagrams through a listener of ours, without the
 network between. `--row T20 --count 5000`: so many connections, closed in one go.
@@ -24,12 +25,13 @@ from tests.attack.rows import ATTACKS, CROWD
 from tests.attack.storm import Storm, storm
 
 QUICK = 0.25
+CALM_S = 2.0
 SEED = 16
 VICTIMS = ("ours", "naive")
 HEADER = (
-    f"{'attack':24}{'server':8}{'sent kB':>9}{'kB/s':>8}{'back/B':>8}{'grown MiB':>11}{'mem B/B':>9}"
-    f"{'CPU ms':>8}{'CPU ns/B':>10}{'calm p99':>10}{'p99 ms':>9}{'turn ms':>9}{'joins ms':>10}"
-    "  closed"
+    f"{'attack':24}{'server':8}{'sent kB':>9}{'kB/s':>8}{'back/B':>8}"
+    f"{'grown MiB':>11}{'mem B/B':>9}{'CPU ms':>8}{'CPU ns/B':>10}"
+    f"{'calm p99':>10}{'p99 ms':>9}{'turn ms':>9}{'joins ms':>10}  closed"
 )
 
 
@@ -42,8 +44,9 @@ def line(outcome: Outcome) -> str:
         closed += f" {len(outcome.complaints)} errors uncaught"
     return (
         f"{outcome.row:24}{outcome.victim:8}{shot.sent_bytes / 1e3:9.1f}"
-        f"{outcome.sent_per_second / 1e3:8.0f}{outcome.answered_per_byte:8.2f}{outcome.grown_bytes / MIB:11.1f}"
-        f"{outcome.bytes_per_byte:9.1f}{outcome.cpu_s * 1e3:8.0f}{outcome.cpu_ns_per_byte:10.0f}"
+        f"{outcome.sent_per_second / 1e3:8.0f}{outcome.answered_per_byte:8.2f}"
+        f"{outcome.grown_bytes / MIB:11.1f}{outcome.bytes_per_byte:9.1f}"
+        f"{outcome.cpu_s * 1e3:8.0f}{outcome.cpu_ns_per_byte:10.0f}"
         f"{outcome.calm_p99_s * 1e3:10.1f}{outcome.attack_p99_s * 1e3:9.1f}"
         f"{outcome.turn_s * 1e3:9.1f}{outcome.newcomer_s * 1e3:10.1f}  {closed}"
     )
@@ -63,7 +66,7 @@ def run(rows: list[str], scale: float) -> list[Outcome]:
     for row in rows:
         for what in VICTIMS:
             with Victim(what, is_apart=True) as victim:
-                outcome = measure(victim, row, scale)
+                outcome = measure(victim, row, scale, CALM_S)
             outcomes.append(outcome)
             print(line(outcome), flush=True)
     return outcomes

@@ -7,7 +7,7 @@ from tests.attack.attacker import Attacker
 from tests.attack.processes import Caller, Shooter, Victim
 from tests.attack.rows import Shot
 
-CALM_S = 2.0
+CALM_S = 1.0
 MIB = 1 << 20
 
 

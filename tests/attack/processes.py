@@ -24,6 +24,7 @@ SERVER_CORE, CLIENT_CORE = CORES[-1:], CORES[:1]
 """Where they are kept apart, so that the server is measured and not the machine: it has a core to
 itself, as far as the machine lets it, and callers and attackers share another."""
 
+
 @dataclass(frozen=True)
 class Rank:
     """Who goes before whom on a core: a scheduling policy, its priority, and a niceness.

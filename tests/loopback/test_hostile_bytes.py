@@ -115,7 +115,7 @@ def test_garbage_with_a_real_connection_id_is_dropped():
     asyncio.run(main())
 
 
-def test_an_engine_that_fails_closes_its_connection_only(monkeypatch):
+def test_an_engine_that_fails_closes_its_connection_only():
     async def main():
         listener = await open_listener(limits=HASTY)
         try:
@@ -127,7 +127,7 @@ def test_an_engine_that_fails_closes_its_connection_only(monkeypatch):
             def fail(*_args):
                 raise ZeroDivisionError("an engine's bug")
 
-            monkeypatch.setattr(victim.connection._link.engine, "receive_datagram", fail)
+            victim.connection._link.engine.receive_datagram = fail
             doomed.write(doomed.open_stream(bidirectional=False), b"x")
             closed = await victim.until_closed()
             assert "transport error 0x1" in closed.reason

@@ -188,6 +188,8 @@ class Endpoint:
         self._alive.discard(link)
         self._touched.pop(link, None)
         self._resting.discard(link)
+        if not self._loop.is_closed():
+            self._loop.call_soon(link.let_go)
 
     def local_address(self, link: Link) -> Address:
         """Return where the link's packets leave from, as far as it is bound."""

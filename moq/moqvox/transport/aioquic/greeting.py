@@ -119,6 +119,7 @@ class Greeting:
     def established(self, connection: WebTransportConnection) -> None:
         """End the greeting with a session."""
         self._settle(is_complete=True)
+        self._session = None
         self._link.observer = connection
         self._door.admit(connection)
 
@@ -146,6 +147,7 @@ class Greeting:
         """Forget a handshake that failed; its late packets are answered no more."""
         self._settle(is_complete=False)
         self._link.vanish()
+        self._session = None
         logger.debug("handshake of %s failed: %s", show(self._address), closed.reason)
         if self._raw is not None:
             self._raw.on_over(closed)

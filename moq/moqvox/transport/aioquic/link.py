@@ -57,6 +57,7 @@ class Link:
         self._keep_alive = KeepAlive(limits.keep_alive, carrier.now())
         self._is_eager = True
         self._counters = Counters()
+        self._last_stats: Stats | None = None
 
     # Streams.
 
@@ -363,6 +364,17 @@ class Link:
         """Keep nothing once the last packet has left, not even to answer late ones."""
         self._is_gone = True
 
+    def let_go(self) -> None:
+        """Refer to nothing that refers back, so that no collector is needed. Idempotent.
+
+        To be called when nothing of this link's is being carried out. What a client's
+        application holds is one connection, which is left as it is.
+        """
+        if self.roaming is None and self._last_stats is None:
+            self._last_stats = self.stats()
+            self.observer = self._closing = None
+            self.engine.dismantle()
+
     def _settle(self, now: float) -> None:
         """Send our CONNECTION_CLOSE when the time has come."""
         closing = self._closing
@@ -433,6 +445,8 @@ class Link:
         return self._closing is not None or self._over is not None
 
     def stats(self) -> Stats:
-        """Take the counters."""
+        """Take the counters, as they were at the end when that is past."""
+        if self._last_stats is not None:
+            return self._last_stats
         probes = self.roaming.probes if self.roaming is not None else 0
         return self._counters.stats(self.engine, self._queue.waiting_bytes, probes)

@@ -129,6 +129,11 @@ class BusyStreams(list[HeldStream]):
         return self
 
 
+def _refuse_credit(_limit: int) -> bool:
+    """Raise no limit of a connection that is over."""
+    return False
+
+
 class StreamTable(dict[int, HeldStream]):
     """The engine's streams by ID, and the books on their bytes.
 
@@ -159,6 +164,7 @@ class StreamTable(dict[int, HeldStream]):
         self._adopt = adopt
         self._raise_max_data = raise_max_data
         self._handed_bytes = 0
+        self._unsettled: frozenset[int] = frozenset()
         self._limits = limits
 
     def __setitem__(self, stream_id: int, stream: QuicStream) -> None:
@@ -174,6 +180,17 @@ class StreamTable(dict[int, HeldStream]):
     def values(self) -> list[HeldStream]:  # type: ignore[override]  # upstream only iterates
         """List the streams that may have a MAX_STREAM_DATA to send."""
         return list(self.due.values())
+
+    def dismantle(self) -> None:
+        """Let go of all streams, and of the engine; remember which were never settled."""
+        self._unsettled = frozenset(
+            stream_id for stream_id, stream in self.items() if not stream.sender.is_finished
+        )
+        self.clear()
+        self.due.clear()
+        self.busy.reset(())
+        self._raise_max_data = _refuse_credit
+        del self._adopt, self.under_way_of
 
     def owe(self, stream: QuicStream) -> None:
         """Announce a stream's limit with the next packet."""
@@ -253,7 +270,9 @@ class StreamTable(dict[int, HeldStream]):
     def settled(self, stream_id: int) -> bool:
         """Whether the peer has acknowledged the end of our sending side, or its reset."""
         stream = self.get(stream_id)
-        return stream is None or stream.sender.is_finished
+        if stream is None:
+            return stream_id not in self._unsettled
+        return stream.sender.is_finished
 
     def set_priority(self, stream_id: int, priority: int) -> None:
         """Change the place of what the engine already has."""

@@ -181,6 +181,11 @@ class WebTransportConnection(RawConnection):
 
     # The observer of the link.
 
+    def on_over(self, closed: Closed) -> None:
+        """Report the end, and forget the streams, which refer back here."""
+        super().on_over(closed)
+        self._http.clear()
+
     def on_engine_event(self, event: QuicEvent) -> None:
         """Take one of the engine's events."""
         try:

@@ -47,6 +47,21 @@ APART: Final = 0.01
 FIRST_DOUBLING: Final = 63
 """Packet numbers up to here count as one range when single ones are missing."""
 
+KEPT: Final = frozenset(
+    (
+        "_close_event",
+        "_is_initiator",
+        "_is_client",
+        "_max_datagram_size",
+        "_network_paths",
+        "_peer_cid",
+        "_remote_max_datagram_frame_size",
+        "_state",
+        "was_reset",
+    )
+)
+"""What is asked of a connection that is over: its end, its address, how large datagrams were."""
+
 
 class Engine(HandshakeConnection, IdentifiedConnection):
     """One QUIC connection without I/O; the folder says what differs from upstream."""
@@ -321,6 +336,16 @@ class Engine(HandshakeConnection, IdentifiedConnection):
         the peer may take for its ACK.
         """
         return not self.redundancy.is_active and self.is_plainly_calm_until(when, now)
+
+    def dismantle(self) -> None:
+        """Keep what is still asked of a connection that is over, and nothing that refers to it.
+
+        Upstream's objects refer to each other all around, so that only the collector could
+        free them, and a crowd that leaves at once would stop the loop for it.
+        """
+        self.table.dismantle()
+        for name in self.__dict__.keys() - KEPT:
+            del self.__dict__[name]
 
     def take_unblocked(self) -> set[int]:
         """Take our streams whose limits the peer raised since the last call."""
