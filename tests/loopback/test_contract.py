@@ -47,6 +47,31 @@ def test_both_ends_know_what_they_agreed_on(kind):
     on_pair(kind, body)
 
 
+def test_a_ping_is_answered(kind):
+    async def body(both):
+        client = both.client.connection
+        async with asyncio.timeout(PATIENCE):
+            while client.stats().unacked_bytes:  # noqa: ASYNC110  # counters tell nobody
+                await asyncio.sleep(0.01)
+            before = client.stats().received_packets
+            client.ping()
+            while client.stats().received_packets == before:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+    on_pair(kind, body)
+
+
+def test_a_ping_of_a_closed_connection_is_none(kind):
+    async def body(both):
+        client = both.client.connection
+        client.close()
+        client.ping()
+        await client.wait_closed()
+        client.ping()
+
+    on_pair(kind, body)
+
+
 def test_a_stream_is_settled_when_it_needs_nothing_more_of_us(kind):
     """Where nothing overtakes, it is enough that it has left."""
 

@@ -137,7 +137,7 @@ RELAY_KILLED: Final = ("relay-kill-prompt", "relay-kill-answer")
 RESTART: Final = Section(
     name="restart",
     title="Servers and relays that are killed, restarted or drained",
-    parts=(Part(("restart",), jobs=4),),
+    parts=(Part(("restart",), jobs=2),),
     columns=(
         *("complete_pct", "lost", "twice", "gap_ms", "away_ms", "detected_ms", "resumed_ms"),
         *("answer_pct", "answer_gap_ms"),

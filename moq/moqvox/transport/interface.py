@@ -230,6 +230,12 @@ class Connection(Protocol):
     def send_datagram(self, data: bytes) -> bool:
         """Send unreliably; False when it is too large, unsupported, or the queue is full."""
 
+    def ping(self) -> None:
+        """Ask the peer for a sign of life now; until it comes, `unacked_bytes` is not 0.
+
+        Over TCP, which asks again by itself, that is not always so.
+        """
+
     def close(self, code: int = 0, reason: str = "") -> None:
         """Close after trying to send what is queued. Idempotent."""
 

@@ -77,7 +77,7 @@ class Host:
                 line.start(tasks, source)
             listening = [tasks.create_task(self._watch(tasks), name="watch")]
             if not self._eager:  # a caller knocks itself
-                knocking = keep_knocking(self.driver, self._is_listening)
+                knocking = keep_knocking(self.driver.connection, self._is_listening)
                 listening.append(tasks.create_task(knocking, name="knock"))
             closed = await self.driver.wait_closed()
             for task in listening:

@@ -17,7 +17,6 @@ from moqvox.transport.credentials import Verify
 from moqvox.transport.interface import Closed
 from moqvox.url import parse_url
 from moqvox.voice.ahead import speak_first
-from moqvox.voice.knock import knock
 
 __all__ = ["Dial", "Redial", "describe", "dialling"]
 
@@ -45,6 +44,10 @@ SILENT_RTTS: Final = 3
 LOOK_EVERY: Final = 0.05
 LOOK_OFTEN: Final = 0.02
 """Seconds between two looks for silence, and for its end."""
+
+ASK_OFTEN: Final = 100
+ASK_RARELY: Final = 10
+"""Looks for the end of a silence of which each asks for it, and of which one asks later on."""
 
 CHANCE: Final = 0.05
 CHANCE_RTTS: Final = 1.5
@@ -206,10 +209,8 @@ class Redial:
             await _first_of(*dialling, reviving)
             if not reviving.done() and not driver.closed and not driver.goaway.is_set():
                 # The network is back for both; going on as before is the shorter way.
-                knocking = tasks.create_task(knock(driver), name="knock")
                 chance = max(CHANCE, CHANCE_RTTS * driver.connection.stats().rtt)
                 await _first_of(reviving, ending, timeout=chance)
-                knocking.cancel()
             is_revived = reviving.done()
             for task in (*dialling, reviving, ending):
                 task.cancel()
@@ -291,9 +292,20 @@ async def _wait_silent(driver: Driver) -> None:
 
 
 async def _wait_revived(driver: Driver) -> None:
-    """Wait until a silent connection is heard again; for ever if it is over or to be left."""
+    """Ask a silent connection until it is heard again; for ever if it is over or to be left.
+
+    The successor of a server that was killed answers with a stateless reset as soon as it is
+    there, and so ends it.
+    """
     heard = driver.connection.stats().received_packets
+    looks = 0
     while True:
+        if driver.closed or driver.goaway.is_set():
+            await asyncio.sleep(LOOK_EVERY)
+            continue
+        if looks < ASK_OFTEN or not looks % ASK_RARELY:
+            driver.connection.ping()
+        looks += 1
         await asyncio.sleep(LOOK_OFTEN)
         is_of_use = not driver.goaway.is_set() and not driver.closed
         if is_of_use and driver.connection.stats().received_packets != heard:

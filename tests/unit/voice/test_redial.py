@@ -1,6 +1,7 @@
 """When a connection that was lost, or fell silent, is replaced."""
 
 import asyncio
+import contextlib
 import random
 
 import pytest
@@ -8,7 +9,7 @@ from tests.aio import run
 
 from moqvox.transport.failures import ConnectFailed
 from moqvox.transport.interface import Closed, Stats
-from moqvox.voice.redial import Redial
+from moqvox.voice.redial import Redial, _wait_revived
 
 
 class Line:
@@ -19,16 +20,14 @@ class Line:
         self.remote_address = "server"
         self.goaway = asyncio.Event()
         self.goaway_uri = ""
+        self.pings = []
         self._ended = asyncio.Event()
 
     def stats(self):
         return Stats(rtt=0.05, unacked_bytes=1)
 
-    def broadcast(self, _name):
-        return self
-
-    async def info(self, _name):
-        await asyncio.Event().wait()
+    def ping(self):
+        self.pings.append(asyncio.get_running_loop().time())
 
     @property
     def closed(self):
@@ -81,3 +80,17 @@ def test_server_that_tells_of_its_restart_is_dialled_at_once(away, answers):
         return held[1]
 
     assert run(main()) == pytest.approx(away + 0.05, abs=0.001)
+
+
+def test_silent_server_is_asked_often_and_then_now_and_then():
+    async def main():
+        line = Line()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(22):
+                await _wait_revived(line)
+        began = line.pings[0]
+        return [at - began for at in line.pings]
+
+    pings = run(main())
+    assert 90 <= sum(at < 2 for at in pings) <= 101
+    assert 90 <= sum(at >= 2 for at in pings) <= 101

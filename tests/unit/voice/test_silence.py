@@ -106,7 +106,7 @@ def test_who_only_listens_asks_now_and_then(busy, pause):
         async with joined() as (client, _), asyncio.TaskGroup() as tasks:
             await asyncio.sleep(5)
             before = client.connection.stats().sent_packets
-            knocking = tasks.create_task(keep_knocking(client.driver, lambda: busy))
+            knocking = tasks.create_task(keep_knocking(client.connection, lambda: busy))
             await asyncio.sleep(10)
             knocking.cancel()
             return client.connection.stats().sent_packets - before

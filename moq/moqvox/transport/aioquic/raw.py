@@ -171,6 +171,12 @@ class RawConnection:
             raise LocalError("only the side that dialled can migrate")
         self._link.roaming.migrate(local)
 
+    def ping(self) -> None:
+        """Ask the peer for a sign of life now."""
+        if not (self._inbox.is_closed or self._link.is_closing):
+            self._link.engine.send_ping(0)
+            self._link.touch()
+
     # The end.
 
     def close(self, code: int = 0, reason: str = "") -> None:

@@ -17,6 +17,8 @@ from moqvox.transport.memory.packet import (
     Moved,
     MovedSeen,
     Packet,
+    Ping,
+    Pong,
     StatelessReset,
     Welcome,
 )
@@ -214,6 +216,11 @@ class MemoryConnection:
             path_changes=self._path_changes,
         )
 
+    def ping(self) -> None:
+        """Ask the peer for a sign of life now."""
+        if self._closing is None and not self._inbox.is_closed:
+            self._courier.say(Ping())
+
     # The end.
 
     @property
@@ -325,6 +332,8 @@ class MemoryConnection:
             MaxStreamData: self._on_max_stream_data,
             MaxStreams: self._on_max_streams,
             Message: self._on_message,
+            Ping: self._on_ping,
+            Pong: self._on_pong,
             Moved: self._on_moved,
             MovedSeen: self._on_moved_seen,
             Close: self._on_close,
@@ -385,6 +394,12 @@ class MemoryConnection:
 
     def _on_message(self, frame: Message) -> None:
         self._inbox.datagram(frame.data)
+
+    def _on_ping(self, _frame: Ping) -> None:
+        self._courier.say(Pong())
+
+    def _on_pong(self, _frame: Pong) -> None:
+        """Nothing: that it came is what was asked for."""
 
     def _on_moved(self, frame: Moved) -> None:
         if frame.serial > self._moves:

@@ -15,6 +15,8 @@ __all__ = [
     "Moved",
     "MovedSeen",
     "Packet",
+    "Ping",
+    "Pong",
     "Refusal",
     "StatelessReset",
     "Welcome",
@@ -47,6 +49,14 @@ class MovedSeen(msgspec.Struct, frozen=True, gc=False):
     serial: int
 
 
+class Ping(msgspec.Struct, frozen=True, gc=False):
+    """A sign of life is asked for."""
+
+
+class Pong(msgspec.Struct, frozen=True, gc=False):
+    """It is given: an acknowledgement that counts as a packet."""
+
+
 class Close(msgspec.Struct, frozen=True, gc=False):
     """The sender has closed the connection."""
 
@@ -75,7 +85,17 @@ class Refusal(msgspec.Struct, frozen=True, gc=False):
 
 
 Frame = (
-    StreamFrame | Message | Moved | MovedSeen | Close | StatelessReset | Hello | Welcome | Refusal
+    StreamFrame
+    | Message
+    | Ping
+    | Pong
+    | Moved
+    | MovedSeen
+    | Close
+    | StatelessReset
+    | Hello
+    | Welcome
+    | Refusal
 )
 
 

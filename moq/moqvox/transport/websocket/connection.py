@@ -181,6 +181,11 @@ class WebSocketConnection:
         self._touch()
         return True
 
+    def ping(self) -> None:
+        """Ask the peer for a sign of life now."""
+        if self._closing is None and not self._inbox.is_closed:
+            self._heartbeat.ask()
+
     def stats(self) -> Stats:
         """Take the counters; packets are WebSocket messages, estimates are the kernel's."""
         pipe = self._wire.pipe

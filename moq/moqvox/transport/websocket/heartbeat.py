@@ -69,6 +69,12 @@ class Heartbeat:
             sample = self._loop.time() - self._pinged_at
             self.rtt += (sample - self.rtt) * (SMOOTHING if self.rtt else 1.0)
 
+    def ask(self) -> None:
+        """Ping now."""
+        self._pinged_at = self._loop.time()
+        self._is_waiting = True
+        self._ping()
+
     def _due(self) -> float:
         return min(self._pipe.heard_at + self._idle_timeout, self._ping_at())
 
