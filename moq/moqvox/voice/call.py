@@ -180,7 +180,7 @@ class Call:
         if self.ended is not None:
             return
         local, remote = origin.Origin(id=self.origin_id), origin.Origin()
-        leg = self._next_leg()
+        leg = self._next_leg(beside=self.driver is not None and not self.driver.closed)
         self.driver = driver
         leg.attach(driver, local, remote)
         self.mark("connected")
@@ -189,6 +189,8 @@ class Call:
             following = tasks.create_task(self._follow(leg), name="agent")
             await driver.wait_closed()
             following.cancel()
+        if driver is not self.driver:
+            self.outbox.stay()
 
     async def _follow(self, leg: CallerLeg) -> None:
         """Hear the agent over one leg after the other of a connection."""
@@ -235,11 +237,11 @@ class Call:
                 log.info("call %s: nothing is heard of the agent", self.id)
                 return
 
-    def _next_leg(self) -> CallerLeg:
+    def _next_leg(self, *, beside: bool = False) -> CallerLeg:
+        """Begin the next leg; with `beside`, the one before goes on until the agent is here."""
         number, self._legs = self._legs, self._legs + 1
-        before = None
+        before = self.outbox.leg if number and not beside else None
         if number:
-            before = self.outbox.leg
             self.party.resumptions += 1
             self._answered.clear()
             self._expect_back()
@@ -256,6 +258,7 @@ class Call:
                 ),
                 recall=True,
                 notes=self.inbox.greeted or not self.inbox.events,
+                beside=beside,
             )
         return CallerLeg(self.id, number, self.outbox.leg, self.inbox, self.mark, before)
 
@@ -304,6 +307,7 @@ class Call:
 
     def _greet(self, hello: Hello) -> None:
         self._answered.set()
+        self.outbox.stay()
         self.outbox.leg.broadcast.be_answered()
         self._stall = STALL
         if self._away is not None:

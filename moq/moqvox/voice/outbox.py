@@ -37,6 +37,7 @@ class Outbox:
 
     Attributes:
         leg: the present one.
+        former: the one before, as long as what comes is written to both.
         unnoted: events that the other side has not noted.
         reports: set once the other side has told how far it heard anything.
         kept_bytes: frames without a receipt, overhead counted.
@@ -45,6 +46,7 @@ class Outbox:
     def __init__(self, hello: Hello, keep: Keep = KEEP) -> None:
         self._started = asyncio.get_running_loop().time()
         self.leg = Leg(hello, hello.leg, self._started)
+        self.former: Leg | None = None
         self.unnoted = Unnoted()
         self.reports = asyncio.Event()
         self._keep = keep
@@ -86,7 +88,8 @@ class Outbox:
             on_cancel=lambda number: self.send(Cancel(number)),
             on_kept=self._bound,
         )
-        speech.go_on(self.leg.audio.create_group(number), 0)
+        for leg in self._legs():
+            speech.go_on(leg.audio.create_group(number), 0, beside=leg is not self.former)
         self._speeches[number] = speech
         if len(self._speeches) > MAX_LIVE:
             self._speeches.pop(min(self._speeches)).lose()
@@ -103,7 +106,8 @@ class Outbox:
         number = 0
         if is_durable(event):
             number = self.unnoted.add(event, asyncio.get_running_loop().time())
-        self.leg.tell(event, number)
+        for leg in self._legs():
+            leg.tell(event, number)
 
     def tell(self, event: Ack | Receipt | Heard | Interrupt) -> None:
         """Take the other side's word on one of our speeches."""
@@ -132,10 +136,11 @@ class Outbox:
         *,
         recall: bool = False,
         notes: bool = True,
+        beside: bool = False,
     ) -> Leg:
         """Go on over a new leg, with what the other side lacks.
 
-        The leg before is not withdrawn yet; nothing more is written to it.
+        The leg before is not withdrawn yet.
 
         Args:
             hello: ours; what its groups start with is filled in.
@@ -143,7 +148,12 @@ class Outbox:
                 more of it; None goes by its acknowledgements.
             recall: offer the frames before those in a track of their own.
             notes: the other side notes events.
+            beside: the leg before may still get somewhere, and is written to as well, until
+                `stay`. Otherwise nothing more is.
         """
+        self.stay()
+        if beside:
+            self.former = self.leg
         wanted: list[tuple[Speech, int]] = []
         for _, speech in sorted(self._speeches.items()):
             speech.attend()
@@ -160,12 +170,24 @@ class Outbox:
         self.leg = Leg(hello, hello.leg, self._started, past if recall else None)
         for speech, start in wanted:
             speech.resumptions += 1
-            speech.go_on(self.leg.audio.create_group(speech.number), start)
+            speech.go_on(self.leg.audio.create_group(speech.number), start, beside=beside)
         for number, event in self.unnoted.again(asyncio.get_running_loop().time(), notes=notes):
             self.leg.tell(event, number)
         if self._finished:
             self.leg.finish()
         return self.leg
+
+    def stay(self) -> None:
+        """Write to the latest leg alone; the one before is withdrawn."""
+        former, self.former = self.former, None
+        if former is not None:
+            for speech in self._speeches.values():
+                speech.stay()
+            former.close()
+
+    def _legs(self) -> list[Leg]:
+        """List the legs that are written to, the latest last."""
+        return [self.leg] if self.former is None else [self.former, self.leg]
 
     def finish(self) -> None:
         """End the tracks in order: what was written is still delivered."""
@@ -185,6 +207,7 @@ class Outbox:
         """Withdraw everything."""
         self._finished = True
         self.lose(why)
+        self.stay()
         self.leg.broadcast.close()
 
     def _bound(self, newest: Frame) -> None:

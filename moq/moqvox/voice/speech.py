@@ -85,7 +85,7 @@ class Speech:
         self.receipted = asyncio.Event()
         self.tally = Tally()
         self._kept: deque[Frame] = deque()
-        self._writer: group.Producer | None = None
+        self._writers: list[group.Producer] = []
         self._make = make
         self._on_cancel = on_cancel
         self._on_kept = on_kept
@@ -124,13 +124,23 @@ class Speech:
         """List the kept frames before one."""
         return list(islice(self._kept, max(0, frame - self.first_kept)))
 
-    def go_on(self, writer: group.Producer, frame: int) -> None:
-        """Write what is kept from `frame` on, and all that comes, to a group of a new leg."""
-        self._writer = writer
+    def go_on(self, writer: group.Producer, frame: int, *, beside: bool = False) -> None:
+        """Write what is kept from `frame` on, and all that comes, to a group of a new leg.
+
+        Args:
+            writer: the group.
+            frame: index in the speech.
+            beside: what comes goes to the leg before as well, until `stay`.
+        """
+        self._writers = [*self._writers[-1:], writer] if beside else [writer]
         for kept in islice(self._kept, max(0, frame - self.first_kept), None):
             writer.write(kept)
         if self.over.is_set():
             writer.finish()
+
+    def stay(self) -> None:
+        """Write to the latest leg alone."""
+        del self._writers[:-1]
 
     def attend(self) -> None:
         """Note that the other side is there again: its silence meant nothing."""
@@ -180,8 +190,8 @@ class Speech:
         if self._format is not None:
             for packet in self._format.finish():
                 self._send(packet)
-        if self._writer is not None:
-            self._writer.finish()
+        for writer in self._writers:
+            writer.finish()
         self.over.set()
 
     def cancel(self, code: int = StreamCode.CANCELLED) -> None:
@@ -189,8 +199,8 @@ class Speech:
         if self.cut_at is not None:
             return
         self.cut_at = asyncio.get_running_loop().time()
-        if self._writer is not None:
-            self._writer.abort(code)
+        for writer in self._writers:
+            writer.abort(code)
         self.settle()
         self._on_cancel(self.number)
         self.over.set()
@@ -241,8 +251,8 @@ class Speech:
         self.lost, self._why_lost = True, why
         self.settle()
         if not self.over.is_set():
-            if self._writer is not None:
-                self._writer.abort(StreamCode.CANCELLED)
+            for writer in self._writers:
+                writer.abort(StreamCode.CANCELLED)
             self.over.set()
         self.receipted.set()
         self.news.set()
@@ -264,5 +274,5 @@ class Speech:
         self._kept.append(frame)
         self.kept_bytes += cache.cost(frame)
         self._on_kept(frame)
-        if self._writer is not None:
-            self._writer.write(frame)
+        for writer in self._writers:
+            writer.write(frame)

@@ -314,7 +314,7 @@ def test_frame_that_is_no_audio_ends_its_utterance_and_no_other(bad):
         async with direct() as (line, agent):
             speech = line.call.speak()
             speech.write_packet(packets(1)[0])
-            speech._writer.write(Frame(BAD_FRAMES[bad], 0))
+            speech._writers[-1].write(Frame(BAD_FRAMES[bad], 0))
             speech.write_packet(packets(1)[0])
             speech.finish()
             good = await speak(line, 10)
@@ -333,7 +333,7 @@ def test_end_marker_of_other_publishers_is_no_audio():
         async with direct() as (line, agent):
             speech = line.call.speak()
             speech.write_packet(packets(1)[0])
-            speech._writer.write(Frame(end_marker(20_000), 0))
+            speech._writers[-1].write(Frame(end_marker(20_000), 0))
             speech.finish()
             receipt = await speech.receipt()
             assert (await agent.session()).id == line.call.id
@@ -440,7 +440,7 @@ def test_reset_for_a_lost_session_keeps_the_utterance_for_going_on():
             speech.write_packet(packets(1)[0])
             session = await agent.session()
             utterance = await anext(session.utterances())
-            speech._writer.abort(StreamCode.SESSION_CLOSED)
+            speech._writers[-1].abort(StreamCode.SESSION_CLOSED)
             await asyncio.sleep(0.2)
             return utterance.over
 
