@@ -191,12 +191,13 @@ class Session:
         self.id = hello.call
         self.remote_address = address
         self._guard = Guard(hello.leg, hello.token)
-        self.outbox.number_from(hello.next)
         return self._answer(hello)
 
     def _answer(self, hello: Hello) -> Leg:
         """Go on with what the caller lacks; of what it says of another agent nothing counts."""
         before = self.outbox.leg
+        # Another agent may have spoken in the meantime, and its numbers are taken.
+        self.outbox.number_from(hello.next)
         have: dict[int, tuple[int, bool]] = {}
         if hello.session == self.name:
             self.outbox.unnoted.note(hello.noted)

@@ -8,8 +8,10 @@ from tests.sim.calls import world
 from tests.unit.voice.calls import packets, tone
 
 from moqvox.voice.keep import Keep
+from moqvox.voice.lobby import Lobby
 from moqvox.voice.playback import Playback
 from moqvox.voice.proof import Chain, Guard
+from moqvox.voice.words import Hello
 
 
 async def say(call, count, *, hertz=300.0):
@@ -315,6 +317,22 @@ def test_stranger_who_knows_the_name_gets_nothing_and_disturbs_nobody():
     assert intact
     assert resumptions == 0
     assert agent.heard == [(0, list(packets(100)))]
+
+
+def test_agent_that_takes_its_caller_back_from_another_one_uses_no_number_again():
+    async def main():
+        chain = Chain(8)
+        lobby = Lobby(grace=60)
+        session = lobby.session("caller")
+        session.begin_late(Hello(call="c", leg=1, token=chain.token(1), next=2), "caller")
+        before = session.respond().number
+        session.accept(Hello(call="c", leg=3, token=chain.token(3), session="b", next=7), "caller")
+        after = session.respond().number
+        session.end()
+        lobby.close()
+        return before, after
+
+    assert run(main()) == (2, 7)
 
 
 def test_token_that_was_shown_opens_nothing_again():
