@@ -6,7 +6,7 @@ another reader notices.
 """
 
 from bisect import insort
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from operator import attrgetter
 
 from moqvox.errors import StreamCode, StreamEnded
@@ -44,6 +44,7 @@ class Consumer:
         self._first: int | None = None
         self._settled = 0
         self._later: group.Group | None = None
+        self._aside: dict[int, group.Group] = {}
         self._cursor = feed.arrivals
         self._pending: list[group.Group] = cache.history(
             feed.groups,
@@ -57,6 +58,7 @@ class Consumer:
         self._floor = subscription.group_start or 0
         if not subscription.max_age_ms and feed.latest is not None:
             self._floor = self.start() or 0
+        self._set_aside(feed.groups.values())
         self._note_later()
         if feed.code is None:
             feed.join(self)
@@ -136,17 +138,16 @@ class Consumer:
     def update(self, subscription: Subscription) -> None:
         """Change wishes; they rule what is not handed out yet, the age rules all.
 
-        A later end takes in kept groups past the former one; an earlier start or a larger
-        age does not bring the past back.
+        A later end takes in kept groups that were past the former one when they came; an earlier
+        start or a larger age does not bring the past back.
         """
         self._take()
-        former_end, self.subscription = self.subscription.group_end, subscription
+        self.subscription = subscription
         self._floor = max(self._floor, subscription.group_start or 0)
-        self._pending = [g for g in self._pending if self._wants(g.sequence)]
-        if former_end is not None:
-            for kept in self._feed.groups.values():
-                if kept.sequence > former_end and self._wants(kept.sequence):
-                    insort(self._pending, kept, key=_BY_SEQUENCE)
+        waiting = [*self._pending, *self._aside.values()]
+        self._pending = sorted((g for g in waiting if self._wants(g.sequence)), key=_BY_SEQUENCE)
+        self._aside = {}
+        self._set_aside(waiting)
         self._note_later()
         self.expire()
         self.arrived()
@@ -178,6 +179,7 @@ class Consumer:
         self._closed = True
         self._wake = None
         self._pending.clear()
+        self._aside.clear()
         self._open.clear()
         self._drops = Drops()
         self._feed.leave(self)
@@ -196,6 +198,7 @@ class Consumer:
     def aborted(self) -> None:
         """The track has ended early."""
         self._pending.clear()
+        self._aside.clear()
         self._waiting_group = False
         self._ring()
 
@@ -215,6 +218,7 @@ class Consumer:
 
     def lost(self, lost: group.Group, code: int) -> None:
         """A group can't be handed out any more."""
+        self._aside.pop(lost.sequence, None)
         if lost.arrival >= self._cursor:
             if self._wants(lost.sequence):
                 self._note_drop(lost.sequence, lost.sequence, code)
@@ -265,8 +269,9 @@ class Consumer:
                     insort(self._pending, arrived, key=_BY_SEQUENCE)
                 else:
                     self._pending.append(arrived)
-            elif self._later is None and arrived.sequence >= self._floor:
-                self._later = arrived
+            elif arrived.sequence >= self._floor:
+                self._later = self._later or arrived
+                self._aside[arrived.sequence] = arrived
         self._cursor = self._feed.arrivals
 
     def _hand_out(self, taken: group.Group) -> group.Consumer:
@@ -292,6 +297,12 @@ class Consumer:
                 reader.group.detach(reader)
         self._open = active
         self._forget_at = max(8, 2 * len(self._open))
+
+    def _set_aside(self, groups: Iterable[group.Group]) -> None:
+        """Remember groups past the wished end, for which it may be moved."""
+        end = self.subscription.group_end
+        if end is not None:
+            self._aside.update((kept.sequence, kept) for kept in groups if kept.sequence > end)
 
     def _note_later(self) -> None:
         """Remember the first kept group past the wished end."""

@@ -271,6 +271,23 @@ def test_a_later_end_takes_in_groups_that_were_past_the_former_one():
     run(main())
 
 
+def test_an_end_that_comes_and_goes_hands_nothing_out_again():
+    async def main():
+        track = track_of()
+        wish = Subscription(max_age_ms=60_000, ordered=True)
+        reader = track.consume(wish)
+        for n in range(3):
+            publish(track, n)
+        assert sequences(reader) == [0, 1, 2]
+        publish(track, 3)
+        reader.update(Subscription(group_end=1, max_age_ms=60_000, ordered=True))
+        assert sequences(reader) == []
+        reader.update(wish)
+        assert sequences(reader) == [3]
+
+    run(main())
+
+
 def test_an_update_narrows_at_once():
     async def main():
         track = track_of()
