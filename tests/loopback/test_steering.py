@@ -184,11 +184,12 @@ def test_without_the_program_callers_are_lost_on_the_way(monkeypatch):
     async def main() -> None:
         rng = random.Random(7)
         monkeypatch.setattr(steering, "_attach", lambda sock, instructions: None)
-        async with workers(3) as (listeners, _):
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(1.0):
-                    await wander(listeners[0], rng, 20)
-            assert sum(listener._admission.resets.misdirected for listener in listeners) > 0
+        async with workers(3) as (listeners, _), asyncio.TaskGroup() as tasks:
+            wandering = tasks.create_task(wander(listeners[0], rng, 20))
+            async with asyncio.timeout(PATIENCE):
+                while not any(it._admission.resets.misdirected for it in listeners):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            wandering.cancel()
 
     asyncio.run(main())
 
