@@ -27,13 +27,17 @@ const PROCESSING = Object.freeze({
 /** How long a microphone may take to begin; with some sound systems it is a second or two. */
 const FIRST_SOUND_MS = 3_000;
 
+/** How long what was captured before a moment may take to come; then it is not waited for. */
+const CATCH_UP_MS = 1_000;
+
 /** Pieces, usually of 10 ms, that wait for a page that is held up; the oldest go first. */
 const MAX_WAITING_PIECES = 3_000;
 
 /** Cuts samples that come in pieces of any length into frames of one length. */
 export class Framer {
   #frame;
-  #filled = 0;
+  /** Samples of the frame under way. */
+  filled = 0;
   #onFrame;
 
   constructor(size, onFrame) {
@@ -43,14 +47,14 @@ export class Framer {
 
   push(pcm) {
     for (let at = 0; at < pcm.length; ) {
-      const count = Math.min(this.#frame.length - this.#filled, pcm.length - at);
-      this.#frame.set(pcm.subarray(at, at + count), this.#filled);
-      this.#filled += count;
+      const count = Math.min(this.#frame.length - this.filled, pcm.length - at);
+      this.#frame.set(pcm.subarray(at, at + count), this.filled);
+      this.filled += count;
       at += count;
-      if (this.#filled < this.#frame.length) continue;
+      if (this.filled < this.#frame.length) continue;
       const full = this.#frame;
       this.#frame = new Float32Array(full.length);
-      this.#filled = 0;
+      this.filled = 0;
       this.#onFrame(full);
     }
   }
@@ -79,6 +83,8 @@ export class Microphone {
   #reader = null;
   #node = null;
   #isClosed = false;
+  /** Of `caughtUp`: each resolves once what was captured before its moment has been handed on. */
+  #waiting = [];
 
   /**
    * Resolves once sound comes in: who is told to speak before that loses the first words.
@@ -119,6 +125,16 @@ export class Microphone {
     return this.#recent.slice();
   }
 
+  /** Resolves when the listeners have all that was captured before now, within a second. */
+  async caughtUp() {
+    const { promise, resolve } = resolvers();
+    const wanted = { sinceMs: performance.now(), resolve };
+    this.#waiting.push(wanted);
+    this.#node?.port.postMessage("caught up");
+    await Promise.race([promise, pause(CATCH_UP_MS)]);
+    this.#waiting = this.#waiting.filter((each) => each !== wanted);
+  }
+
   close() {
     this.#isClosed = true;
     void this.#reader?.cancel().catch(() => {});
@@ -128,7 +144,15 @@ export class Microphone {
   }
 
   async #run() {
-    const isHeard = globalThis.MediaStreamTrackProcessor ? await this.#readTrack() : false;
+    let isHeard = false;
+    if (globalThis.MediaStreamTrackProcessor) {
+      try {
+        isHeard = await this.#readTrack();
+      } catch (error) {
+        isHeard = this.#recent.length > 0;
+        console.warn("the microphone can't be read any more:", error);
+      }
+    }
     if (!this.#isClosed) this.#listen(isHeard);
   }
 
@@ -142,10 +166,12 @@ export class Microphone {
       return false; // Safari has it in workers and for video alone
     }
     let framer = null;
+    let leastDelayMs = Infinity;
     for (;;) {
       const { value: data, done } = await this.#reader.read();
       if (done) return framer !== null;
       const { sampleRate } = data;
+      const endMs = (data.timestamp + data.duration) / 1000;
       const pcm = mixed(data);
       data.close();
       if (framer === null) {
@@ -158,19 +184,32 @@ export class Microphone {
         framer = new Framer(size, (frame) => this.#take(frame));
       }
       framer.push(pcm);
+      // Timestamps have a clock of their own; the quickest piece tells how it stands to ours.
+      leastDelayMs = Math.min(leastDelayMs, performance.now() - endMs);
+      this.#reach(endMs + leastDelayMs - (1000 * framer.filled) / sampleRate);
     }
   }
 
   /** Have WebAudio listen; behind a track that has ended (`isOver`) it only keeps the time. */
   #listen(isOver) {
     this.#node = new AudioWorkletNode(this.#context, "moqvox-capture", {
+      numberOfInputs: 1,
       numberOfOutputs: 0,
       channelCount: 1,
       channelCountMode: "explicit",
+      processorOptions: { keepsTime: isOver },
     });
     const size = this.sampleRate / FRAMES_PER_SECOND;
-    this.#node.port.onmessage = ({ data }) => this.#take(isOver ? new Float32Array(size) : data);
-    this.#context.createMediaStreamSource(this.#stream).connect(this.#node);
+    this.#node.port.onmessage = ({ data }) => {
+      if (data === "caught up") this.#reach(Infinity);
+      else this.#take(isOver ? new Float32Array(size) : data);
+    };
+    if (!isOver) this.#context.createMediaStreamSource(this.#stream).connect(this.#node);
+  }
+
+  /** Note that all captured before a moment has been handed on. */
+  #reach(ms) {
+    for (const { sinceMs, resolve } of this.#waiting) if (sinceMs <= ms) resolve();
   }
 
   #take(frame) {

@@ -114,17 +114,24 @@ export class VoiceCall extends Call {
     if (!this.microphone) throw new LocalError("open the microphone first");
     this.#recording?.finish();
     const { microphone } = this;
-    const encoder = new Encoder((packet) => {
-      if (!speech.finished) speech.write(packet);
-    }, { ...this.#options, sampleRate: microphone.sampleRate });
+    let encoder = null;
     const take = (frame) => {
-      if (speech.finished) microphone.removeListener(take);
-      else encoder.push(frame);
+      if (speech.finished) {
+        microphone.removeListener(take);
+        return;
+      }
+      // A microphone tells its rate with its first sound.
+      encoder ??= new Encoder((packet) => {
+        if (!speech.finished) speech.write(packet);
+      }, { ...this.#options, sampleRate: microphone.sampleRate });
+      encoder.push(frame);
     };
     speech.drain = async () => {
+      // What was said before this moment may still be on its way through a page that is held up.
+      await microphone.caughtUp();
       microphone.removeListener(take);
       if (this.#recording === speech) this.#recording = null;
-      await encoder.finish();
+      await encoder?.finish();
     };
     this.#recording = speech;
     for (const frame of microphone.preroll()) take(frame);
