@@ -204,8 +204,9 @@ class Redundancy:
             self._arrived_at = now
             self._troubled = 0
         if now < self._lossy_until:
-            kept = (1 - 1 / WINDOW) ** (arrived + lost)
-            self.loss = self.loss * kept + lost / WINDOW
+            known = arrived + lost
+            kept = (1 - 1 / WINDOW) ** known
+            self.loss = self.loss * kept + (1 - kept) * lost / max(1, known)
 
     @property
     def due_at(self) -> float | None:

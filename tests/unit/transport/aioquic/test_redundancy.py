@@ -186,6 +186,13 @@ def test_runs_of_losses_are_told_from_single_ones():
     assert redundancy.burstiness < 0.05
 
 
+def test_a_whole_flight_lost_at_once_is_a_share_of_all_and_no_more():
+    redundancy = Redundancy(Limits(), StreamTable(lambda s: s, lambda _: False, Limits()))
+    redundancy.on_loss(1.0)
+    redundancy.on_fates(1.0, 1, 200)
+    assert 0.9 < redundancy.loss <= 1.0
+
+
 def test_random_loss_is_hardly_heard():
     assert lossy(3, 0.05, redundancy=ON, frames=100).lateness_p99() <= 0.125
 
