@@ -37,11 +37,11 @@ GRACE: Final = 0.0625
 
 MIN_GRACE: Final = 0.008
 
-HOPELESS_AFTER: Final = 5.0
+HOPELESS_AFTER: Final = 10.0
 """Seconds without an ACK after which a path is rather dead than lossy: copies feed nobody."""
 
 MAX_TIMED: Final = 4
-"""Turns in a row that the timer makes without new bytes; then recovery's own probes do."""
+"""Turns in a row that the timer makes without new bytes; then only probes leave."""
 
 MAX_PIECES: Final = 64
 """Pieces watched, the oldest; at 20 ms of voice each, more than a second of them."""
@@ -58,11 +58,8 @@ BURSTY: Final = 0.4
 ALL_TURNS: Final = 4
 """Turns of a burst in which everything goes along."""
 
-SELDOM: Final = 2
-"""After them, what is oldest does in every second turn: the first packet through ends the pause."""
-
-OLDEST: Final = 8
-"""So many pieces: a round trip of what may have arrived unacknowledged, and more."""
+PROBE_EVERY: Final = 0.03
+"""Seconds, after them, between probes with what is oldest: the first one through ends the pause."""
 
 OVERDRAFT_BYTES: Final = 6000
 """How far a silent path may spend ahead of what is earned."""
@@ -78,6 +75,9 @@ MAX_PIECE_BYTES: Final = 200
 
 THIN_BYTES: Final = 4096
 """A stream that has more under way is not copied: it is bulk, whatever its priority."""
+
+STALLED_BYTES: Final = 1 << 20
+"""The same while no ACK comes: more than `HOPELESS_AFTER` of any voice."""
 
 PACKET_BYTES: Final = 57
 """What a packet with a piece of a stream costs besides: headers of IP, UDP and QUIC, the tag."""
@@ -140,6 +140,7 @@ class Redundancy:
         self._overdue_after = 0.0
         self._arrived_at = 0.0
         self._troubled = 0
+        self._probe_at = 0.0
         self._lossy_until = 0.0
         self._is_guess = False
 
@@ -156,7 +157,7 @@ class Redundancy:
     def _take_sign(self, now: float) -> None:
         if self._share <= 0:
             return
-        was_clean = now >= self._lossy_until
+        was_clean = now >= self._lossy_until and not self._troubled
         self._lossy_until = now + CLEAN_AFTER
         if was_clean:
             self.is_active = self._table.watches_live = True
@@ -192,6 +193,29 @@ class Redundancy:
                 break
             room_bytes -= self._repeat(piece)
 
+    def take_probe(self, now: float) -> bool:
+        """Fill a probe if it is time for one more: whether it must leave.
+
+        A silent path is not left to recovery's probes. Each new packet puts those off, until
+        the congestion window is full; then each pause between them is twice the one before,
+        and the path may have been back for half of the last.
+        """
+        if not self._is_stranded or now < self._probe_at:
+            return False
+        self._probe_at = now + PROBE_EVERY
+        if not self._pieces or self._is_hopeless(now):
+            return False
+        before = self.copied_bytes
+        self.on_probe(now)
+        self._budget = max(-OVERDRAFT_BYTES, self._budget - self.copied_bytes + before)
+        return bool(self._pieces)
+
+    @property
+    def _is_stranded(self) -> bool:
+        """Whether no ACK came although everything went along again and again."""
+        turns = ALL_TURNS if self._timed < MAX_TIMED else 0
+        return self._troubled > turns
+
     def on_run(self, length: int) -> None:
         """Take how many packets, one after another, were lost or did not come."""
         kept = 1 - 1 / BURST_WINDOW
@@ -211,7 +235,11 @@ class Redundancy:
     @property
     def due_at(self) -> float | None:
         """When pieces should go out again although nothing new goes along; None: never."""
-        if not self._pieces or self._timed >= MAX_TIMED:
+        if not self._pieces:
+            return None
+        if self._is_stranded and not self._is_hopeless(self._probe_at):
+            return self._probe_at
+        if self._timed >= MAX_TIMED:
             return None
         when = self._turn_at + TURN
         if self._pieces[-1].turn + self._copies > self._turn:
@@ -228,7 +256,7 @@ class Redundancy:
             window_bytes: the congestion window.
         """
         fresh, due_at = self._table.take_live(), self.due_at
-        if now >= self._lossy_until and self._first_bytes <= 0:
+        if now >= self._lossy_until and self._first_bytes <= 0 and not self._troubled:
             self._rest()
         elif fresh or (due_at is not None and now >= due_at):
             self._overdue_after = rtt + max(GRACE * rtt, MIN_GRACE)
@@ -257,7 +285,7 @@ class Redundancy:
 
     def _copy(self, now: float, room_bytes: int) -> None:
         self._forget_arrived()
-        if not self._pieces or now - self._pieces[0].at > HOPELESS_AFTER:
+        if not self._pieces or self._is_hopeless(now):
             return
         chosen = self._chosen(now)
         room_bytes = min(room_bytes, round(self._budget) + OVERDRAFT_BYTES * self._is_silent(now))
@@ -286,12 +314,13 @@ class Redundancy:
             size = sum(piece.stop - piece.start for piece in everything)
             return everything if size <= spare else []
         self._troubled += 1
-        if self._troubled <= ALL_TURNS:
-            return everything
-        return everything[:OLDEST] if self._troubled % SELDOM == 0 else []
+        return [] if self._is_stranded else everything
 
     def _is_silent(self, now: float) -> bool:
         return now - self._arrived_at > SILENCE
+
+    def _is_hopeless(self, now: float) -> bool:
+        return now - self._pieces[0].at > HOPELESS_AFTER
 
     def _watch(self, stream: int, start: int, stop: int, now: float) -> None:
         for first in range(start, stop, MAX_PIECE_BYTES):
@@ -311,10 +340,13 @@ class Redundancy:
 
     def _forget_arrived(self) -> None:
         lacks = self._table.lacks
+        # What piles up while no ACK comes does not make bulk of a thin stream.
+        most_bytes = STALLED_BYTES if self._troubled else THIN_BYTES
         kept = [
             piece
             for piece in self._pieces
-            if lacks(piece.stream, piece.start, piece.stop, THIN_BYTES)
+            if lacks(piece.stream, piece.start, piece.stop, most_bytes)
         ]
         if len(kept) < len(self._pieces):
             self._pieces = kept
+            self._troubled = self._troubled if kept else 0

@@ -13,6 +13,7 @@ from tests.unit.transport.aioquic.wires import CLIENT, SERVER, Wire
 
 from moqvox.transport.address import Address
 from moqvox.transport.aioquic import Limits
+from moqvox.transport.aioquic.redundancy import HOPELESS_AFTER, MAX_TURN_BYTES, PROBE_EVERY
 
 OTHER = ("192.0.2.7", 7)
 DEAD = 0.5
@@ -225,19 +226,53 @@ def test_twenty_moves_with_losses_lose_nothing():
     assert talk.gap(0.0) <= 0.1
 
 
+def lie_dead(talk: Talk, seconds: float, *, moves_to: Address | None = None) -> None:
+    """Let no packet through, while the client goes on speaking and knows nothing of it."""
+    died_at = talk.now
+    talk.lose = lambda: talk.now < died_at + seconds
+    talk.speak(int(seconds / INTERVAL))
+    if moves_to is not None:
+        talk.client_address = moves_to
+    talk.speak(50)
+
+
 @pytest.mark.parametrize("rtt", [0.05, 0.1])
-def test_a_client_that_does_nothing_is_heard_on_after_an_outage_and_a_rebinding(rtt):
+@pytest.mark.parametrize("dead", [DEAD, 2.013, 5.007])
+@pytest.mark.parametrize("moves_to", [None, OTHER], ids=["same", "rebound"])
+def test_a_client_that_does_nothing_is_heard_on_as_soon_as_its_path_is_back(rtt, dead, moves_to):
     talk = Talk(delay=rtt / 2)
     talk.speak(50)
     died_at = talk.now
-    talk.dead.add(0)
-    talk.speak(round(DEAD / INTERVAL))
-    talk.dead.clear()
-    talk.client_address = OTHER
-    talk.speak(50)
+    lie_dead(talk, dead, moves_to=moves_to)
     talk.run(2.0)
     assert len(talk.heard_at) == len(talk.spoken_at)
-    assert talk.gap(died_at - 0.1) <= DEAD + rtt / 2 + 0.04
+    assert talk.gap(died_at - 0.1) <= dead + rtt / 2 + 0.04
+
+
+def test_the_last_words_before_a_silence_are_heard_as_soon_as_the_path_is_back():
+    talk = Talk(delay=0.025)
+    talk.speak(20)
+    talk.lose = lambda: True
+    talk.speak(5)
+    talk.run(1.0)
+    talk.lose = lambda: False
+    back_at = talk.now
+    talk.run(0.06)
+    assert talk.heard_at[-1] <= back_at + 0.06
+    assert len(talk.heard_at) == len(talk.spoken_at)
+
+
+def test_a_path_that_stays_dead_is_not_asked_often_for_ever():
+    talk = Talk(delay=0.025)
+    talk.speak(20)
+    talk.lose = lambda: True
+    talk.speak(1)
+    talk.run(HOPELESS_AFTER)
+    sent_bytes, sent = talk.sent_bytes, talk.sent_datagrams
+    assert sent < 1.2 * HOPELESS_AFTER / PROBE_EVERY
+    assert sent_bytes < sent * MAX_TURN_BYTES
+    talk.run(10.0)
+    assert talk.sent_datagrams - sent <= 10
 
 
 @pytest.mark.parametrize("seed", range(12))

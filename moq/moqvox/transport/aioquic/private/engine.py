@@ -307,6 +307,8 @@ class Engine(HandshakeConnection, IdentifiedConnection):
         if self.redundancy.is_active:
             window = recovery.congestion_window
             self.redundancy.advance(now, recovery.rtt, window - recovery.bytes_in_flight, window)
+            if self.redundancy.take_probe(now):
+                self._send_probe()
             if not recovery.handshake_confirmed:
                 self._insist(now)
         return super().datagrams_to_send(now)
