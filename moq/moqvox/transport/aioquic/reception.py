@@ -20,7 +20,8 @@ from moqvox.transport.address import Address
 from moqvox.transport.aioquic.asked import ANCILLARY_BYTES, Asked
 from moqvox.transport.aioquic.backlog import Backlog
 from moqvox.transport.aioquic.bucket import Bucket
-from moqvox.transport.aioquic.headers import LONG_HEADER, MIN_INITIAL_BYTES
+from moqvox.transport.aioquic.headers import LONG_HEADER
+from moqvox.transport.aioquic.knocks import Knocks
 from moqvox.transport.aioquic.resting import TURNS
 from moqvox.transport.aioquic.ways import by_way
 
@@ -132,6 +133,7 @@ class Reception:
         self._door: Backlog[Datagram | Link] = Backlog(
             of_each=MAX_STRANGERS, in_all=MAX_AT_THE_DOOR
         )
+        self._knocks = Knocks()
         self._backlog_rest, self._door_rest = Rest(BACKLOG_REST), Rest(DOOR_REST)
         self._quiet_in = 0
         self._works = False
@@ -205,8 +207,9 @@ class Reception:
         data = datagram[0]
         link = self._find(data)
         if link is None or link.is_newcomer or (self._door and link in self._door):
-            if link is not None or not is_hopeless(data):
-                self._door.put(link, datagram)
+            if link is not None or self._knocks.is_welcome(data):
+                if self._door.put(link, datagram) and link is None:
+                    self._knocks.waits(data)
                 self._work_soon()
             return
         self._quiet_in = TURNS
@@ -260,6 +263,8 @@ class Reception:
             item = self._door.take()
             if isinstance(item, tuple):
                 link = self._find(item[0])
+                if link is None:
+                    self._knocks.heard(item[0])
                 self._deliver(item, link, now)
                 if link is not None and not link.is_newcomer:
                     self._let_in(link)
@@ -307,8 +312,3 @@ class Reception:
         if self._lookups.take(self._loop.time()) and question.is_natural(address):
             return question.number
         return question.sure_way
-
-
-def is_hopeless(data: bytes) -> bool:
-    """Whether a stranger's datagram can't begin a connection, nor be answered."""
-    return bool(data[0] & LONG_HEADER) and len(data) < MIN_INITIAL_BYTES

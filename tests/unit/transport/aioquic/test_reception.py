@@ -4,6 +4,7 @@ import asyncio
 import socket
 
 from moqvox.transport.aioquic import reception
+from moqvox.transport.aioquic.knocks import MAX_FOLLOWERS
 from moqvox.transport.aioquic.reception import SLICE_SECONDS, Reception
 
 OLD, NEW, BUSY = b"old-----", b"new-----", b"busy----"
@@ -240,5 +241,44 @@ def test_a_short_long_header_of_nobodys_is_dropped_unread():
         assert await scene.until_done(1) == ["old"]
         await asyncio.sleep(0.01)
         assert scene.host.done == ["old"]
+
+    run(play)
+
+
+def long_header(connection_id, kind, size):
+    """Begin as a datagram with a long header does, and fill it up."""
+    head = bytes([0xC0 | kind << 4]) + b"\0\0\0\1" + bytes([len(connection_id)]) + connection_id
+    return head + bytes(size - len(head))
+
+
+INITIAL, EARLY = 0, 1
+
+
+def test_early_data_right_behind_a_first_packet_waits_for_its_connection():
+    async def play(scene):
+        def welcome(_data, _address):
+            scene.host.links[b"fresh---"] = Peer("fresh", STEP, scene.host, is_newcomer=True)
+            return scene.host.links[b"fresh---"]
+
+        scene.host.welcome = welcome
+        scene.outside.send(long_header(b"fresh---", INITIAL, 1200))
+        scene.outside.send(long_header(b"fresh---", EARLY, 60))
+        assert await scene.until_done(2) == ["fresh", "fresh"]
+
+    run(play)
+
+
+def test_early_data_of_nobody_is_dropped_and_that_of_one_is_bounded():
+    async def play(scene):
+        for _ in range(40):
+            scene.outside.send(long_header(b"nobody--", EARLY, 60))
+        scene.outside.send(long_header(b"fresh---", INITIAL, 1200))
+        for _ in range(40):
+            scene.outside.send(long_header(b"fresh---", EARLY, 60))
+        scene.send(b"last----")
+        await scene.until_done(1 + MAX_FOLLOWERS + 1)
+        assert not scene.reception._knocks
+        assert not scene.reception._door
+        assert len(scene.host.done) == 1 + MAX_FOLLOWERS + 1
 
     run(play)
