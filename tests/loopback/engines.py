@@ -19,6 +19,7 @@ from tests.loopback.pairs import (
     same_limits,
 )
 from tests.loopback.test_restart import kill
+from tests.loopback.test_resumption import Purse, visit
 
 from moqvox.transport import memory, websocket
 from moqvox.transport.credentials import Verify
@@ -37,11 +38,14 @@ class World:
         dial: opens one, offering the given protocols, ours if none are.
         kill: ends the server without a word, and lets another take its place: a client whose
             next packet meets that one must hear of it.
+        resume: dials as one who was there before, with nobody's answer where the engine can;
+            whether it was so, beside the connection.
     """
 
     listener: Listener
     dial: Callable[..., Awaitable[Connection]]
     kill: Callable[[], Awaitable[None]]
+    resume: Callable[[], Awaitable[tuple[Connection, bool]]]
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,10 @@ async def in_memory() -> AsyncIterator[World]:
     async def die() -> None:
         network.restart("server")
 
-    yield World(listener, call, die)
+    async def resume() -> tuple[Connection, bool]:
+        return await network.connect("server", [PROTOCOL], timeout=PATIENCE, early=True), True
+
+    yield World(listener, call, die, resume)
     await listener.close()
 
 
@@ -84,7 +91,13 @@ async def on_aioquic(*, webtransport: bool) -> AsyncIterator[World]:
         lives.append(await open_listener(port=port, limits=HASTY, keys=keys))
         world.listener = lives[-1]
 
-    world = World(lives[-1], call, die)
+    async def resume() -> tuple[Connection, bool]:
+        wallet = Purse()
+        await visit(lives[-1], wallet, webtransport=webtransport)
+        connection = await dial(lives[-1], wallet=wallet, webtransport=webtransport, limits=HASTY)
+        return connection, connection._link.engine.is_early
+
+    world = World(lives[-1], call, die, resume)
     try:
         yield world
     finally:
@@ -106,8 +119,11 @@ async def on_websocket() -> AsyncIterator[World]:
         for connection in list(listener._connections):
             connection._wire.pipe.abort()
 
+    async def resume() -> tuple[Connection, bool]:
+        return await call(), False
+
     try:
-        yield World(listener, call, die)
+        yield World(listener, call, die, resume)
     finally:
         await listener.close()
 

@@ -129,3 +129,33 @@ def test_a_server_that_died_is_told_as_lost_and_last_of_all(engine):
         await hang_up(again)
 
     in_world(engine, body)
+
+
+def test_before_the_server_has_answered_nothing_leaves_but_what_is_marked(engine):
+    """The order tells: the other stream is the more urgent one, and was written first."""
+
+    async def body(world):
+        connection, is_early = await world.resume()
+        streams = {}
+        for name, priority, early in (("vote", -1, False), ("ask", 5, True)):
+            stream = connection.open_stream(bidirectional=False, priority=priority, early=early)
+            connection.write(stream, name.encode(), fin=True)
+            streams[stream] = name
+        server = Reader(await world.listener.accept())
+        await server.until(lambda reader: reader.ended >= set(streams))
+        assert {stream: server.data[stream].decode() for stream in streams} == streams
+        arrived = [streams[stream] for stream in server.opened]
+        assert arrived == (["ask", "vote"] if is_early else ["vote", "ask"])
+        await hang_up(Reader(connection))
+
+    in_world(engine, body)
+
+
+def test_a_datagram_that_may_not_leave_yet_is_refused_and_a_marked_one_is_not(engine):
+    async def body(world):
+        connection, is_early = await world.resume()
+        assert connection.send_datagram(b"plain") is not is_early
+        assert connection.send_datagram(b"marked", early=True)
+        await hang_up(Reader(connection))
+
+    in_world(engine, body)

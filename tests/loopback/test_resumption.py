@@ -72,14 +72,21 @@ async def visit(listener, wallet, **options):
     return accepted
 
 
-async def say(connection, data: bytes) -> None:
-    connection.write(connection.open_stream(bidirectional=False), data, fin=True)
+async def say(connection, data: bytes, *, early: bool = True) -> None:
+    stream = connection.open_stream(bidirectional=False, early=early)
+    connection.write(stream, data, fin=True)
 
 
 async def heard(listener) -> bytes:
+    return (await heard_early(listener))[0]
+
+
+async def heard_early(listener) -> tuple[bytes, bool]:
+    """Hear what is said, and tell whether the server took it ahead of the handshake."""
     reader = Reader(await listener.accept())
     await reader.until(lambda r: r.ended)
-    return b"".join(reader.data.values())
+    accepted = reader.connection._link.engine.tls.early_data_accepted
+    return b"".join(reader.data.values()), accepted
 
 
 def test_the_second_connection_is_there_before_anybody_answers():
@@ -92,8 +99,7 @@ def test_the_second_connection_is_there_before_anybody_answers():
             assert engine.is_early
             assert connection.protocol == PROTOCOL
             await say(connection, b"early")
-            assert await heard(listener) == b"early"
-            assert engine.tls.early_data_accepted
+            assert await heard_early(listener) == (b"early", True)
             await leave(connection)
 
     asyncio.run(main())
@@ -112,8 +118,7 @@ def test_what_was_said_early_reaches_a_restarted_server_too(keys):
             connection = await dial(listener, wallet=wallet)
             assert connection._link.engine.is_early
             await say(connection, b"early")
-            assert await heard(listener) == b"early"
-            assert not connection._link.engine.tls.early_data_accepted
+            assert await heard_early(listener) == (b"early", False)
             assert connection._link.engine.tls.session_resumed is (keys is KEYS)
             await leave(connection)
 

@@ -102,13 +102,15 @@ class Driver:
         self._publishing.attach(publish)
         self._pump.woken.set()
 
-    def anticipate(self, number: int, path: str, track: str, wishes: Subscription) -> None:
+    def anticipate(
+        self, number: int, path: str, track: str, wishes: Subscription, *, early: bool = False
+    ) -> None:
         """Serve a track before the peer has asked for it; see `Session.anticipate`.
 
         Raises:
             LocalError: the number is none that may be agreed on, or is in use.
         """
-        self.session.anticipate(number, path, track, wishes)
+        self.session.anticipate(number, path, track, wishes, early=early)
         self._pump.woken.set()
 
     def broadcast(

@@ -199,7 +199,7 @@ class Pump:
     def _open(self, action: actions.OpenStream) -> None:
         try:
             engine_id = self.connection.open_stream(
-                bidirectional=action.bidirectional, priority=action.priority
+                bidirectional=action.bidirectional, priority=action.priority, early=action.early
             )
         except LocalError:
             self._unopened[action.stream] = [action]
@@ -228,7 +228,7 @@ class Pump:
             self.connection.set_priority(stream.engine_id, action.priority)
 
     def _datagram(self, action: actions.SendDatagram) -> None:
-        self.connection.send_datagram(action.data)
+        self.connection.send_datagram(action.data, early=action.early)
 
     def _close(self, action: actions.Close) -> None:
         self.connection.close(action.code, action.reason)

@@ -17,12 +17,16 @@ __all__ = [
 class OpenStream(msgspec.Struct, frozen=True, gc=False):
     """Open a stream and remember it under `stream`, the session's own name for it.
 
-    `priority`: lower values are sent first, equal ones share (`session/priority.py`).
+    Attributes:
+        priority: lower values are sent first, equal ones share (`session/priority.py`).
+        early: all that is written to it may leave before the peer has answered, as it does no
+            harm when somebody repeats it to the peer.
     """
 
     stream: int
     bidirectional: bool
     priority: int
+    early: bool = False
 
 
 class Write(msgspec.Struct, frozen=True, gc=False):
@@ -55,9 +59,13 @@ class Stop(msgspec.Struct, frozen=True, gc=False):
 
 
 class SendDatagram(msgspec.Struct, frozen=True, gc=False):
-    """Send once, unreliably. Dropped without a word when it does not fit."""
+    """Send once, unreliably. Dropped without a word when it does not fit, or may not leave yet.
+
+    `early`: as for `OpenStream`.
+    """
 
     data: bytes
+    early: bool = False
 
 
 class Close(msgspec.Struct, frozen=True, gc=False):

@@ -10,6 +10,10 @@ Five kinds of method and no more:
 | to the application | `events()` | drained, oldest first |
 | to the transport | `actions()` | drained, to be carried out in order |
 
+What may leave before the peer has answered (early data) is the session's to say, stream by
+stream: what only asks (SETUP, announcements wanted, subscriptions, facts, past groups), and
+groups that the application allowed in `anticipate`. docs/decisions/0006-early-data.md.
+
 After every call the driver takes both `events()` and `actions()`. Streams are named by
 small integers which the session mints, so a session never waits for a stream limit and
 runs unchanged in a simulation. A verb on a request or group that has ended meanwhile does
@@ -185,11 +189,19 @@ class Session(Protocol):
     # From the application: answering
 
     def anticipate(
-        self, number: int, broadcast: str, track: str, subscription: Subscription
+        self,
+        number: int,
+        broadcast: str,
+        track: str,
+        subscription: Subscription,
+        *,
+        early: bool = False,
     ) -> int:
         """Report `SubscribeRequested` as if the peer had asked, with one of the numbers `AGREED`.
 
-        What is sent for it leaves at once. When the peer asks with that number for that track,
+        What is sent for it leaves at once, or, unless it is `early`, once the peer has proved
+        itself: with `early` whoever records it may send it on, and the application must know
+        what a peer makes of hearing it twice. When the peer asks with that number for that track,
         its request goes on under the same id (`SubscribeUpdated`). When it asks otherwise, or
         stops a group, it is over (`RequestCancelled`), and what it asks for later begins anew.
         """

@@ -13,6 +13,11 @@ what an adapter holds unread is bounded by its windows.
 Sending is bounded: `write` never waits and takes what it is given, but a stream above its
 high-water mark is not `writable` until a `StreamWritable` event says so; a caller that
 writes on regardless gets `LocalError` at the hard bound.
+
+A connection may be handed over before its server has answered. What leaves until then can be
+recorded and sent on by whoever sees it, so only what was marked `early` leaves: of the other
+streams all bytes wait in the send queue, and go out at once when the server has proved itself.
+Nothing tells of that moment, as nobody has to act on it. docs/decisions/0006-early-data.md.
 """
 
 from collections.abc import Mapping, Sequence
@@ -189,10 +194,14 @@ class Connection(Protocol):
         nothing. One reader only.
         """
 
-    def open_stream(self, *, bidirectional: bool, priority: int = 0) -> int:
+    def open_stream(self, *, bidirectional: bool, priority: int = 0, early: bool = False) -> int:
         """Open a stream without waiting; bytes wait here until the peer allows the stream.
 
-        `priority`: lower values are sent first; equal ones share fairly.
+        Args:
+            bidirectional: whether the peer may answer on it.
+            priority: lower values are sent first; equal ones share fairly.
+            early: its bytes may leave before the server has answered: no harm is done when
+                they come twice.
 
         Raises:
             LocalError: too many streams wait for the peer's permission.
@@ -227,8 +236,11 @@ class Connection(Protocol):
     def stop(self, stream: int, code: int) -> None:
         """Ask the peer to stop sending; later `StreamData` of the stream is suppressed."""
 
-    def send_datagram(self, data: bytes) -> bool:
-        """Send unreliably; False when it is too large, unsupported, or the queue is full."""
+    def send_datagram(self, data: bytes, *, early: bool = False) -> bool:
+        """Send unreliably; False when it is too large, unsupported, or the queue is full.
+
+        And False before the server has answered, unless `early` says that it may come twice.
+        """
 
     def ping(self) -> None:
         """Ask the peer for a sign of life now; until it comes, `unacked_bytes` is not 0.

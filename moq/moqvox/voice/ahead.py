@@ -36,11 +36,16 @@ def agreed_with(driver: Driver) -> Mapping[str, Agreed]:
     return AGREED_TRACKS if _may_be_first(driver) else {}
 
 
-def speak_first(driver: Driver, wallet: Wallet, address: Address) -> None:
+def speak_first(driver: Driver, wallet: Wallet, address: Address, *, early: bool = True) -> None:
     """Begin to speak, if the server is known to listen; and remember whether it does.
 
     Only on raw QUIC, where the first flight may carry it. The server has to prove itself each
     time: one that does not subscribe so any more is waited for the next time.
+
+    `early`: the words may leave before the server has answered, and so be repeated by whoever
+    records them. Voice says yes: the first frame is there a round trip sooner, a server of ours
+    takes it once, and what comes twice elsewhere has no call's name, as that never leaves early
+    (`Session.wait_proven`).
     """
     if not _may_be_first(driver):
         return
@@ -50,7 +55,8 @@ def speak_first(driver: Driver, wallet: Wallet, address: Address) -> None:
     )
     if wallet.take_note(server, SPEAK_FIRST):
         log.debug("%s is known: speaking first", server)
-        driver.anticipate(FIRST_AUDIO, CALLER, AUDIO_TRACK, wishes_for(AUDIO_TRACK))
+        wishes = wishes_for(AUDIO_TRACK)
+        driver.anticipate(FIRST_AUDIO, CALLER, AUDIO_TRACK, wishes, early=early)
 
 
 def _may_be_first(driver: Driver) -> bool:

@@ -335,6 +335,7 @@ async def call(
     patience: float = PATIENCE,
     keep: Keep = KEEP,
     wallet: Wallet | None = None,
+    early_speech: bool = True,
 ) -> AsyncIterator[Call]:
     """Call an agent, directly or through a relay; hang up when the block is left.
 
@@ -355,6 +356,9 @@ async def call(
         wallet: what earlier calls left, and what this one leaves: with it, the next call over
             raw QUIC speaks in its first packet. Then a server that can't be reached is told as
             the call's end.
+        early_speech: the first words go in that packet, too; whoever records it may play them
+            once more to a server that shares keys but not memory with the one called. False:
+            they follow a round trip later, when the server has proved itself.
 
     Raises:
         MoqError: no server can be reached at first. One that ends the call later ends the
@@ -371,6 +375,7 @@ async def call(
             origin_id=made.origin_id,
             websocket=websocket,
             wallet=wallet,
+            early_speech=early_speech,
         ) as dial,
         scope() as tasks,
     ):

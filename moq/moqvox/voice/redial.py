@@ -344,6 +344,7 @@ async def dialling(
     origin_id: int,
     websocket: bool = False,
     wallet: Wallet | None = None,
+    early_speech: bool = True,
 ) -> AsyncIterator[Dial]:
     """Open sessions to URLs for as long as the block runs; then all are closed.
 
@@ -373,7 +374,7 @@ async def dialling(
                 raise
             driver.start(tasks)
             if wallet is not None and not drivers:
-                speak_first(driver, wallet, address)
+                speak_first(driver, wallet, address, early=early_speech)
             drivers[:] = [known for known in drivers if not known.closed] + [driver]
             return driver
 

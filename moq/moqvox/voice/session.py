@@ -37,7 +37,6 @@ class Session:
     when the caller is back. `connected` and `resumptions` tell of it.
 
     Attributes:
-        id: the call's name, shared by both sides; "" until the caller has told it.
         name: of this side of the call; another process has another one.
         remote_address: where the caller (or the relay before it) is, for logs.
         barge_in: a new utterance cuts responses short that still play.
@@ -56,7 +55,8 @@ class Session:
         keep: Keep = KEEP,
         on_token: Callable[["Session"], None] = lambda _session: None,
     ) -> None:
-        self.id = ""
+        self._id = ""
+        self._named = asyncio.Event()
         self.remote_address = remote_address
         self.barge_in = barge_in
         self.name = secrets.token_hex(8)
@@ -78,6 +78,26 @@ class Session:
         self._max_lead = max_lead
         self._responses: dict[int, Response] = {}
         self._newest = -1
+
+    @property
+    def id(self) -> str:
+        """The call's name, shared by both sides; "" until the caller has told it."""
+        return self._id
+
+    @id.setter
+    def id(self, name: str) -> None:
+        self._id = name
+        self._named.set()
+
+    async def wait_proven(self) -> bool:
+        """Wait until the caller itself is there; False when the call is over before that.
+
+        What is heard before may be somebody's record of a caller's first words, said again
+        (early data). A caller tells its call's name once the server has answered it, and a
+        record can't. For agents that do on a first word what must not be done twice.
+        """
+        await self._named.wait()
+        return bool(self._id)
 
     @property
     def connected(self) -> bool:
@@ -221,6 +241,7 @@ class Session:
         if self._ended.is_set():
             return
         self._ended.set()
+        self._named.set()
         for response in self._responses.values():
             response.lose()
         self.inbox.close()

@@ -36,7 +36,7 @@ def setup_of(session: LiteSession) -> Setup | None:
     if not actions:
         return None
     opened, write = actions
-    assert opened == OpenStream(opened.stream, bidirectional=False, priority=CONTROL)
+    assert opened == OpenStream(opened.stream, False, CONTROL, early=True)
     assert write.fin
     return read_setup(write.data)
 

@@ -42,7 +42,9 @@ class Anticipations:
         self._adopted: dict[int, int] = {}
         self._begun = 0
 
-    def begin(self, number: int, broadcast: str, track: str, wishes: Subscription) -> int:
+    def begin(
+        self, number: int, broadcast: str, track: str, wishes: Subscription, *, early: bool
+    ) -> int:
         """Report a subscription as if the peer had asked for it.
 
         Raises:
@@ -55,6 +57,7 @@ class Anticipations:
         self._begun += 1
         streams = self._sending.streams
         expected = _Anticipated(self._sending, streams.mint(), self)
+        expected.early = early
         expected.expect(number, paths.normalise(broadcast), track, wishes)
         self._expected[number] = expected
         self.waiting.start(expected.name)

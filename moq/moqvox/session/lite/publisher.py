@@ -81,11 +81,13 @@ class Publisher:
         if watch is not None:
             watch.unannounce(path)
 
-    def anticipate(self, number: int, broadcast: str, track: str, wishes: Subscription) -> int:
+    def anticipate(
+        self, number: int, broadcast: str, track: str, wishes: Subscription, *, early: bool
+    ) -> int:
         """Serve a subscription before it is asked for."""
         if number in self._numbers:
             raise LocalError(f"subscription {number} is there already")
-        return self.anticipations.begin(number, broadcast, track, wishes)
+        return self.anticipations.begin(number, broadcast, track, wishes, early=early)
 
     def number_of(self, request: int) -> int | None:
         """Tell the number of a live subscription that the peer has asked for."""
@@ -173,7 +175,7 @@ class Publisher:
         data = out.getvalue()
         if len(data) > MAX_DATAGRAM_BYTES:
             return False
-        self._streams.actions.append(SendDatagram(data))
+        self._streams.actions.append(SendDatagram(data, served.early))
         return True
 
     def send_probe(self, request: int, bitrate_bps: int, rtt_ms: int) -> None:

@@ -44,6 +44,7 @@ class ServedSubscription(Served):
 
     Attributes:
         numbers: of the peer's live subscriptions.
+        early: whether its groups may leave before the peer has answered anything.
     """
 
     __slots__ = (
@@ -56,6 +57,7 @@ class ServedSubscription(Served):
         "_open",
         "_sending",
         "_started",
+        "early",
         "number",
         "wishes",
     )
@@ -71,6 +73,7 @@ class ServedSubscription(Served):
         super().__init__(sending.streams, name, framer)
         self._adoption = adoption
         self._alias = name
+        self.early = False
         self.number = -1
         self.wishes = Subscription()
         self._sending = sending
@@ -192,7 +195,7 @@ class ServedSubscription(Served):
         self._sending.add(group)
         self.streams.add(group)
         priority = self._priority(group, info)
-        self.streams.open(group.name, bidirectional=False, priority=priority)
+        self.streams.open(group.name, bidirectional=False, priority=priority, early=self.early)
         self.streams.write(group.name, encode_varint(UniType.GROUP) + header)
         return group.name
 

@@ -168,7 +168,7 @@ class LiteSession:
         self._now = now
         if self._version.setup and not self._closed:
             data = encode_varint(UniType.SETUP) + encode(self._setup, self._version)
-            self._open(data, bidirectional=False, fin=True)
+            self._open(data, bidirectional=False, fin=True, early=True)
 
     def goaway(self, uri: str = "", timeout_ms: int = 0) -> None:
         """Ask the peer to move elsewhere, once; the version carries no time-out.
@@ -279,10 +279,18 @@ class LiteSession:
     # From the application: answering
 
     def anticipate(
-        self, number: int, broadcast: str, track: str, subscription: Subscription
+        self,
+        number: int,
+        broadcast: str,
+        track: str,
+        subscription: Subscription,
+        *,
+        early: bool = False,
     ) -> int:
         """Serve a subscription before the peer has asked for it."""
-        return self._idle() or self._publisher.anticipate(number, broadcast, track, subscription)
+        return self._idle() or self._publisher.anticipate(
+            number, broadcast, track, subscription, early=early
+        )
 
     def number_of(self, request: int) -> int | None:
         """Tell the number that the peer gave a live subscription."""
@@ -363,9 +371,9 @@ class LiteSession:
         """Return a name that leads nowhere when the session is closed, 0 while it is open."""
         return self._streams.mint() if self._closed else 0
 
-    def _open(self, data: bytes, *, bidirectional: bool, fin: bool) -> None:
+    def _open(self, data: bytes, *, bidirectional: bool, fin: bool, early: bool = False) -> None:
         name = self._streams.mint()
-        self._streams.open(name, bidirectional=bidirectional, priority=CONTROL)
+        self._streams.open(name, bidirectional=bidirectional, priority=CONTROL, early=early)
         self._streams.write(name, data, fin=fin)
 
 

@@ -54,9 +54,9 @@ class Streams:
         self._minted += 1
         return self._minted
 
-    def open(self, stream: int, *, bidirectional: bool, priority: int) -> None:
-        """Have the transport open a stream under a minted name."""
-        self.actions.append(OpenStream(stream, bidirectional, priority))
+    def open(self, stream: int, *, bidirectional: bool, priority: int, early: bool = False) -> None:
+        """Have the transport open a stream under a minted name; see `OpenStream` for `early`."""
+        self.actions.append(OpenStream(stream, bidirectional, priority, early))
 
     def write(self, stream: int, data: bytes, *, fin: bool = False) -> None:
         """Have the transport send bytes."""

@@ -175,12 +175,15 @@ class Subscriber:
         data = encode_varint(BidiType.PROBE)
         if target_bps:
             data += encode(Probe(target_bps), self._streams.version)
+        # Not early: an estimate may cost the peer bytes of padding.
         self._open(AskedProbe(self._streams, name), data)
 
     def _ask(self, asked: Stream, kind: BidiType, message: Writable) -> None:
-        self._open(asked, encode_varint(kind) + encode(message, self._streams.version))
+        """Ask for something that changes nothing at the peer, however often it is asked for."""
+        data = encode_varint(kind) + encode(message, self._streams.version)
+        self._open(asked, data, early=True)
 
-    def _open(self, asked: Stream, data: bytes) -> None:
+    def _open(self, asked: Stream, data: bytes, *, early: bool = False) -> None:
         self._streams.add(asked)
-        self._streams.open(asked.name, bidirectional=True, priority=CONTROL)
+        self._streams.open(asked.name, bidirectional=True, priority=CONTROL, early=early)
         self._streams.write(asked.name, data)

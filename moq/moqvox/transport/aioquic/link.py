@@ -61,13 +61,15 @@ class Link:
 
     # Streams.
 
-    def open_stream(self, *, bidirectional: bool, priority: int) -> int:
+    def open_stream(self, *, bidirectional: bool, priority: int, early: bool = False) -> int:
         """Open a stream; see the contract."""
         if self.engine.blocked_streams >= self.limits.max_blocked_streams:
             raise LocalError(
                 f"{self.engine.blocked_streams} streams wait for the peer's permission already"
             )
-        stream = self.engine.open_stream(bidirectional=bidirectional, priority=priority)
+        stream = self.engine.open_stream(
+            bidirectional=bidirectional, priority=priority, early=early
+        )
         self._queue.open(stream, priority)
         return stream
 
@@ -123,10 +125,12 @@ class Link:
         if self.table.release(stream):
             self.touch()
 
-    def send_datagram(self, data: bytes) -> bool:
-        """Queue a datagram if it fits; see the contract."""
+    def send_datagram(self, data: bytes, *, early: bool = False) -> bool:
+        """Queue a datagram if it fits and may leave; see the contract."""
         engine = self.engine
         if self.is_closing or len(data) > engine.max_datagram_payload:
+            return False
+        if engine.is_early and not early:
             return False
         if engine.queued_datagrams >= self.limits.max_datagrams:
             return False

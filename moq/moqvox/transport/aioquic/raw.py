@@ -98,11 +98,11 @@ class RawConnection:
 
     # Sending.
 
-    def open_stream(self, *, bidirectional: bool, priority: int = 0) -> int:
+    def open_stream(self, *, bidirectional: bool, priority: int = 0, early: bool = False) -> int:
         """Open a stream without waiting."""
         if self._inbox.is_closed:
             raise self._inbox.session_closed()
-        stream = self._link.open_stream(bidirectional=bidirectional, priority=priority)
+        stream = self._link.open_stream(bidirectional=bidirectional, priority=priority, early=early)
         self._ours.add(stream)
         if bidirectional:
             self._known.add(stream)
@@ -144,10 +144,10 @@ class RawConnection:
             self._stopped.add(stream)
             self._link.stop(stream, self._to_wire(code))
 
-    def send_datagram(self, data: bytes) -> bool:
+    def send_datagram(self, data: bytes, *, early: bool = False) -> bool:
         """Send unreliably, if it fits."""
         return len(data) <= self.max_datagram_size and self._link.send_datagram(
-            self._datagram_prefix() + data
+            self._datagram_prefix() + data, early=early
         )
 
     def migrate(self, local: tuple[str, int] | None = None) -> None:

@@ -141,6 +141,7 @@ class StreamTable(dict[int, HeldStream]):
         busy: the streams with something to do.
         due: those with a limit to announce; all that upstream sees of `values`.
         discarded: streams that ended in every respect since `take_discarded`.
+        held: those of ours that may not send before the handshake is complete.
         fed_bytes: bytes given to the engine, without those that a reset made pointless.
         watches_live: whether `take_live` is to tell what live streams are fed.
         under_way_of: lists start, stop and end mark of a sender's frames on the way.
@@ -158,6 +159,7 @@ class StreamTable(dict[int, HeldStream]):
         self.busy = BusyStreams()
         self.due: dict[int, HeldStream] = {}
         self.discarded: list[int] = []
+        self.held: set[int] = set()
         self.fed_bytes = 0
         self.watches_live = False
         self._live: list[tuple[int, int, int]] = []
@@ -215,9 +217,9 @@ class StreamTable(dict[int, HeldStream]):
             self.busy.append(stream)
 
     def allowance(self, stream_id: int) -> int:
-        """Count the bytes that the peer's limits let a stream send; -1: not even its end."""
+        """Count the bytes that a stream may send under the peer's limits; -1: not even its end."""
         stream = self.get(stream_id)
-        if stream is None or stream.is_blocked:
+        if stream is None or stream.is_blocked or stream_id in self.held:
             return -1
         return stream.max_stream_data_remote - stream.sender.end_offset
 

@@ -19,6 +19,7 @@ from moqvox.transport.memory.packet import (
     Packet,
     Ping,
     Pong,
+    Refusal,
     StatelessReset,
     Welcome,
 )
@@ -48,13 +49,22 @@ class MemoryConnection:
     """
 
     def __init__(
-        self, link: Link, limits: Limits, *, protocol: str, path: str, is_client: bool
+        self,
+        link: Link,
+        limits: Limits,
+        *,
+        protocol: str,
+        path: str,
+        is_client: bool,
+        takes_early: bool = True,
     ) -> None:
         self.link = link
         self._limits = limits
         self._protocol = protocol
         self._path = path
         self._is_client = is_client
+        self._takes_early = takes_early
+        self._patience: asyncio.TimerHandle | None = None
         self._remote = link.server_address if is_client else link.client_address
         self._inbox = Inbox(
             max_datagrams=limits.max_datagrams, max_path_changes=limits.max_path_changes
@@ -144,11 +154,11 @@ class MemoryConnection:
 
     # Sending.
 
-    def open_stream(self, *, bidirectional: bool, priority: int = 0) -> int:
+    def open_stream(self, *, bidirectional: bool, priority: int = 0, early: bool = False) -> int:
         """Open a stream without waiting."""
         if self._inbox.is_closed or self._closing is not None:
             raise self._inbox.session_closed()
-        stream = self._sending.open(bidirectional=bidirectional, priority=priority)
+        stream = self._sending.open(bidirectional=bidirectional, priority=priority, early=early)
         self._courier.unheard.open(stream)
         if bidirectional:
             self._receiving.expect(stream)
@@ -190,8 +200,10 @@ class MemoryConnection:
             self._sending.say(stream, StopSending(stream, code))
             self._courier.touch()
 
-    def send_datagram(self, data: bytes) -> bool:
-        """Send unreliably, if it fits."""
+    def send_datagram(self, data: bytes, *, early: bool = False) -> bool:
+        """Send unreliably, if it fits and may leave."""
+        if self._sending.is_early and not early:
+            return False
         if len(data) > self.max_datagram_size or not self.max_datagram_size:
             return False
         if self._closing is not None or self._inbox.is_closed:
@@ -276,6 +288,8 @@ class MemoryConnection:
             return
         self._inbox.closed(closed)
         self._courier.stop()
+        if self._patience is not None:
+            self._patience.cancel()
         self._break_silence()
         self._drains.wake_all()
         self._over.set()
@@ -307,8 +321,8 @@ class MemoryConnection:
         self._courier.say(Moved(self._moves, address))
 
     def receive(self, packet: Packet) -> bool:
-        """Take a packet off the lane; False when the connection is over."""
-        if self._inbox.is_closed:
+        """Take a packet off the lane; False when the connection is over, or can't read it."""
+        if self._inbox.is_closed or not self._can_read(packet):
             return False
         self._received_packets += 1
         self._received_bytes += packet.size_bytes
@@ -316,6 +330,16 @@ class MemoryConnection:
             for frame in packet.frames:
                 self._take[type(frame)](frame)
         return True
+
+    def _can_read(self, packet: Packet) -> bool:
+        """Whether there are keys for a packet, as QUIC has it."""
+        if packet.is_early and not self._takes_early:
+            if any(isinstance(frame, Hello) for frame in packet.frames):
+                self.welcome()
+            return False
+        return not self._sending.is_early or any(
+            isinstance(frame, (Welcome, Refusal, Close)) for frame in packet.frames
+        )
 
     def _starve(self) -> None:
         self._silence = None
@@ -340,6 +364,7 @@ class MemoryConnection:
             StatelessReset: self._on_stateless_reset,
             Hello: self._on_hello,
             Welcome: self._on_welcome,
+            Refusal: self._on_refusal,
         }
 
     def _on_segment(self, frame: Segment) -> None:
@@ -421,13 +446,40 @@ class MemoryConnection:
     def _on_stateless_reset(self, _frame: StatelessReset) -> None:
         self._end(Closed(0, "stateless reset", lost=True), None)
 
+    def begin_early(self, patience: float, unanswered: str) -> None:
+        """Speak before the server has answered, and end when it does not in time.
+
+        Args:
+            patience: seconds.
+            unanswered: why it ended then.
+        """
+        self._sending.is_early = True
+        closed = Closed(0, unanswered, lost=True)
+        self._patience = self._loop.call_later(patience, self._end, closed, None)
+        self._courier.say(Hello())
+
     def welcome(self) -> None:
         """Tell the client that it is connected."""
-        self._courier.say(Welcome(self._protocol))
+        self._courier.say(Welcome(self._protocol, self._takes_early))
 
     def _on_hello(self, _frame: Hello) -> None:
         """Answer once more: the client has not heard the first answer."""
         self.welcome()
 
-    def _on_welcome(self, _frame: Welcome) -> None:
-        """Pass: it is known already."""
+    def _on_welcome(self, frame: Welcome) -> None:
+        """Let everything leave that waited for it; of those that come later nothing is new."""
+        if not self._sending.is_early:
+            return
+        if self._patience is not None:
+            self._patience.cancel()
+        if frame.protocol != self._protocol:
+            reason = f"the server speaks {frame.protocol} now"
+            self._end(Closed(0, reason), Close(0, reason))
+            return
+        self._sending.confirm()
+        if not frame.takes_early:
+            self._courier.hurry()
+        self._courier.touch()
+
+    def _on_refusal(self, frame: Refusal) -> None:
+        self._end(Closed(0, frame.reason, remote=True), None)

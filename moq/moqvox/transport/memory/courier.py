@@ -114,6 +114,13 @@ class Courier:
         self._words.append(frame)
         self.touch()
 
+    def hurry(self) -> None:
+        """Repeat at once what was not taken."""
+        now = self._loop.time()
+        self._lost = [(min(due, now), serial, lost) for due, serial, lost in self._lost]
+        heapq.heapify(self._lost)
+        self.touch()
+
     def new_path(self) -> None:
         """Estimate the round trip anew."""
         self.rtt = self._out.delay + self._back.delay
@@ -226,7 +233,7 @@ class Courier:
             self._lost_bytes -= lost.size_bytes
             wanted = tuple(frame for frame in lost.frames if self.unheard.is_wanted(frame))
             if wanted:
-                return Packet(wanted, now, lost.attempt)
+                return Packet(wanted, now, lost.attempt, is_early=self._sending.is_early)
         frames = self._words
         self._words = []
         frames.extend(self._sending.control)
@@ -239,7 +246,7 @@ class Courier:
             room = PACKET_BYTES - sum(map(size_of, frames))
             frames.extend(self._sending.take(room))
         self.unheard.sent(frames)
-        return Packet(tuple(frames), now) if frames else None
+        return Packet(tuple(frames), now, is_early=self._sending.is_early) if frames else None
 
     def _keep(self, due: float, lost: _Lost) -> None:
         self._lost_bytes += lost.size_bytes

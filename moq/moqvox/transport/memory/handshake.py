@@ -28,14 +28,18 @@ class Door:
         link.up.receiver = self
         link.down.sender = self
 
-    def receive(self, _packet: Packet) -> bool:
-        """Answer a client's Hello; nothing else can come yet."""
+    def receive(self, packet: Packet) -> bool:
+        """Answer a client's Hello; what else is in the packet is early, and the connection's."""
+        if not any(isinstance(frame, Hello) for frame in packet.frames):
+            return False
         admitted = self._admit()
         if isinstance(admitted, str):
             now = asyncio.get_running_loop().time()
             self._link.down.send(Packet((Refusal(admitted),), now))
-        else:
-            admitted.welcome()
+            return False
+        if packet.is_early:
+            return admitted.receive(packet)
+        admitted.welcome()
         return True
 
     def packet_lost(self, packet: Packet) -> None:

@@ -46,8 +46,11 @@ def pair(
 class Listener:
     """A `transport.interface.Listener` in memory. Made by `Network.listen`."""
 
-    def __init__(self, name: str, protocols: Sequence[str], limits: Limits) -> None:
+    def __init__(
+        self, name: str, protocols: Sequence[str], limits: Limits, *, takes_early: bool = True
+    ) -> None:
         self.name = name
+        self._takes_early = takes_early
         self.protocols = tuple(protocols)
         self._connections: list[MemoryConnection] = []
         self._limits = limits
@@ -120,7 +123,12 @@ class Listener:
             return f"{self.name} is busy"
         self._connections = [known for known in self._connections if not known.is_over]
         connection = MemoryConnection(
-            link, self._limits, protocol=common[0], path=path, is_client=False
+            link,
+            self._limits,
+            protocol=common[0],
+            path=path,
+            is_client=False,
+            takes_early=self._takes_early,
         )
         self._connections.append(connection)
         self._waiting.append(connection)
@@ -141,8 +149,11 @@ class Network:
         self._listeners: dict[str, Listener] = {}
         self._routes: dict[tuple[str, str], Route] = {}
 
-    def listen(self, name: str, protocols: Sequence[str]) -> Listener:
+    def listen(self, name: str, protocols: Sequence[str], *, takes_early: bool = True) -> Listener:
         """Offer protocols under a name, the preferred one first.
+
+        `takes_early`: whether it reads what clients send before it has answered; if not, they
+        have to send it again.
 
         Raises:
             LocalError: the name is taken, or no protocol is offered.
@@ -152,7 +163,9 @@ class Network:
             raise LocalError(f"somebody listens on {name!r} already")
         if not protocols:
             raise LocalError("no protocol to offer")
-        listener = self._listeners[name] = Listener(name, protocols, self._limits)
+        listener = self._listeners[name] = Listener(
+            name, protocols, self._limits, takes_early=takes_early
+        )
         return listener
 
     def route(self, client: str, server: str) -> Route:
@@ -175,6 +188,7 @@ class Network:
         path: str = "",
         client: str = "client",
         timeout: float = 10.0,
+        early: bool = False,
     ) -> MemoryConnection:
         """Dial a server; takes a round trip, more when packets are lost.
 
@@ -184,6 +198,8 @@ class Network:
             path: what to ask for.
             client: the host that dials.
             timeout: seconds until it is given up.
+            early: be there at once, as QUIC is with a ticket for the first of `protocols`;
+                failure is told as the connection's end.
 
         Raises:
             ConnectFailed: nobody listens there, no common protocol, busy, or no answer.
@@ -203,13 +219,18 @@ class Network:
             )
 
         Door(link, admit)
+        unanswered = f"no answer from {name!r} within {timeout:g} s"
+        if early:
+            eager = open_client(protocols[0])
+            eager.begin_early(timeout, unanswered)
+            return eager
         caller = Caller(link, open_client)
         connection: MemoryConnection | None = None
         try:
             async with asyncio.timeout(timeout):
                 connection = await caller.call()
         except TimeoutError as exc:
-            raise ConnectFailed(f"no answer from {name!r} within {timeout:g} s") from exc
+            raise ConnectFailed(unanswered) from exc
         finally:
             if connection is None:
                 caller.give_up()

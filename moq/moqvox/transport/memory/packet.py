@@ -73,9 +73,10 @@ class Hello(msgspec.Struct, frozen=True, gc=False):
 
 
 class Welcome(msgspec.Struct, frozen=True, gc=False):
-    """The server has one for it."""
+    """The server has one for it; `takes_early`: and has read what came before this."""
 
     protocol: str
+    takes_early: bool = True
 
 
 class Refusal(msgspec.Struct, frozen=True, gc=False):
@@ -105,15 +106,24 @@ class Packet:
     Attributes:
         attempt: how often its frames were lost before.
         has_arrived: set on arrival; what arrives again is a duplicate.
+        is_early: it left before its sender had an answer.
     """
 
-    __slots__ = ("attempt", "frames", "has_arrived", "sent_at", "size_bytes")
+    __slots__ = ("attempt", "frames", "has_arrived", "is_early", "sent_at", "size_bytes")
 
-    def __init__(self, frames: tuple[Frame, ...], sent_at: float, attempt: int = 0) -> None:
+    def __init__(
+        self,
+        frames: tuple[Frame, ...],
+        sent_at: float,
+        attempt: int = 0,
+        *,
+        is_early: bool = False,
+    ) -> None:
         self.frames = frames
         self.sent_at = sent_at
         self.attempt = attempt
         self.has_arrived = False
+        self.is_early = is_early
         self.size_bytes = PACKET_OVERHEAD_BYTES + sum(map(size_of, frames))
 
 

@@ -40,6 +40,7 @@ class Sending:
         queue: bytes that wait.
         control: frames that go before any stream's bytes.
         over: streams whose sending half ended since this was last emptied.
+        is_early: the peer has not answered yet, so only what is marked may leave; see `confirm`.
     """
 
     def __init__(
@@ -48,6 +49,8 @@ class Sending:
         self.queue = SendQueue(marks)
         self.control: deque[Control] = deque()
         self.over: list[int] = []
+        self.is_early = False
+        self._shut: set[int] = set()
         self._is_client = is_client
         self._max_blocked_streams = max_blocked_streams
         self._max_segment_bytes = max_segment_bytes
@@ -68,7 +71,13 @@ class Sending:
         self.allow_streams(grant.max_streams_bidi, bidirectional=True)
         self.allow_streams(grant.max_streams_uni, bidirectional=False)
 
-    def open(self, *, bidirectional: bool, priority: int) -> int:
+    def confirm(self) -> None:
+        """Let all streams send: the peer has answered."""
+        self.is_early = False
+        shut, self._shut = self._shut, set()
+        self.queue.unpark(sorted(shut))
+
+    def open(self, *, bidirectional: bool, priority: int, early: bool = False) -> int:
         """Open a stream of ours; see the contract."""
         index = self._opened[bidirectional]
         if index - self._allowed[bidirectional] >= self._max_blocked_streams:
@@ -80,6 +89,8 @@ class Sending:
         self.adopt(stream, priority=priority)
         if index >= self._allowed[bidirectional]:
             self._halves[stream].held = []
+        if self.is_early and not early:
+            self._shut.add(stream)
         return stream
 
     def adopt(self, stream: int, *, priority: int = 0) -> None:
@@ -200,6 +211,8 @@ class Sending:
     def _allowance(self, stream: int) -> int:
         """Count what may go now; what the queue has handed out is no longer waiting there."""
         half = self._halves[stream]
+        if stream in self._shut:
+            return -1
         if half.held is not None:
             self._blocked.add(stream)
             return -1

@@ -132,8 +132,8 @@ class WebSocketConnection:
 
     # Sending.
 
-    def open_stream(self, *, bidirectional: bool, priority: int = 0) -> int:
-        """Open a stream without waiting."""
+    def open_stream(self, *, bidirectional: bool, priority: int = 0, early: bool = False) -> int:
+        """Open a stream without waiting; nothing here is early."""
         if self._inbox.is_closed or self._closing is not None:
             raise self._inbox.session_closed()
         return self._mux.open(bidirectional=bidirectional, priority=priority)
@@ -172,7 +172,7 @@ class WebSocketConnection:
         self._mux.stop(stream, code)
         self._touch()
 
-    def send_datagram(self, data: bytes) -> bool:
+    def send_datagram(self, data: bytes, *, early: bool = False) -> bool:
         """Send without flow control; dropped here when the socket does not keep up."""
         if self._closing is not None or self._inbox.is_closed:
             return False

@@ -230,12 +230,22 @@ class Engine(HandshakeConnection, IdentifiedConnection):
             return False
         return size <= self.table.allowance(stream_id)
 
-    def open_stream(self, *, bidirectional: bool, priority: int) -> int:
-        """Make a stream of ours known to the engine, in the order of its ID."""
+    def open_stream(self, *, bidirectional: bool, priority: int, early: bool = False) -> int:
+        """Make a stream of ours known to the engine, in the order of its ID.
+
+        Until a client's handshake is complete, one that is not `early` may send nothing.
+        """
         stream_id = self.get_next_available_stream_id(is_unidirectional=not bidirectional)
         self._get_or_create_stream_for_send(stream_id)
         self.table[stream_id].priority = priority
+        if self.is_early and not early:
+            self.table.held.add(stream_id)
         return stream_id
+
+    def _settle_early(self, now: float) -> None:
+        super()._settle_early(now)
+        self.unblocked |= self.table.held
+        self.table.held.clear()
 
     def _raise_max_data(self, limit: int) -> bool:
         """Allow the peer this many bytes in all; False while the step is too small."""
