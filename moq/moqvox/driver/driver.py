@@ -8,6 +8,7 @@ from typing import Final
 
 from moqvox.driver.asking import Agreed
 from moqvox.driver.consuming import Consuming, Remote
+from moqvox.driver.estimates import LOOK_EVERY, Estimates
 from moqvox.driver.publishing import Publishing
 from moqvox.driver.pump import Pump
 from moqvox.errors import MoqError, RemoteError, SessionClosed, SessionCode, StreamCode
@@ -20,8 +21,6 @@ from moqvox.transport import interface as transport
 __all__ = ["Driver"]
 
 log = logging.getLogger("moqvox.driver")
-
-PROBE_INTERVAL: Final = 5.0
 
 EARLY: Final = 1e-6
 """Seconds by which a timer may be early and counts as on time."""
@@ -75,6 +74,7 @@ class Driver:
         self._running: set[asyncio.Task[None]] = set()
         self._alarm: asyncio.TimerHandle | None = None
         self._probes: set[int] = set()
+        self._estimates = Estimates()
         self._probing = False
         self._closed: transport.Closed | None = None
         self._ended = asyncio.Event()
@@ -297,6 +297,7 @@ class Driver:
 
     def _probe_asked(self, event: events.ProbeRequested) -> None:
         self._probes.add(event.request)
+        self._estimates.forget()
         if not self._probing:
             self._probing = True
             self._spawn(self._probe(), "probe")
@@ -337,13 +338,12 @@ class Driver:
     async def _probe(self) -> None:
         """Tell the peer what we can send to it, now and then."""
         while self._probes:
-            stats = self.connection.stats()
-            if stats.rtt > 0:
-                bitrate = int(8 * stats.congestion_window_bytes / stats.rtt)
+            told = self._estimates.take(self.connection.stats(), self._pump.now())
+            if told is not None:
                 for request in self._probes:
-                    self.session.send_probe(request, bitrate, int(1000 * stats.rtt))
+                    self.session.send_probe(request, *told)
                 self._pump.woken.set()
-            await asyncio.sleep(PROBE_INTERVAL)
+            await asyncio.sleep(LOOK_EVERY)
         self._probing = False
 
     def _spawn(self, work: Coroutine[object, object, None], name: str) -> asyncio.Task[None]:

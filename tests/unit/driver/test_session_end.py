@@ -98,11 +98,11 @@ def test_probe_is_answered_now_and_then_until_it_is_cancelled(version):
             client.driver._handlers[events.ProbeReceived] = heard.append
             request = client.session.request_probe()
             client.driver._pump.woken.set()
-            await asyncio.sleep(12)
+            await asyncio.sleep(62)
             count = len(heard)
             client.session.cancel(request)
             client.driver._pump.woken.set()
-            await asyncio.sleep(20)
+            await asyncio.sleep(40)
             probing = [task for task in server.driver._running if task.get_name() == "probe"]
             return count, len(heard) - count, probing, heard[0].bitrate_bps > 0
 

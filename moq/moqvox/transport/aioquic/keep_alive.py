@@ -6,6 +6,12 @@ from moqvox.transport.aioquic.private import Engine
 
 __all__ = ["KeepAlive"]
 
+THIRD: Final = 1 / 3
+"""Of the idle time-out, when who dialled pings: the way back through a NAT is its to keep open."""
+
+HALF: Final = 1 / 2
+"""When a server does, whose client has kept silent for longer than one that pings."""
+
 HANDSHAKE_LOOK: Final = 0.1
 """Seconds between looks at whether the idle time-out is agreed on yet."""
 
@@ -18,17 +24,23 @@ class KeepAlive:
         look_at: when to call `check`.
     """
 
+    __slots__ = ("_interval", "heard_at", "look_at")
+
     def __init__(self, interval: float | None, now: float) -> None:
         self.heard_at = self.look_at = now
         self._interval = interval
 
-    def check(self, engine: Engine, now: float) -> None:
-        """Ping if it is time; otherwise look again when it may be."""
+    def check(self, engine: Engine, now: float) -> bool:
+        """Ping if it is time; otherwise look again when it may be. Returns whether it was."""
         if not engine.recovery.handshake_confirmed:
             self.look_at = now + HANDSHAKE_LOOK
-            return
-        interval = engine.idle_timeout / 3 if self._interval is None else self._interval
-        if now >= self.heard_at + interval:
+            return False
+        interval = self._interval
+        if interval is None:
+            interval = engine.idle_timeout * (THIRD if engine.is_client else HALF)
+        is_time = now >= self.heard_at + interval
+        if is_time:
             self.heard_at = now
             engine.send_ping(0)
         self.look_at = self.heard_at + interval
+        return is_time

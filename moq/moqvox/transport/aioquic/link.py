@@ -157,6 +157,10 @@ class Link:
         if self.roaming is not None and self.engine.answered:
             self.roaming.on_answers(now)
         if self.engine.is_quiet and self._closing is None and not self._queue.is_ready:
+            if self.engine.owes_ack:
+                # A ping, or bytes that are no news: no answer will come to take the ACK along.
+                self.engine.hasten_ack(now)
+                self.touch()
             return
         if self.engine.is_stillborn:
             self.abort(Closed(0, "not a handshake", lost=True))
@@ -180,15 +184,19 @@ class Link:
         self._repeat_close(self._last_words.take_due(now))
         try:
             if due is not None and now >= due:
+                self._is_eager = True
                 engine.handle_timer(now)
         except Exception as exc:  # noqa: BLE001  # an engine's bug must not stop the loop
             self._break(exc)
         if now >= self._keep_alive.look_at and self._over is None:
-            self._keep_alive.check(engine, now)
+            self._is_eager |= self._keep_alive.check(engine, now)
         if self.roaming is not None and self._over is None:
             self.roaming.check(now)
-        self._is_eager = True
-        self._react()
+        if self._is_eager or self.is_closing:
+            self._is_eager = True
+            self._react()
+        else:
+            self._carrier.schedule(self, self._next_timer())
 
     def flush(self, now: float) -> None:
         """Send what may be sent, and arrange the next timer."""

@@ -186,7 +186,7 @@ class Redundancy:
         """Fill a probe, which congestion control lets pass, with all that is under way."""
         if self._share <= 0:
             return
-        self._forget_arrived()
+        self.forget_arrived()
         room_bytes = MAX_TURN_BYTES
         for piece in self._pieces:
             if piece.stop - piece.start > room_bytes:
@@ -284,7 +284,7 @@ class Redundancy:
         return next(copies for share, copies in STEPS if self.loss <= share)
 
     def _copy(self, now: float, room_bytes: int) -> None:
-        self._forget_arrived()
+        self.forget_arrived()
         if not self._pieces or self._is_hopeless(now):
             return
         chosen = self._chosen(now)
@@ -338,7 +338,8 @@ class Redundancy:
         self.is_active = self._table.watches_live = False
         self._pieces.clear()
 
-    def _forget_arrived(self) -> None:
+    def forget_arrived(self) -> None:
+        """Watch no longer what need not be copied any more."""
         lacks = self._table.lacks
         # What piles up while no ACK comes does not make bulk of a thin stream.
         most_bytes = STALLED_BYTES if self._troubled else THIN_BYTES

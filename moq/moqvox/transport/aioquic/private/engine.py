@@ -149,6 +149,11 @@ class Engine(HandshakeConnection, IdentifiedConnection):
         return len(self._streams_blocked_bidi) + len(self._streams_blocked_uni)
 
     @property
+    def is_client(self) -> bool:
+        """Whether this side dialled."""
+        return self._is_client
+
+    @property
     def idle_timeout(self) -> float:
         """Negotiated idle time-out in seconds."""
         return self._idle_timeout()
@@ -260,9 +265,11 @@ class Engine(HandshakeConnection, IdentifiedConnection):
         self.redundancy.on_run(length)
 
     def on_fates(self, now: float, arrived: int, lost: int) -> None:
-        """Take what became of packets."""
+        """Take what became of packets; with nothing under way there is nothing to watch."""
         if self.redundancy.is_active:
             self.redundancy.on_fates(now, arrived, lost)
+            if not self.recovery.bytes_in_flight:
+                self.redundancy.forget_arrived()
 
     def on_probe(self, now: float) -> None:
         """Let a probe carry what else is under way."""
@@ -347,7 +354,7 @@ class Engine(HandshakeConnection, IdentifiedConnection):
         What was sent is looked after a probe time-out later, and that is never less than what
         the peer may take for its ACK.
         """
-        return not self.redundancy.is_active and self.is_plainly_calm_until(when, now)
+        return self.redundancy.due_at is None and self.is_plainly_calm_until(when, now)
 
     def dismantle(self) -> None:
         """Keep what is still asked of a connection that is over, and nothing that refers to it.

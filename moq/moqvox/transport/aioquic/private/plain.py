@@ -272,13 +272,15 @@ class PlainConnection(RovingConnection):
 
     @property
     def is_quiet(self) -> bool:
-        """Whether the last packet brought no event, and nothing is due because of it."""
-        usual = self._usual
-        return (
-            usual is not None
-            and usual.space.ack_at is None
-            and not (self._events or self.table.busy or self.table.discarded)
+        """Whether the last packet brought no event, and calls for an ACK at most."""
+        return self._usual is not None and not (
+            self._events or self.table.busy or self.table.discarded
         )
+
+    @property
+    def owes_ack(self) -> bool:
+        """Whether an ACK is due, now or soon, in the usual case."""
+        return self._usual is not None and self._usual.space.ack_at is not None
 
     # Timers.
 
@@ -303,7 +305,12 @@ class PlainConnection(RovingConnection):
         return space.ack_at is None and space.loss_time is None and self._pacing_at is None
 
     def handle_timer(self, now: float) -> None:
-        """Do what is due."""
+        """Do what is due; what only waited for its time leaves with the next packet."""
+        if self._usual is not None and self._close_at is not None:
+            loss_at = self._loss_at
+            is_early = now < self._close_at and (loss_at is None or now < loss_at)
+            if is_early and len(self._network_paths) == 1:
+                return
         self._usual = None
         super().handle_timer(now)
 
