@@ -100,6 +100,7 @@ def test_upstream_has_the_attributes_that_are_read():
         "_max_datagram_size": int,
         "_network_paths": list,
         "_packet_number": int,
+        "_ping_pending": list,
         "_peer_cid": object,
         "_remote_max_data": int,
         "_remote_max_data_used": int,
@@ -396,6 +397,24 @@ def test_the_room_is_what_can_leave_soon():
     assert wire.client.room() <= 7_000
     wire.client.table.abandon(stream, 1)
     assert wire.client.unsent_bytes == 0
+
+
+def test_a_question_leaves_however_full_the_window_is():
+    wire = Wire(delay=0.025).handshake()
+    client = wire.client
+    wire.lose = lambda: True
+    stream = client.open_stream(bidirectional=False, priority=0)
+    client.table.feed(stream, bytes(40_000), fin=False)
+    wire.run(0.6)
+    asked = 0
+    for _ in range(30):
+        before = client.next_packet_number
+        client.send_ping(0)
+        wire.run(0.04)
+        asked += client.next_packet_number > before
+        assert client.recovery.bytes_in_flight < client.recovery.congestion_window + 3000
+    assert asked == 30
+    assert not client.recovery.is_asking
 
 
 def test_datagrams_are_measured_before_they_can_block_the_queue():

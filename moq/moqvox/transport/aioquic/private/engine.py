@@ -328,7 +328,10 @@ class Engine(HandshakeConnection, IdentifiedConnection):
                 self._send_probe()
             if not recovery.handshake_confirmed:
                 self._insist(now)
-        return super().datagrams_to_send(now)
+        recovery.is_asking = bool(self._ping_pending)
+        datagrams = super().datagrams_to_send(now)
+        recovery.is_asking = False
+        return datagrams
 
     def _insist(self, now: float) -> None:
         """Let a client's last handshake message go along with its first bytes again.

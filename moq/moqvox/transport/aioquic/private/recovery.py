@@ -22,6 +22,9 @@ MIN_RTT: Final = 0.001
 GRANULARITY: Final = 0.001
 """Seconds; RFC 9002, section 6.1.2."""
 
+QUESTION_BYTES: Final = 64
+"""So much a packet that asks for a sign of life may go beyond the congestion window."""
+
 SILENT_RTTS: Final = 1.5
 SILENT_AFTER: Final = 0.05
 """Round trips, and seconds, after which a missing ACK is a sign of trouble by itself."""
@@ -59,6 +62,9 @@ class Recovery(QuicPacketRecovery):
 
     engine: Numbering
     lost_packets = 0
+    is_asking = False
+    """Whether the packet built now asks the peer for a sign of life."""
+
     _suspects: range | None = None
     """Packets under way when the want of an ACK was last taken for a loss."""
 
@@ -94,6 +100,18 @@ class Recovery(QuicPacketRecovery):
 
     # What packets of the usual kind come to; upstream's steps, with those left out that find
     # nothing to do.
+
+    @property
+    def congestion_window(self) -> int:
+        """Bytes that may be under way; more by a little while we ask whether the peer is there.
+
+        Who has been silent for long has a window full of what may never be acknowledged, and a
+        question that waits for that is never put. Pacing holds for questions too.
+        """
+        window = int(self._cc.congestion_window)
+        if not self.is_asking:
+            return window
+        return max(window, self._cc.bytes_in_flight + QUESTION_BYTES)
 
     @property
     def window_left(self) -> int:
