@@ -16,8 +16,8 @@ __all__ = ["Served", "ServedFetch", "ServedTrack", "ServedWatch", "Serving"]
 log = logging.getLogger("moqvox.driver")
 
 BATCH: Final = 16
-"""Frames written between two looks at the stream's high-water mark."""
-
+"""Frames of a group written in one turn of the loop, so that what is more urgent may go first:
+what is said again after a break is many, and would fill the window before the next request."""
 
 SIFT_AT: Final = 256
 """Streams of ended groups that are kept in mind before all of them are looked through."""
@@ -59,6 +59,9 @@ class Sending:
 
     `request` is the subscription that hears of a group given up, as its stream may end before
     the peer can tell what it was for; None for a fetch.
+
+    Attributes:
+        is_behind: there is more to write in the next turn.
     """
 
     def __init__(
@@ -71,15 +74,17 @@ class Sending:
     ) -> None:
         self.id = group_id
         self.consumer = consumer
+        self.is_behind = False
         self._pump = pump
         self._units = units
         self._request = request
 
     def send(self, now: float) -> bool:
-        """Write what is there and fits; True when the group is over."""
+        """Write what is there and fits, one turn's worth of it; True when the group is over."""
         session, consumer = self._pump.session, self.consumer
+        self.is_behind = False
         try:
-            while self._pump.writable(self.id):
+            if self._pump.writable(self.id):
                 for _ in range(BATCH):
                     frame = consumer.poll()
                     if frame is None:
@@ -88,6 +93,7 @@ class Sending:
                         frame.timestamp = int(now * self._units)
                     session.write_frame(self.id, frame)
                 self._pump.act()
+                self.is_behind = self._pump.writable(self.id)
             consumer.check()
         except StreamEnded as exc:
             code = exc.code
@@ -150,6 +156,8 @@ class ServedTrack:
                 if stream is not None:
                     self._settle()
                     self._late.append(stream)
+            elif sending.is_behind:
+                self.wake()
         if self.consumer.ended and not self._finished:
             self._finished = True
             session.finish(self.request, self.consumer.group_end or 0, keep_open=True)
@@ -258,6 +266,8 @@ class ServedFetch:
         """Send what came."""
         if self._sending.send(self._owner.now()):
             self.cancel()
+        elif self._sending.is_behind:
+            self.wake()
 
     def stop_group(self, group_id: int) -> None:
         """Give the fetch up: its one group is not wanted any more."""

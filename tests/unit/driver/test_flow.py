@@ -18,6 +18,7 @@ from tests.unit.driver.sides import (
     write,
 )
 
+from moqvox.driver.served import BATCH
 from moqvox.errors import StreamCode, StreamEnded
 from moqvox.frame import Frame, Subscription
 from moqvox.model import cache
@@ -435,3 +436,29 @@ def test_a_group_that_is_stuck_does_not_make_those_behind_it_pile_up(monkeypatch
             return longest
 
     assert run(main()) <= 8
+
+
+def test_long_group_is_written_in_turns_so_that_a_request_gets_in_between():
+    async def main():
+        async with joined() as (sender, receiver):
+            _, audio = published(sender.local)
+            write(audio, *([b"frame"] * 100))
+            audio.finish()
+            turns, pump = [], sender.driver._pump
+            take, write_frame = pump.pump_marked, sender.session.write_frame
+
+            def turn():
+                turns.append(0)
+                take()
+
+            def count(group, frame):
+                turns[-1] += 1
+                write_frame(group, frame)
+
+            pump.pump_marked, sender.session.write_frame = turn, count
+            got = await read_track(await subscribe(receiver.remote))
+            return turns, len(got.groups[0])
+
+    turns, count = run(main())
+    assert count == sum(turns) == 100
+    assert max(turns) <= BATCH
