@@ -23,6 +23,7 @@ from moqvox.transport.aioquic import Wallet
 from moqvox.transport.aioquic import connect as connect_quic
 from moqvox.transport.credentials import Verify
 from moqvox.transport.interface import Connection, Kind
+from moqvox.transport.urge import Urge
 from moqvox.transport.websocket import connect_websocket, race
 from moqvox.url import Address, Scheme, parse_url
 from moqvox.wire.version import LITE_ALPNS as ALPNS
@@ -53,6 +54,7 @@ async def dial(
     roams: bool = True,
     wallet: Wallet | None = None,
     early: bool = True,
+    urge: Urge | None = None,
 ) -> Connection:
     """Open the connection that a URL asks for, without a session on it.
 
@@ -67,6 +69,7 @@ async def dial(
         wallet: lets QUIC begin sooner than the first time: a raw connection is there at once,
             before the server has answered, and failure is told as its end.
         early: with a wallet, do not wait for the answer; False: the handshake is shorter only.
+        urge: over QUIC, makes it ask again as long as nobody has answered.
 
     Raises:
         MoqError: unreachable, refused, not trusted, or no common version; the message
@@ -87,6 +90,7 @@ async def dial(
         roams=roams,
         wallet=wallet,
         early=early,
+        urge=urge,
     )
     if address.scheme is not Scheme.WEBSOCKET and not (websocket and address.is_webtransport):
         return await quic()

@@ -32,6 +32,7 @@ from moqvox.transport.failures import (
     PortRefused,
 )
 from moqvox.transport.interface import Closed
+from moqvox.transport.urge import Urge
 from moqvox_certs import generate
 
 pytestmark = pytest.mark.net
@@ -410,5 +411,32 @@ def test_silence_does_not_end_a_connection_that_both_sides_keep(kind):
             client = both.client.connection
             client.write(client.open_stream(bidirectional=False), b"still here", fin=True)
             await both.server.until(lambda reader: reader.ended)
+
+    run(main())
+
+
+def test_dial_that_nobody_answers_asks_again_when_it_is_told_to():
+    async def main():
+        loop, urge = asyncio.get_running_loop(), Urge()
+        assert not urge.now()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+            silent.bind(("127.0.0.1", 0))
+            silent.setblocking(False)
+            port = silent.getsockname()[1]
+            async with asyncio.TaskGroup() as tasks:
+                dialling = tasks.create_task(
+                    connect("127.0.0.1", port, protocols=[PROTOCOL], webtransport=False, urge=urge)
+                )
+                # Each pause is twice the one before: the fifth packet would be 1.6 s off.
+                for _ in range(4):
+                    assert len(await loop.sock_recv(silent, 2048)) >= 1200
+                began = loop.time()
+                await asyncio.sleep(0.05)
+                assert urge.now()
+                await loop.sock_recv(silent, 2048)
+                took = loop.time() - began
+                dialling.cancel()
+        assert took < 1.2
+        assert not urge.now()
 
     run(main())

@@ -20,6 +20,7 @@ from moqvox.transport.credentials import Verify
 from moqvox.transport.failures import ConnectFailed, NoAnswer, PortRefused
 from moqvox.transport.quic.sockets import bind, report_errors
 from moqvox.transport.resolve import Target, resolve
+from moqvox.transport.urge import Urge
 
 __all__ = ["connect"]
 
@@ -45,6 +46,7 @@ async def connect(
     limits: Limits | None = None,
     wallet: Wallet | None = None,
     early: bool = True,
+    urge: Urge | None = None,
 ) -> RawConnection:
     """Dial a server; when its name has several addresses, the first that answers wins.
 
@@ -70,6 +72,7 @@ async def connect(
         wallet: what is left of earlier connections, and takes what is left of this one.
         early: speak ahead of the server's answer, if a ticket lets us; False: the connection is
             returned once the server has answered.
+        urge: makes it ask again as long as nobody has answered.
 
     Raises:
         ConnectFailed: no connection; the subclass and the message say why.
@@ -93,6 +96,7 @@ async def connect(
         timeout=timeout,
         wallet=wallet,
         early=early,
+        urge=urge,
     )
     try:
         async with asyncio.timeout(timeout):

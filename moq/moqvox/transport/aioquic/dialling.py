@@ -72,6 +72,9 @@ class Dialling:
             route=self._route,
         )
         endpoint.add(link, engine.host_cid)
+        if order.urge is not None:
+            order.urge.add(self, self._ask_again)
+            self.answer.add_done_callback(self._be_left_alone)
         engine.connect(self._target.address, endpoint.now())
         if kept is not None and engine.is_early and order.early and not order.webtransport:
             self._early = RawConnection(link, protocol=kept.protocol, is_client=True)
@@ -79,6 +82,16 @@ class Dialling:
             self.answer.set_result(self._early)
         endpoint.touch(link)
         asyncio.get_running_loop().call_later(IDLE_AFTER, self._use_the_wait)
+
+    def _ask_again(self) -> None:
+        """Send the first packet once more: the server is there now."""
+        if self._link is not None:
+            self._link.engine.repeat_hello(self._link.now())
+            self._link.touch()
+
+    def _be_left_alone(self, _answer: object) -> None:
+        if self._order.urge is not None:
+            self._order.urge.discard(self)
 
     def _use_the_wait(self) -> None:
         """Prepare for the answer, if it is not here by now."""

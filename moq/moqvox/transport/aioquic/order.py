@@ -14,6 +14,7 @@ from moqvox.transport.aioquic.identity import trust
 from moqvox.transport.aioquic.limits import Limits
 from moqvox.transport.aioquic.wallet import Kept, Wallet
 from moqvox.transport.credentials import Verify
+from moqvox.transport.urge import Urge
 
 __all__ = ["Order"]
 
@@ -37,6 +38,7 @@ class Order(msgspec.Struct, frozen=True):
     timeout: float
     wallet: Wallet | None
     early: bool
+    urge: Urge | None
 
     @property
     def offers(self) -> Sequence[str]:

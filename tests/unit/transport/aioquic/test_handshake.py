@@ -295,3 +295,26 @@ def test_a_server_without_the_faster_group_is_reached_by_the_one_that_all_have()
 def test_upstream_still_makes_a_key_for_each_group_that_it_knows():
     source = inspect.getsource(tls.Context._client_send_hello)
     assert "for group in self._supported_groups" in source
+
+
+def test_a_first_packet_is_repeated_at_once_when_the_server_is_heard_of():
+    is_away = True
+    wire = Wire(lose=lambda: is_away)
+    wire.run(3.3)
+    timer = wire.client.get_timer()
+    assert timer is not None
+    assert timer > wire.now + 0.5
+    is_away = False
+    wire.client.repeat_hello(wire.now)
+    wire.run(4 * wire.delay)
+    assert any(isinstance(event, HandshakeCompleted) for event in wire.events[wire.client])
+
+
+def test_a_first_packet_that_is_on_its_way_is_not_repeated():
+    wire = Wire()
+    wire.run(0.001)
+    wire.client.repeat_hello(wire.now)
+    assert not wire.client.datagrams_to_send(wire.now)
+    wire.handshake()
+    wire.client.repeat_hello(wire.now)
+    assert not wire.client.datagrams_to_send(wire.now)

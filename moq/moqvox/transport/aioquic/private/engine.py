@@ -342,6 +342,10 @@ class Engine(HandshakeConnection, IdentifiedConnection):
             space = self._spaces[tls.Epoch.HANDSHAKE]
             self._insistence -= self.recovery.repeat_crypto(space, now, now - APART)
 
+    def repeat_hello(self, now: float) -> None:
+        """Let a client's first packet leave again, if nothing came and it is not on its way."""
+        self.recovery.begin_again(self._spaces[tls.Epoch.INITIAL], now, now - APART)
+
     def get_timer(self) -> float | None:
         """Return when to call `handle_timer`; None: never."""
         if not self.redundancy.is_active:

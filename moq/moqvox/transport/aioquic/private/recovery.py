@@ -279,6 +279,11 @@ class Recovery(QuicPacketRecovery):
             super()._on_packets_lost(congestion_event=False, now=now, packets=packets, space=space)
         return bool(packets)
 
+    def begin_again(self, space: QuicPacketSpace, now: float, before: float) -> None:
+        """Repeat a first packet that left before some time; wait for its answer as at first."""
+        if self.repeat_crypto(space, now, before):
+            self._pto_count = 0
+
     def suppose(self, rtt: float) -> None:
         """Begin with a round trip that was measured by probes of the path."""
         self._rtt_initialized = True
