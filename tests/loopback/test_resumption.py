@@ -21,7 +21,7 @@ from moqvox.transport.aioquic import Limits, Wallet
 from moqvox.transport.credentials import Verify
 from moqvox.transport.failures import NoAnswer
 from moqvox.transport.quic import Keys
-from moqvox.voice.redial import dialling
+from moqvox.voice.dialling import dialling
 
 pytestmark = pytest.mark.net
 

@@ -98,7 +98,16 @@ class Driver:
 
         What the peer asked before waits for this call.
         """
+        self.consume(consume)
+        self.publish(publish)
+
+    def consume(self, consume: origin.Writer | None) -> None:
+        """Do one half of `attach`; `publish` is to follow."""
         self._consuming.attach(consume)
+        self._pump.woken.set()
+
+    def publish(self, publish: origin.Reader | None) -> None:
+        """Do the other half: who has to ask first does not let its answers fill the window."""
         self._publishing.attach(publish)
         self._pump.woken.set()
 

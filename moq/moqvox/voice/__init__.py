@@ -4,7 +4,8 @@ An agent takes calls with `serve` (a UDP port of its own) or `attend` (behind a 
 a caller makes one with `call`. `docs/voice-protocol.md` says what crosses the wire.
 """
 
-from moqvox.voice.call import Call, call
+from moqvox.voice.call import Call
+from moqvox.voice.calling import call
 from moqvox.voice.playback import Account, Playback
 from moqvox.voice.response import Response
 from moqvox.voice.serve import Desk, attend, serve

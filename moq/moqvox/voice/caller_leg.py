@@ -75,15 +75,25 @@ class CallerLeg:
         self._inbox = inbox
         self._mark = mark
         self._before = before
+        self._serves = True
         self.driver: Driver
 
     def attach(self, driver: Driver, local: origin.Origin, remote: origin.Origin) -> None:
-        """Announce it on a new connection."""
+        """Announce it on a new connection; a later one's is answered there once it has asked."""
         self.driver = driver
         self._local, self._remote = local, remote
         self._view = CallerView(local)
         self._publish()
-        driver.attach(self._view, remote)
+        driver.consume(remote)
+        self._serves = False
+        if not self.number:
+            self._serve()
+
+    def _serve(self) -> None:
+        """Answer what the other side asks of ours."""
+        if not self._serves:
+            self._serves = True
+            self.driver.publish(self._view)
 
     def succeed(self, before: "CallerLeg") -> None:
         """Announce it on the connection of the leg before, which is withdrawn."""
@@ -165,9 +175,10 @@ class CallerLeg:
         """
         while True:
             try:
-                return await self._far(self.driver.broadcast(self._path)).read_on(self._admit)
+                far = self._far(self.driver.broadcast(self._path))
+                return await far.read_on(self._admit, on_asked=self._serve)
             except (LocalError, Refused):
-                pass
+                self._serve()
             try:
                 async with asyncio.timeout(KNOCK):
                     source = await self._remote.wait(self._path)

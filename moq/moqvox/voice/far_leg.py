@@ -96,7 +96,12 @@ class FarLeg:
         return ended
 
     async def read_on(
-        self, admit: Admit, *, recall: bool = False, is_in_doubt: bool = False
+        self,
+        admit: Admit,
+        *,
+        recall: bool = False,
+        is_in_doubt: bool = False,
+        on_asked: Callable[[], None] | None = None,
     ) -> bool:
         """Read a later leg, once `admit` has said which inbox its `hello` opens.
 
@@ -104,6 +109,7 @@ class FarLeg:
             admit: called once, with None when there is no `hello`; None turns it away.
             recall: ask at once for what a side that was started anew needs.
             is_in_doubt: ask whether another agent was on this leg before.
+            on_asked: called as soon as the questions are on their way.
 
         Returns:
             Whether its audio ended in order.
@@ -120,6 +126,9 @@ class FarLeg:
                 names.append(self._doubt)
             asked = self._ask(tasks, *names)
             try:
+                if on_asked is not None:
+                    await asyncio.sleep(0)  # the tasks that ask take their first step
+                    on_asked()
                 ended = await self._follow(admit, asked, tasks)
             finally:
                 self._leave(asked)

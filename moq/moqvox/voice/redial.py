@@ -3,22 +3,15 @@
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-from moqvox.connect import Wallet, open_session
-from moqvox.connect import dial as dial_connection
 from moqvox.driver import Driver
-from moqvox.driver.scope import scope
 from moqvox.errors import LocalError, MoqError, SessionClosed, SessionCode
-from moqvox.model import cache
-from moqvox.transport.credentials import Verify
 from moqvox.transport.interface import Closed
-from moqvox.url import parse_url
-from moqvox.voice.ahead import speak_first
+from moqvox.transport.urge import Urge
 
-__all__ = ["Dial", "Redial", "describe", "dialling"]
+__all__ = ["Dial", "Redial", "describe"]
 
 log = logging.getLogger("moqvox.voice")
 
@@ -94,6 +87,7 @@ class Redial:
         *,
         patience: float,
         dice: random.Random | None = None,
+        urge: Urge | None = None,
     ) -> None:
         if not urls:
             raise LocalError("no URL to connect to")
@@ -102,6 +96,7 @@ class Redial:
         self._urls = list(urls)
         self._dial = dial
         self._patience = patience
+        self._urge = urge
         self._dice = dice or random.Random()  # noqa: S311  # spreads retries, no secret
 
     async def run(
@@ -195,8 +190,8 @@ class Redial:
     async def _race(self, driver: Driver) -> Driver | None:
         """Dial, until somebody answers, patience ends, or the silent one is heard again.
 
-        When the silent one ends, there is no waiting for the next attempt: its server has been
-        started anew, most likely, and has just said so.
+        When the silent one ends, its server has been started anew, most likely, and has just
+        said so: then the attempt under way asks again, or the next one is made at once.
         """
         async with asyncio.TaskGroup() as tasks:
             dialling = [tasks.create_task(self._again(), name="dial")]
@@ -204,7 +199,7 @@ class Redial:
             ending = tasks.create_task(driver.wait_closed(), name="closed")
             if not driver.closed:
                 await _first_of(*dialling, reviving, ending)
-                if ending.done() and not dialling[0].done():
+                if ending.done() and not dialling[0].done() and not self._hurry():
                     dialling.append(tasks.create_task(self._again(), name="dial at once"))
             await _first_of(*dialling, reviving)
             if not reviving.done() and not driver.closed and not driver.goaway.is_set():
@@ -219,6 +214,10 @@ class Redial:
         for each in fresh if is_revived else fresh[1:]:
             each.close()
         return fresh[0] if fresh and not is_revived else None
+
+    def _hurry(self) -> bool:
+        """Let the attempt under way ask again, if it is one to the server that was heard."""
+        return len(self._urls) == 1 and self._urge is not None and self._urge.now()
 
     async def _again(self) -> Driver | None:
         """Dial until somebody answers or patience ends, one URL after the other."""
@@ -332,56 +331,3 @@ def describe(closed: Closed) -> str:
     if closed.reason:
         return closed.reason
     return "the connection was lost" if closed.lost else f"closed with code {closed.code:#x}"
-
-
-@asynccontextmanager
-async def dialling(
-    *,
-    verify: Verify | None,
-    token: str,
-    versions: Sequence[str],
-    timeout: float,
-    origin_id: int,
-    websocket: bool = False,
-    wallet: Wallet | None = None,
-    early_speech: bool = True,
-) -> AsyncIterator[Dial]:
-    """Open sessions to URLs for as long as the block runs; then all are closed.
-
-    Only the first may speak before its server has answered: whoever takes another one for there
-    gives up the one before.
-    """
-    drivers: list[Driver] = []
-    async with scope() as tasks:
-
-        async def dial(url: str) -> Driver:
-            address = parse_url(url, token)
-            connection = await dial_connection(
-                address,
-                verify=verify or Verify(),
-                versions=versions,
-                timeout=timeout,
-                websocket=websocket,
-                wallet=wallet,
-                early=not drivers,
-            )
-            try:
-                driver = open_session(
-                    connection, path=address.path, origin_id=origin_id, budget=cache.Budget()
-                )
-            except LocalError:
-                connection.close()
-                raise
-            driver.start(tasks)
-            if wallet is not None and not drivers:
-                speak_first(driver, wallet, address, early=early_speech)
-            drivers[:] = [known for known in drivers if not known.closed] + [driver]
-            return driver
-
-        try:
-            yield dial
-        finally:
-            for driver in drivers:
-                driver.close()
-            for driver in drivers:
-                await driver.connection.wait_closed()

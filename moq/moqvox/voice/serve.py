@@ -15,11 +15,13 @@ from moqvox.listen import Incoming, Keys, Server, listen
 from moqvox.model import cache
 from moqvox.model.origin import Origin
 from moqvox.transport.credentials import ServerCertificate, Verify
+from moqvox.transport.urge import Urge
 from moqvox.transport.websocket import Http
+from moqvox.voice.dialling import dialling
 from moqvox.voice.keep import KEEP, Keep
 from moqvox.voice.lobby import GRACE, Lobby
 from moqvox.voice.names import AgentView
-from moqvox.voice.redial import HANDOVER, Redial, dialling
+from moqvox.voice.redial import HANDOVER, Redial
 from moqvox.voice.session import MAX_LEAD, Session
 from moqvox.wire.version import LITE_ALPNS as ALPNS
 from moqvox_certs import generate
@@ -167,7 +169,7 @@ async def attend(
     lobby = Lobby(barge_in=barge_in, max_lead=max_lead, grace=grace, keep=keep)
     origin_id = Origin().id
     urls = [url] if isinstance(url, str) else list(url)
-    up = asyncio.Event()
+    up, urge = asyncio.Event(), Urge()
 
     async def hold(driver: Driver) -> None:
         local, remote = Origin(id=origin_id), Origin()
@@ -183,11 +185,12 @@ async def attend(
             timeout=timeout,
             origin_id=origin_id,
             websocket=websocket,
+            urge=urge,
         ) as dial,
         scope() as tasks,
     ):
         desk = Desk(lobby)
-        redial = desk.redial = Redial(urls, dial, patience=patience)
+        redial = desk.redial = Redial(urls, dial, patience=patience, urge=urge)
 
         async def keep_up() -> None:
             try:

@@ -9,6 +9,7 @@ from tests.aio import run
 
 from moqvox.transport.failures import ConnectFailed
 from moqvox.transport.interface import Closed, Stats
+from moqvox.transport.urge import Urge
 from moqvox.voice.redial import Redial, _wait_revived
 
 
@@ -94,3 +95,39 @@ def test_silent_server_is_asked_often_and_then_now_and_then():
     pings = run(main())
     assert 90 <= sum(at < 2 for at in pings) <= 101
     assert 90 <= sum(at >= 2 for at in pings) <= 101
+
+
+@pytest.mark.parametrize("urls", [["a"], ["a", "b"]])
+def test_attempt_under_way_asks_again_when_the_server_tells_of_its_restart(urls):
+    async def main():
+        urge, dialled, lines = Urge(), [], [Line()]
+
+        async def dial(url):
+            if not dialled:
+                dialled.append(url)
+                return lines[0]
+            dialled.append(url)
+            answered = asyncio.Event()
+            urge.add(answered, answered.set)
+            try:
+                await answered.wait()
+            finally:
+                urge.discard(answered)
+            lines.append(Line())
+            return lines[-1]
+
+        async def hold(line):
+            if line is lines[0]:
+                await asyncio.sleep(0.9)
+            line.close()
+
+        redial = Redial(urls, dial, patience=5, dice=random.Random(1), urge=urge)
+        await redial.run(hold, settled=lambda: asyncio.sleep(0), may_return=lambda: len(lines) < 2)
+        return dialled
+
+    dialled = run(main())
+    if len(urls) == 1:
+        assert dialled == ["a", "a"]
+    else:  # the attempt under way may be to another one
+        assert dialled.count("b") >= 1
+        assert len(dialled) > 2
