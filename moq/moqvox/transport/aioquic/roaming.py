@@ -24,6 +24,7 @@ from moqvox.transport.aioquic.candidate import (
     SILENT,
     Candidate,
 )
+from moqvox.transport.aioquic.patience import Patience
 from moqvox.transport.aioquic.routes import Route, bind_to_device, find_routes, is_ours, open_way
 from moqvox.transport.aioquic.watch import Watch
 from moqvox.transport.aioquic.ways import Ways, by_way, plain
@@ -36,19 +37,7 @@ __all__ = ["Roaming"]
 logger = logging.getLogger("moqvox.transport.aioquic")
 
 KEPT_FOR: Final = 0.3
-"""Seconds at least that an old socket is read."""
-
-SILENCE: Final = 0.5
-"""Seconds at least without any answer after which a path counts as dead."""
-
-PROBE_TIMEOUTS: Final = 3
-"""As many probe time-outs at least, for either of the above."""
-
-MAX_DOUBLINGS: Final = 2
-"""Each path that is dead too doubles the patience with the next, up to here."""
-
-DOUBT: Final = 0.04
-"""Seconds, beyond one and a half round trips, without an answer: other ways are probed."""
+"""Seconds at least that an old socket is read, and three probe time-outs at least."""
 
 FIRST_PAUSE: Final = 0.06
 """Seconds from a probe to the next one; each pause is twice the one before it."""
@@ -81,7 +70,7 @@ GONE: Final = frozenset(
 
 
 class Roaming:
-    """One client connection's sockets, its patience with silence, and its choice of paths.
+    """One client connection's sockets and its choice of paths.
 
     Attributes:
         probes: PATH_CHALLENGEs sent on paths before they were used.
@@ -118,9 +107,7 @@ class Roaming:
         self._watch = Watch(self._on_news) if route is not None else None
         self._candidates: list[Candidate] = []
         self._old: list[tuple[float, int, Address]] = []
-        self._asked_at: float | None = None
-        self._doublings = 0
-        self._doubted = False
+        self._patience = Patience(link.engine.recovery)
         self._wish: tuple[tuple[str, int] | None] | None = None
         self._is_pinned = False
         self._refused_until = 0.0
@@ -166,11 +153,8 @@ class Roaming:
 
     def on_heard(self, address: Address) -> None:
         """Take the peer's sign of life, if it came by the path in use."""
-        if address != self._link.peer:
-            return
-        self._asked_at = None
-        self._doublings = 0
-        self._doubted = False
+        if address == self._link.peer:
+            self._patience.on_heard()
 
     def on_server(self, address: Address) -> None:
         """Note where the server is now: it may prefer another of its addresses."""
@@ -178,8 +162,7 @@ class Roaming:
 
     def on_asked(self, now: float) -> None:
         """Note that something left that the peer must answer."""
-        if self._asked_at is None:
-            self._asked_at = now
+        self._patience.on_asked(now)
 
     def on_refused(self, error: OSError) -> None:
         """Take an error of sending: if the path is gone, look for another at once."""
@@ -233,16 +216,11 @@ class Roaming:
     @property
     def dead_at(self) -> float:
         """When the path counts as dead if no answer comes; infinite when nothing was asked."""
-        if self._asked_at is None or self._stays:
-            return math.inf
-        patience = max(SILENCE, PROBE_TIMEOUTS * self._probe_timeout)
-        return self._asked_at + patience * (1 << self._doublings)
+        return math.inf if self._stays else self._patience.dead_at
 
     @property
     def _doubt_at(self) -> float:
-        if self._route is None or self._asked_at is None or self._doubted or self._stays:
-            return math.inf
-        return self._asked_at + 1.5 * self._link.engine.recovery.rtt + DOUBT
+        return math.inf if self._route is None or self._stays else self._patience.doubt_at
 
     @property
     def _stays(self) -> bool:
@@ -252,16 +230,6 @@ class Roaming:
     @property
     def _is_early(self) -> bool:
         return not self._link.engine.recovery.handshake_confirmed
-
-    @property
-    def _probe_timeout(self) -> float:
-        return self._link.engine.recovery.get_probe_timeout()
-
-    def _is_silent(self, now: float) -> bool:
-        """Whether an answer is missing that should have come by now."""
-        if self._asked_at is None:
-            return False
-        return now > self._asked_at + 1.5 * self._link.engine.recovery.rtt + DOUBT
 
     # The system's routes.
 
@@ -295,7 +263,7 @@ class Roaming:
 
     def _doubt(self, now: float) -> None:
         """An answer is late: probe what other ways there are, before this one is given up."""
-        self._doubted = True
+        self._patience.doubt()
         routes = self._find(self._server, self._family)
         self._preferred = routes[0] if routes else self._preferred
         for route in routes:
@@ -304,10 +272,9 @@ class Roaming:
 
     def _leave_dead_path(self, now: float) -> None:
         """Go on by another way, or from another port of this one; stay if there is none."""
-        self._doublings = min(self._doublings + 1, MAX_DOUBLINGS)
-        self._asked_at = now
+        self._patience.give_up(now)
         routes = self._find(self._server, self._family) if self._route is not None else []
-        route = routes[(self._doublings - 1) % len(routes)] if routes else self._route
+        route = routes[(self._patience.doublings - 1) % len(routes)] if routes else self._route
         try:
             sock = self._open_by(route) if route else self._open(None)
         except LocalError as exc:
@@ -343,7 +310,7 @@ class Roaming:
         address = by_way(self._server, number)
         candidate = Candidate(number, address, route, cause, now)
         is_gone = self._route is not None and not is_ours(self._route.host, self._family)
-        if leaps or is_gone or (self._is_silent(now) and cause not in (BETTER, SILENT)):
+        if leaps or is_gone or (self._patience.is_silent(now) and cause not in (BETTER, SILENT)):
             self._switch(candidate, None, now)
         else:
             while len(self._candidates) >= MAX_CANDIDATES:
@@ -360,7 +327,7 @@ class Roaming:
 
     def _probe(self, candidate: Candidate, now: float) -> None:
         """Ask once more; when the path in use has fallen silent meanwhile, do not wait."""
-        if self._is_silent(now) and candidate.cause not in (BETTER, SILENT):
+        if self._patience.is_silent(now) and candidate.cause not in (BETTER, SILENT):
             self._switch(candidate, None, now)
         elif candidate.probes >= MAX_PROBES or not self._link.engine.probe(candidate.address):
             self._drop(candidate)
@@ -376,7 +343,7 @@ class Roaming:
         is_better = self._worth(candidate.route, rtt) < GAIN * self._worth(
             self._route, self._link.engine.recovery.rtt
         )
-        if candidate.cause in (ASKED, ROUTED) or is_better or self._is_silent(now):
+        if candidate.cause in (ASKED, ROUTED) or is_better or self._patience.is_silent(now):
             self._switch(candidate, rtt, now)
         else:
             self._drop(candidate)
@@ -389,7 +356,7 @@ class Roaming:
         """Send by another path from now on."""
         if candidate in self._candidates:
             self._candidates.remove(candidate)
-        kept_until = now + max(KEPT_FOR, PROBE_TIMEOUTS * self._probe_timeout)
+        kept_until = now + max(KEPT_FOR, self._patience.probe_timeouts)
         old = self._link.peer
         if old is not None:
             self._old.append((kept_until, self._number, old))

@@ -13,9 +13,9 @@ import pytest
 from moqvox.errors import LocalError
 from moqvox.transport.address import Address
 from moqvox.transport.aioquic import Limits, watch
+from moqvox.transport.aioquic.patience import MAX_DOUBLINGS
 from moqvox.transport.aioquic.roaming import (
     LOOK_EVERY,
-    MAX_DOUBLINGS,
     MAX_PROBES,
     RETURN_AFTER,
     Roaming,
