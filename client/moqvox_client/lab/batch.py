@@ -1,8 +1,9 @@
 """Many runs, several at a time."""
 
 import asyncio
+import contextlib
 import datetime
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import msgspec
 
@@ -30,7 +31,7 @@ class Planned(msgspec.Struct, frozen=True):
 
 
 class _Room:
-    """Room for so many runs at a time."""
+    """Room for so much at a time."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -48,33 +49,53 @@ class _Room:
         self._taken -= weight
         self._left.set()
 
+    @contextlib.asynccontextmanager
+    async def within(self, weight: int) -> AsyncIterator[None]:
+        """Be there for a while."""
+        await self.enter(weight)
+        try:
+            yield
+        finally:
+            self.leave(weight)
+
 
 async def make(
     planned: Sequence[Planned],
     jobs: int,
     network: Network,
     *,
+    loading: int = 0,
     on_run: Callable[[Run], None],
     on_failure: Callable[[str], None],
 ) -> list[Run]:
     """Make runs, in order as far as `jobs` at a time have one; those that can't be made are named.
 
-    A system of `weight` 2 takes the room of two.
+    A system of `weight` 2 takes the room of two. So many as `loading` more are meanwhile being
+    set up for the next calls, or taken down and judged, with less priority than the calls.
     """
     speech, identity = _speech(), _identity()
     found: dict[int, Run] = {}
-    room = _Room(jobs)
+    room, calls = _Room(jobs + loading), _Room(jobs)
 
     async def one(number: int, plan: Planned) -> None:
+        weight = plan.system.weight
         try:
-            run = await run_trial(plan.system, plan.scenario, plan.seed, network, speech, identity)
+            run = await run_trial(
+                plan.system,
+                plan.scenario,
+                plan.seed,
+                network,
+                speech,
+                identity,
+                calls.within(weight),
+            )
         except (Failed, OSError) as exc:  # one run's trouble; there may be hundreds of others
             on_failure(f"{plan}: {exc}")
         else:
             found[number] = run
             on_run(run)
         finally:
-            room.leave(plan.system.weight)
+            room.leave(weight)
 
     async with asyncio.TaskGroup() as tasks:
         for number, plan in enumerate(planned):

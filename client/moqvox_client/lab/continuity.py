@@ -10,13 +10,14 @@ import msgspec
 from moqvox_client.lab import batch, plot
 from moqvox_client.lab.bounds import counted
 from moqvox_client.lab.network import Network
+from moqvox_client.lab.plan import expected_s, lacking, most_seeds, scenarios_of, substitutes
 from moqvox_client.lab.report import Facts, write
-from moqvox_client.lab.scenario import Scenario, named
+from moqvox_client.lab.scenario import Scenario
 from moqvox_client.lab.sections import Part, Section
 from moqvox_client.lab.systems import SYSTEMS
 from moqvox_client.lab.verdict import Run
 
-__all__ = ["Campaign", "Told", "carry_out", "lacking", "publish", "within"]
+__all__ = ["Campaign", "Outlook", "Told", "carry_out", "outlook", "publish", "within"]
 
 PREFIX = "continuity-"
 
@@ -37,7 +38,7 @@ class Campaign(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         networks: for a scenario; one may not do for all.
         again: times that a void run is repeated, with half as many at a time, once all others
-            are made.
+            are made. What is void even then is made up for by another seed.
         seconds: after which no more is made; None for as long as it takes.
         report, plots: a file and a folder, written anew after each part; None for none.
     """
@@ -49,6 +50,27 @@ class Campaign(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float | None = None
     report: Path | None = None
     plots: Path | None = None
+
+
+class Outlook(msgspec.Struct, frozen=True):
+    """What a section still needs: runs, and about how many seconds on two idle cores."""
+
+    section: str
+    runs: int
+    seconds: float
+
+
+def outlook(campaign: Campaign, runs: Sequence[Run]) -> list[Outlook]:
+    """Tell what is to be made, section by section; the repetition of void runs comes on top."""
+    found = []
+    for section in campaign.sections:
+        count, seconds = 0, 0.0
+        for part in section.parts:
+            for _, planned in _by_network(campaign, lacking(part, runs, 1)):
+                count += len(planned)
+                seconds += expected_s(planned, part.jobs)
+        found.append(Outlook(section.name, count, seconds))
+    return found
 
 
 async def carry_out(
@@ -78,7 +100,7 @@ async def carry_out(
     await _prepare(campaign, told)
     try:
         async with asyncio.timeout(campaign.seconds):
-            for attempt in range(1 + campaign.again):
+            for attempt in range(2 + campaign.again):
                 for section in campaign.sections:
                     for part in section.parts:
                         await _carry_out(campaign, section, part, attempt, runs, made, failed, told)
@@ -102,17 +124,21 @@ async def _carry_out(
     failed: Callable[[str], None],
     told: Told,
 ) -> None:
-    """Make what a part lacks; its void runs again in more peace."""
-    left = lacking(part, runs, attempt + 1)
+    """Make what a part lacks; its void runs again in more peace; at last, with other seeds."""
+    if attempt <= campaign.again:
+        left, how = lacking(part, runs, attempt + 1), "void runs once more"
+    else:
+        left, how = substitutes(part, runs), "further seeds for those that stayed void"
     if attempt and left:
-        told.note(f"{section.name}: {len(left)} void runs once more")
+        told.note(f"{section.name}: {len(left)} {how}")
     jobs = max(1, part.jobs >> attempt)
     for network, planned in _by_network(campaign, left):
-        await _make(section, planned, jobs, network, made, failed, told)
+        await _make(section, part, planned, jobs, network, made, failed, told)
 
 
 async def _make(
     section: Section,
+    part: Part,
     planned: Sequence[batch.Planned],
     jobs: int,
     network: Network,
@@ -128,38 +154,7 @@ async def _make(
         made(run)
         told.progress(f"{section.name}: {done} of {len(planned)}; {run.scenario} {run.system}")
 
-    await batch.make(planned, jobs, network, on_run=on_run, on_failure=failed)
-
-
-def scenarios_of(part: Part) -> list[Scenario]:
-    """Find a part's scenarios, with answers as long as it wants them."""
-    found = named(part.scenarios)
-    if part.answer_frames is None:
-        return found
-    return [msgspec.structs.replace(one, answer_frames=part.answer_frames) for one in found]
-
-
-def lacking(part: Part, runs: Sequence[Run], attempts: int) -> list[batch.Planned]:
-    """Tell which runs of a part are not there, or are void and were made less often than that.
-
-    A seed of all comes before the next one, so that what is cut off has fewer seeds, not rows.
-    """
-    tried: dict[tuple[str, str, int], int] = {}
-    sound = set()
-    for run in runs:
-        key = (run.scenario, run.system, run.seed)
-        tried[key] = tried.get(key, 0) + 1
-        if not run.doubts:
-            sound.add(key)
-    return [
-        batch.Planned(SYSTEMS[system], scenario, seed)
-        for seed in range(1, 1 + part.seeds)
-        for scenario in scenarios_of(part)
-        for system in part.systems
-        if not SYSTEMS[system].obstacle
-        and (key := (scenario.name, system, seed)) not in sound
-        and tried.get(key, 0) < attempts
-    ]
+    await batch.make(planned, jobs, network, loading=part.loading, on_run=on_run, on_failure=failed)
 
 
 def _by_network(
@@ -190,9 +185,9 @@ def publish(campaign: Campaign, runs: Sequence[Run]) -> None:
 
 
 def within(section: Section, runs: Sequence[Run]) -> list[Run]:
-    """Pick a section's runs, one of each seed, in the order of its rows."""
+    """Pick a section's runs, one of each seed, substitutes too, in the order of its rows."""
     rows = {
-        (scenario.name, system): part.seeds
+        (scenario.name, system): most_seeds(part)
         for part in section.parts
         for scenario in scenarios_of(part)
         for system in part.systems

@@ -14,6 +14,7 @@ SEEDS: Final = 5
 TWENTY: Final = 20
 
 WEBRTC: Final = ("aiortc", "chromium-webrtc")
+OTHERS: Final = ("websocket", "grpc", *WEBRTC)
 OURS_COLD: Final = (OURS, "moqvox-webtransport")
 NOTIFIED: Final = (
     "websocket",
@@ -32,7 +33,8 @@ class Part(msgspec.Struct, frozen=True):
     """Scenarios that are run by the same systems.
 
     Attributes:
-        jobs: runs at a time that two cores bear.
+        jobs: calls at a time that two cores bear.
+        loading: runs that are set up or judged meanwhile.
         answer_frames: instead of the scenarios' own.
     """
 
@@ -40,6 +42,7 @@ class Part(msgspec.Struct, frozen=True):
     systems: tuple[str, ...] = (OURS,)
     seeds: int = SEEDS
     jobs: int = 4
+    loading: int = 2
     answer_frames: int | None = None
 
 
@@ -166,7 +169,12 @@ SWITCH_PROMPT: Final = Section(
             jobs=4,
             answer_frames=0,
         ),
-        Part(("switch-prompt-both", "switch-prompt-gap0.5"), NOTIFIED, jobs=6, answer_frames=0),
+        Part(
+            ("switch-prompt-both", "switch-prompt-gap0.5"),
+            (*NOTIFIED, "chromium-webrtc"),
+            jobs=6,
+            answer_frames=0,
+        ),
     ),
     columns=("complete_pct", "stall_ms", "gap_ms"),
     bounds=(Bound("gap up: time without a network + 80 ms", "gap_ms", _nothing_and(_SWITCHED_MS)),),
@@ -190,16 +198,15 @@ SWITCH_ANSWER: Final = Section(
     bounds=(Bound("longest silence: what was due, +/- 20 ms", "ear_error_ms", _fixed(20)),),
 )
 
+ON_NETLAB: Final = ("nat", "nat-address", "nat-twenty", "nat-in-bursts", "switch-in-bursts")
 CHANGES: Final = Section(
     name="changes",
     title="NAT rebindings, twenty changes in a row, changes in bursts of loss",
     parts=(
-        Part(
-            ("nat", "nat-address", "nat-twenty", "nat-in-bursts", "switch-in-bursts"),
-            jobs=4,
-            answer_frames=100,
-        ),
+        Part(ON_NETLAB, jobs=4, answer_frames=100),
         Part(("switch-twenty",), jobs=3, answer_frames=100),
+        Part(ON_NETLAB, OTHERS, jobs=6, answer_frames=0),
+        Part(("switch-twenty",), OTHERS, jobs=3, answer_frames=0),
     ),
     columns=("complete_pct", "stall_ms", "gap_ms", "answer_pct", "ear_missing_ms"),
     bounds=(

@@ -1,8 +1,8 @@
 """What the two programs of every system share: a job, a speech, a clock, a record.
 
-Runs in environments without moqvox, so it imports the standard library only. All times are
-nanoseconds of CLOCK_MONOTONIC, which is one clock in all processes and network namespaces
-of a machine.
+Runs in environments without moqvox, so it imports the standard library and `frames` only.
+All times are nanoseconds of CLOCK_MONOTONIC, which is one clock in all processes and network
+namespaces of a machine.
 """
 
 import argparse
@@ -15,16 +15,19 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from moqvox_client.lab.frames import FRAME_NS, read_frames
+
 __all__ = [
     "BEGAN",
-    "FRAME_NS",
+    "GO",
     "JOURNAL",
     "KEYS",
+    "LOADED",
     "READY",
     "SETTLE_S",
     "CallerSide",
@@ -32,16 +35,7 @@ __all__ = [
     "ServerSide",
     "address_towards",
     "main",
-    "pack",
-    "read_frames",
-    "unpack",
-    "write_frames",
 ]
-
-FRAME_NS: Final = 20_000_000
-"""One Opus frame."""
-
-MAX_FRAME_BYTES: Final = 65_535
 
 SETTLE_S: Final = 1.5
 """Seconds a server waits for the rest of a prompt whose end should have come by now."""
@@ -53,6 +47,8 @@ LEAVE_S: Final = 0.5
 """Seconds that a server's farewells may take."""
 
 READY: Final = "ready"
+LOADED: Final = "loaded"
+GO: Final = "go"
 BEGAN: Final = "began"
 HEARD: Final = "heard"
 JOURNAL: Final = "journal"
@@ -60,6 +56,7 @@ KEYS: Final = "keys.hex"
 """Files by which the two programs and the lab know of each other."""
 
 LOOK_S: Final = 0.05
+GO_S: Final = 0.01
 
 
 @dataclass(frozen=True)
@@ -102,32 +99,6 @@ class Job:
     skipped: int = 0
     urls: list[str] = field(default_factory=list)
     options: dict[str, str] = field(default_factory=dict)
-
-
-def write_frames(path: Path, frames: Sequence[bytes]) -> None:
-    """Write frames, each after its length in two bytes, big-endian."""
-    path.write_bytes(b"".join(len(one).to_bytes(2, "big") + one for one in frames))
-
-
-def read_frames(path: str) -> list[bytes]:
-    """Read what `write_frames` wrote."""
-    data = Path(path).read_bytes()
-    frames, at = [], 0
-    while at < len(data):
-        size = int.from_bytes(data[at : at + 2], "big")
-        frames.append(data[at + 2 : at + 2 + size])
-        at += 2 + size
-    return frames
-
-
-def pack(index: int, frame: bytes) -> bytes:
-    """Put a frame's number before it, for protocols that have no timestamps."""
-    return index.to_bytes(4, "big") + frame
-
-
-def unpack(message: bytes) -> tuple[int, bytes]:
-    """Take apart what `pack` made."""
-    return int.from_bytes(message[:4], "big"), message[4:]
 
 
 class _Heard:
@@ -350,6 +321,7 @@ def _come_forward() -> None:
 
 
 async def _run_caller(side: CallerSide, call: Callable[[CallerSide], Awaitable[None]]) -> None:
+    await _go(Path(side.job.folder))
     try:
         async with asyncio.timeout(side.job.limit_s + 5):
             await call(side)
@@ -358,6 +330,13 @@ async def _run_caller(side: CallerSide, call: Callable[[CallerSide], Awaitable[N
         print(_explain(exc), file=sys.stderr)
     finally:
         side.save()
+
+
+async def _go(folder: Path) -> None:
+    """Wait for the turn to call, everything being loaded."""
+    (folder / LOADED).touch()
+    while not (folder / GO).exists():
+        await asyncio.sleep(GO_S)
 
 
 async def _run_server(side: ServerSide, serve: Callable[[ServerSide], Awaitable[None]]) -> None:

@@ -1,10 +1,12 @@
 """One run: a system, a scenario, a seed; its programs, a network, and what came of it."""
 
 import asyncio
+import contextlib
 import json
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Final
 
@@ -12,16 +14,18 @@ import msgspec
 
 from moqvox.driver.scope import scope
 from moqvox_client.lab import ticker
-from moqvox_client.lab.network import Network, Place, stop, unobtrusive
+from moqvox_client.lab.frames import write_frames
+from moqvox_client.lab.network import Network, Place, stop, unobtrusive, until
 from moqvox_client.lab.scenario import Scenario
 from moqvox_client.lab.servers import Servers
-from moqvox_client.lab.sides import write_frames
+from moqvox_client.lab.sides import GO, LOADED
 from moqvox_client.lab.systems import System
 from moqvox_client.lab.verdict import Evidence, Run, Speech, judge
 
 __all__ = ["Identity", "run_trial"]
 
 LEAVING_S: Final = 12.0
+LOOK_S: Final = 0.05
 JOB_AGAIN: Final = "job-again.json"
 
 
@@ -40,12 +44,16 @@ async def run_trial(
     network: Network,
     speech: Speech,
     identity: Identity,
+    call: contextlib.AbstractAsyncContextManager[None],
 ) -> Run:
     """Run it once.
+
+    `call` is entered once both programs are loaded, and left when the caller has ended.
 
     Raises:
         Failed: the network or the server could not be started. A caller that fails is a result.
     """
+    began = time.monotonic()
     if not system.answers:
         scenario = msgspec.structs.replace(scenario, answer_frames=0)
     with tempfile.TemporaryDirectory(prefix="moqvox-lab-") as name:
@@ -54,7 +62,7 @@ async def run_trial(
             said = _cut(speech, scenario)
             servers = Servers(place, scenario, folder)
             job = _write_job(folder, system, scenario, place, said, identity, servers.urls)
-            await _converse(system, scenario, place, folder, job, servers)
+            await _converse(system, scenario, place, folder, job, servers, call)
             stats = await asyncio.to_thread(place.stats)
         evidence = Evidence(
             system=system.name,
@@ -67,7 +75,8 @@ async def run_trial(
             falls=servers.falls,
             logs=servers.logs(),
         )
-        return await asyncio.to_thread(judge, evidence)
+        found = await asyncio.to_thread(judge, evidence)
+    return msgspec.structs.replace(found, took_s=round(time.monotonic() - began, 1))
 
 
 def _cut(speech: Speech, scenario: Scenario) -> Speech:
@@ -126,33 +135,43 @@ def _write_job(
 
 
 async def _converse(
-    system: System, scenario: Scenario, place: Place, folder: Path, job: Path, servers: Servers
+    system: System,
+    scenario: Scenario,
+    place: Place,
+    folder: Path,
+    job: Path,
+    servers: Servers,
+    call: contextlib.AbstractAsyncContextManager[None],
 ) -> None:
     python, environment = system.interpreter()
     argv = [python, "-P", "-m", f"moqvox_client.lab.peers.{system.module}"]
     watch = _watch_the_machine(folder)
+    log = folder / "caller.log"
     try:
         await servers.start(argv, environment, job)
-        async with scope() as tasks:
-            falling = tasks.create_task(servers.befall(folder / JOB_AGAIN))
-            caller = place.start(
-                "caller",
-                [*unobtrusive(), *argv, "caller", str(job)],
-                environment,
-                folder / "caller.log",
-            )
-            try:
-                async with asyncio.timeout(scenario.seconds + LEAVING_S):
-                    while caller.poll() is None:
-                        await asyncio.sleep(0.05)
-            except TimeoutError:
-                pass  # its record, if any, says how far it came
-            finally:
+        caller = place.start(
+            "caller", [*unobtrusive(), *argv, "caller", str(job)], environment, log
+        )
+        try:
+            await until((folder / LOADED).exists, caller, "the caller", log)
+            async with call, scope() as tasks:
+                falling = tasks.create_task(servers.befall(folder / JOB_AGAIN))
+                (folder / GO).touch()
+                await _until_it_ends(caller, scenario)
                 falling.cancel()
-                await asyncio.to_thread(stop, caller)
+        finally:
+            await asyncio.to_thread(stop, caller)
     finally:
         await asyncio.to_thread(stop, watch)
         await asyncio.to_thread(servers.stop)
+
+
+async def _until_it_ends(caller: "subprocess.Popen[bytes]", scenario: Scenario) -> None:
+    """Wait for a caller; the record of one that does not end, if any, says how far it came."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(scenario.seconds + LEAVING_S):
+            while caller.poll() is None:
+                await asyncio.sleep(LOOK_S)
 
 
 def _watch_the_machine(folder: Path) -> "subprocess.Popen[bytes]":

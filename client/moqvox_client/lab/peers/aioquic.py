@@ -8,7 +8,8 @@ from aioquic.asyncio import QuicConnectionProtocol, connect, serve
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.events import HandshakeCompleted, QuicEvent, StreamDataReceived
 
-from moqvox_client.lab.sides import CallerSide, ServerSide, main, pack, unpack
+from moqvox_client.lab.frames import pack, unpack
+from moqvox_client.lab.sides import CallerSide, ServerSide, main
 
 ALPN: Final = "lab"
 PROMPT: Final = 0

@@ -22,8 +22,8 @@ from aiortc import (
 )
 from aiortc.mediastreams import MediaStreamError
 
+from moqvox_client.lab.frames import FRAME_NS
 from moqvox_client.lab.sides import (
-    FRAME_NS,
     CallerSide,
     ServerSide,
     address_towards,

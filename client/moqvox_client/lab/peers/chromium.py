@@ -22,9 +22,9 @@ import av
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpReceiver, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
+from moqvox_client.lab.frames import FRAME_NS
 from moqvox_client.lab.sides import (
     BEGAN,
-    FRAME_NS,
     SETTLE_S,
     CallerSide,
     ServerSide,

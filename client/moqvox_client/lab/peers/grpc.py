@@ -7,15 +7,8 @@ from typing import Final
 
 import grpc
 
-from moqvox_client.lab.sides import (
-    CallerSide,
-    ServerSide,
-    address_towards,
-    another_address,
-    main,
-    pack,
-    unpack,
-)
+from moqvox_client.lab.frames import pack, unpack
+from moqvox_client.lab.sides import CallerSide, ServerSide, address_towards, another_address, main
 
 METHOD: Final = "Converse"
 SERVICE: Final = "moqvox.lab.Voice"

@@ -10,7 +10,8 @@ from typing import Final
 
 import moq
 
-from moqvox_client.lab.sides import FRAME_NS, CallerSide, ServerSide, main
+from moqvox_client.lab.frames import FRAME_NS
+from moqvox_client.lab.sides import CallerSide, ServerSide, main
 
 PROMPT: Final = "prompt"
 ANSWER: Final = "answer"

@@ -7,6 +7,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
+from moqvox_client.lab.frames import pack, unpack
 from moqvox_client.lab.sides import (
     CallerSide,
     ServerSide,
@@ -14,9 +15,7 @@ from moqvox_client.lab.sides import (
     another_address,
     client_tls,
     main,
-    pack,
     server_tls,
-    unpack,
 )
 
 END: Final = "end"

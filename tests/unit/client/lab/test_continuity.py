@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from moqvox_client.errors import Failed
-from moqvox_client.lab import batch, continuity
+from moqvox_client.lab import batch, continuity, plan
 from moqvox_client.lab.bounds import Bound, check, counted, faultless
 from moqvox_client.lab.metrics import Uplink
 from moqvox_client.lab.network import Userspace
@@ -44,7 +44,7 @@ def run(scenario="outage0", system="moqvox", seed=1, *, gap=50.0, doubts=(), arr
 def test_every_section_names_scenarios_systems_and_figures_that_exist():
     for section in SECTIONS.values():
         for part in section.parts:
-            assert continuity.lacking(part, [], 1)
+            assert plan.lacking(part, [], 1)
         assert set(section.columns) <= set(NAMES)
         assert {bound.figure for bound in section.bounds} <= set(NAMES)
 
@@ -61,7 +61,7 @@ def test_what_is_there_is_not_run_again_and_what_is_void_is_so_up_to_a_bound():
 
 
 def lacking(runs, attempts):
-    return continuity.lacking(PART, runs, attempts)
+    return plan.lacking(PART, runs, attempts)
 
 
 def test_a_seed_of_all_rows_comes_before_the_next_seed():
@@ -163,7 +163,10 @@ class Silent:
 
 
 def test_void_runs_are_repeated_so_often_and_an_interrupted_plan_goes_on(tmp_path, monkeypatch):
-    """Seed 2 is void every time, seed 3 is void once, seed 1 is there from before."""
+    """Seed 2 is void every time, seed 3 is void once, seed 1 is there from before.
+
+    Seed 4 then stands in for seed 2.
+    """
     tries = []
 
     async def trial(system, scenario, seed, *_):
@@ -176,9 +179,32 @@ def test_void_runs_are_repeated_so_often_and_an_interrupted_plan_goes_on(tmp_pat
     runs, kept = [run(seed=1)], []
     failures = asyncio.run(continuity.carry_out(campaign, runs, kept.append, Silent()))
     assert failures == 0
-    assert sorted(tries) == [2, 2, 2, 3, 3]
-    assert len(kept) == 5
-    assert "2 (+1 void)" in campaign.report.read_text()
+    assert sorted(tries) == [2, 2, 2, 3, 3, 4]
+    assert len(kept) == 6
+    assert "3 (+1 void)" in campaign.report.read_text()
+
+
+def test_no_seed_stands_in_for_one_that_was_not_made_or_for_more_than_are_missing():
+    part = msgspec.structs.replace(PART, scenarios=("outage0",), systems=("moqvox",), seeds=10)
+    assert substitutes_of(part, [run(seed=seed) for seed in range(1, 10)]) == []
+    runs = [run(seed=seed, doubts=["busy"] if seed > 7 else ()) for seed in range(1, 11)]
+    assert substitutes_of(part, runs) == [("outage0", "moqvox", 11), ("outage0", "moqvox", 12)]
+    assert substitutes_of(part, [*runs, run(seed=11), run(seed=12, doubts=["busy"])]) == []
+    assert substitutes_of(part, [*runs, run(seed=8), run(seed=9), run(seed=10)]) == []
+
+
+def substitutes_of(part, runs):
+    return [(one.scenario.name, one.system.name, one.seed) for one in plan.substitutes(part, runs)]
+
+
+def test_the_time_left_is_that_of_what_is_not_there_and_is_told_by_section(tmp_path):
+    campaign = campaign_of(again=0, report=tmp_path / "figures.md")
+    (whole,) = continuity.outlook(campaign, [])
+    (rest,) = continuity.outlook(campaign, [run(seed=1), run(seed=2)])
+    assert (whole.section, whole.runs, rest.runs) == ("outage", 3, 1)
+    assert whole.seconds == pytest.approx(1.5 * rest.seconds)
+    assert 8.0 < rest.seconds < 20.0
+    assert continuity.outlook(campaign, [run(seed=n) for n in (1, 2, 3)])[0].seconds == 0.0
 
 
 def test_when_time_is_up_what_there_is_is_written_and_the_rest_is_said(tmp_path, monkeypatch):
