@@ -68,7 +68,7 @@ def outlook(campaign: Campaign, runs: Sequence[Run]) -> list[Outlook]:
         for part in section.parts:
             for _, planned in _by_network(campaign, lacking(part, runs, 1)):
                 count += len(planned)
-                seconds += expected_s(planned, part.jobs)
+                seconds += expected_s(planned, part)
         found.append(Outlook(section.name, count, seconds))
     return found
 

@@ -19,6 +19,7 @@ import msgspec
 
 from moqvox_client.errors import Failed
 from moqvox_client.lab.scenario import Scenario
+from moqvox_client.lab.ticker import FOREMOST
 from moqvox_client.lab.tunnel import CONTROL, SERVER, TunnelPlan
 from moqvox_client.lab.wire import READY, STATS, Plan
 
@@ -27,6 +28,7 @@ __all__ = [
     "Network",
     "Place",
     "Userspace",
+    "foremost",
     "stop",
     "unbroken",
     "unobtrusive",
@@ -226,10 +228,19 @@ def own_environment() -> dict[str, str]:
 def unobtrusive() -> list[str]:
     """Say how to start a program that must not disturb the runs under way while it loads.
 
-    It takes its priority back once it is loaded, see `sides.main`, which only root may.
+    It comes forward once it is loaded, see `sides.main`, which only root may.
     """
+    return _nice(15)
+
+
+def foremost() -> list[str]:
+    """Say how to start a program whose loading is part of what is measured."""
+    return _nice(FOREMOST)
+
+
+def _nice(niceness: int) -> list[str]:
     may = os.geteuid() == 0 and shutil.which("nice") is not None
-    return ["nice", "-n", "15"] if may else []
+    return ["nice", "-n", str(niceness)] if may else []
 
 
 async def until(

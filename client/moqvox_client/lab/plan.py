@@ -8,16 +8,16 @@ import msgspec
 from moqvox_client.lab.batch import Planned
 from moqvox_client.lab.scenario import Scenario, named
 from moqvox_client.lab.sections import Part
-from moqvox_client.lab.systems import SYSTEMS, System
+from moqvox_client.lab.systems import OURS, SYSTEMS, System
 from moqvox_client.lab.verdict import Run
 
-__all__ = ["expected_s", "lacking", "most_seeds", "run_s", "scenarios_of", "substitutes"]
+__all__ = ["call_s", "expected_s", "lacking", "most_seeds", "scenarios_of", "substitutes"]
 
-STANDING_S: Final = 3.5
-"""Seconds in which a network is set up, two programs load, and all of it is taken down."""
+AROUND_S: Final = 3.5
+"""Seconds in which a network is set up, two programs load, all of it is taken down and judged."""
 
-JUDGED_S: Final = 1.0
-"""Seconds in which a run's records become figures."""
+AFTER_S: Final = 1.3
+"""Seconds of a call in which nobody speaks: it begins, an end is waited for, it is left."""
 
 SPARE: Final = 5
 """Of so many seeds one more may stand in for one whose every run was void."""
@@ -91,15 +91,22 @@ def _tally(
     return tried, sound
 
 
-def run_s(system: System, scenario: Scenario) -> float:
-    """Tell about how many seconds a run takes, from loading to its figures."""
+def call_s(system: System, scenario: Scenario) -> float:
+    """Tell about how many seconds a call takes; one that breaks is waited for to its limit."""
+    if scenario.network_events and not system.name.startswith(OURS):
+        return scenario.seconds
     answered = scenario.answer_frames if system.answers else 0
     spoken_s = (scenario.frames + answered + scenario.again) * 0.02
-    return STANDING_S + spoken_s + scenario.nothing_ms / 2000 + JUDGED_S
+    return AFTER_S + spoken_s + scenario.nothing_ms / 2000
 
 
-def expected_s(planned: Sequence[Planned], jobs: int) -> float:
-    """Tell about how many seconds runs take, so many at a time."""
-    each = [(run_s(one.system, one.scenario), one.system.weight) for one in planned]
-    longest = max((seconds for seconds, _ in each), default=0.0)
-    return max(longest, sum(seconds * min(weight, jobs) for seconds, weight in each) / jobs)
+def expected_s(planned: Sequence[Planned], part: Part) -> float:
+    """Tell about how many seconds runs of a part take on two cores that do nothing else."""
+    calls = [(call_s(one.system, one.scenario), one.system.weight) for one in planned]
+    weighed = [(seconds, min(weight, part.jobs)) for seconds, weight in calls]
+    return max(
+        max((seconds + AROUND_S for seconds, _ in calls), default=0.0),
+        sum(seconds * weight for seconds, weight in weighed) / part.jobs,
+        sum((seconds + AROUND_S) * weight for seconds, weight in weighed)
+        / (part.jobs + part.loading),
+    )

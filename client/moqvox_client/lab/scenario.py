@@ -209,6 +209,9 @@ BURST: Final = (1500.0, 100.0, 0.8)
 WIFI: Final = Path(rtt_ms=30.0)
 CELL: Final = Path(rtt_ms=80.0)
 
+ANSWER_S: Final = 8.0
+"""About when the answer to a prompt of 400 frames begins."""
+
 
 def _matrix() -> list[Scenario]:
     cells = []
@@ -239,18 +242,28 @@ def _switches() -> list[Scenario]:
 
 
 def _changes() -> list[Scenario]:
-    """Address changes without a gap: one NAT rebinding, 20 in a row, one in a burst of loss."""
-    twenty = tuple(Event(1.0 + 0.3 * n, "nat", address=f"10.77.1.{100 + n}") for n in range(20))
-    back_and_forth = tuple(Event(1.0 + 0.3 * n, "switch", ms=100.0) for n in range(20))
+    """Address changes: one NAT rebinding, 20 in a row, one in bursts of loss; up, and down."""
     burst = Path(rtt_ms=30.0, burst=(400.0, 400.0, 0.8))
-    return [
-        Scenario(name="nat", path=WIFI, events=(Event(3.0, "nat"),)),
-        Scenario(name="nat-address", path=WIFI, events=(Event(3.0, "nat", address="10.77.1.99"),)),
-        Scenario(name="nat-twenty", path=WIFI, events=twenty),
-        Scenario(name="switch-twenty", path=WIFI, cell=CELL, events=back_and_forth),
-        Scenario(name="nat-in-bursts", path=burst, events=(Event(3.0, "nat"),)),
-        Scenario(name="switch-in-bursts", path=burst, events=(Event(3.0, "switch", ms=500.0),)),
-    ]
+    found = []
+    for label, since in (("", 0.0), ("-answer", ANSWER_S)):
+        twenty = tuple(
+            Event(since + 1.0 + 0.3 * n, "nat", address=f"10.77.1.{100 + n}") for n in range(20)
+        )
+        to_and_fro = tuple(Event(since + 1.0 + 0.3 * n, "switch", ms=100.0) for n in range(20))
+        nat, anew = Event(since + 3.0, "nat"), Event(since + 3.0, "nat", address="10.77.1.99")
+        for name, path, events in (
+            ("nat", WIFI, (nat,)),
+            ("nat-address", WIFI, (anew,)),
+            ("nat-twenty", WIFI, twenty),
+            ("switch-twenty", WIFI, to_and_fro),
+            ("nat-in-bursts", burst, (nat,)),
+            ("switch-in-bursts", burst, (Event(since + 3.0, "switch", ms=500.0),)),
+        ):
+            pace = 1.0 if label else 0.0
+            found.append(
+                Scenario(name=name + label, path=path, cell=CELL, events=events, pace=pace)
+            )
+    return found
 
 
 def _outages() -> list[Scenario]:

@@ -86,6 +86,9 @@ def _only(names: tuple[str, ...], limit: Limit) -> Limit:
     return lambda scenario, medians: limit(scenario, medians) if scenario.name in names else None
 
 
+WHOLE: Final = Bound("not delivered: 0 s", "undelivered_s", _fixed(0), each=True)
+SAID: Final = Bound("not heard of the answer: 0 ms", "ear_missing_ms", _fixed(0), each=True)
+
 LOSSLESS: Final = ("setup-rtt50-loss0", "setup-rtt100-loss0")
 SETUP: Final = Section(
     name="setup",
@@ -95,12 +98,14 @@ SETUP: Final = Section(
             LOSSLESS,
             (*OURS_COLD, "moqvox-resumed", "websocket", "grpc", *WEBRTC, "aioquic"),
             jobs=1,
+            loading=1,
         ),
         Part(
             ("setup-rtt50-loss5",),
             (*OURS_COLD, "moqvox-resumed", "websocket", "grpc"),
             seeds=TWENTY,
             jobs=2,
+            loading=1,
         ),
     ),
     columns=(
@@ -177,10 +182,18 @@ SWITCH_PROMPT: Final = Section(
         ),
     ),
     columns=("complete_pct", "stall_ms", "gap_ms"),
-    bounds=(Bound("gap up: time without a network + 80 ms", "gap_ms", _nothing_and(_SWITCHED_MS)),),
+    bounds=(
+        WHOLE,
+        Bound("gap up: time without a network + 80 ms", "gap_ms", _nothing_and(_SWITCHED_MS)),
+    ),
     picture="switch",
 )
 
+EAR: Final = (
+    *("answer_pct", "answer_gap_ms", "silence_ms", "ear_silence_ms", "ear_longest_ms"),
+    *("ear_expected_ms", "ear_error_ms", "ear_missing_ms"),
+)
+DUE: Final = Bound("longest silence: what was due, +/- 20 ms", "ear_error_ms", _fixed(20))
 SWITCH_ANSWER: Final = Section(
     name="switch-answer",
     title="From WiFi to cellular in mid-answer, at the ear",
@@ -191,11 +204,8 @@ SWITCH_ANSWER: Final = Section(
         ),
         Part(("switch-answer-gap0.5",), ("websocket", "grpc", "aiortc"), jobs=6),
     ),
-    columns=(
-        *("answer_pct", "answer_gap_ms", "silence_ms", "ear_silence_ms", "ear_longest_ms"),
-        *("ear_expected_ms", "ear_error_ms", "ear_missing_ms"),
-    ),
-    bounds=(Bound("longest silence: what was due, +/- 20 ms", "ear_error_ms", _fixed(20)),),
+    columns=EAR,
+    bounds=(SAID, DUE),
 )
 
 ON_NETLAB: Final = ("nat", "nat-address", "nat-twenty", "nat-in-bursts", "switch-in-bursts")
@@ -210,6 +220,8 @@ CHANGES: Final = Section(
     ),
     columns=("complete_pct", "stall_ms", "gap_ms", "answer_pct", "ear_missing_ms"),
     bounds=(
+        WHOLE,
+        SAID,
         Bound(
             "gap up: half an RTT + 40 ms",
             "gap_ms",
@@ -223,12 +235,23 @@ CHANGES: Final = Section(
     ),
 )
 
+CHANGES_ANSWER: Final = Section(
+    name="changes-answer",
+    title="The same in mid-answer, at the ear",
+    parts=(
+        Part(tuple(f"{name}-answer" for name in ON_NETLAB), jobs=4),
+        Part(("switch-twenty-answer",), jobs=3),
+    ),
+    columns=EAR,
+    bounds=(SAID, DUE),
+)
+
 OUTAGE: Final = Section(
     name="outage",
     title="A dead network in mid-prompt",
     parts=(Part(("outage",), (OURS, "moq-rs"), jobs=5),),
     columns=("complete_pct", "delivered_s", "ttfa_ms", "gap_ms"),
-    bounds=(Bound("undelivered: 0 s of 8.00", "undelivered_s", _fixed(0)),),
+    bounds=(WHOLE,),
 )
 
 LOSSES: Final = Section(
@@ -242,13 +265,15 @@ LOSSES: Final = Section(
             "late_p99_ms",
             _quarter_of_the_best,
         ),
-        Bound("undelivered: 0 s of 8.00", "undelivered_s", _fixed(0)),
+        WHOLE,
     ),
     picture="losses",
 )
 
 SECTIONS: Final = {
     section.name: section
-    for section in (SETUP, RESTART, SWITCH_PROMPT, SWITCH_ANSWER, OUTAGE, CHANGES, LOSSES)
+    for section in (
+        *(SETUP, RESTART, SWITCH_PROMPT, SWITCH_ANSWER, OUTAGE, LOSSES, CHANGES, CHANGES_ANSWER),
+    )
 }
 """In the order in which they are run, as a run may be cut off."""

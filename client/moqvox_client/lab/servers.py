@@ -14,7 +14,15 @@ from typing import Final
 import msgspec
 
 from moqvox_client.errors import Failed
-from moqvox_client.lab.network import Place, own_environment, stop, tail, unobtrusive, until
+from moqvox_client.lab.network import (
+    Place,
+    foremost,
+    own_environment,
+    stop,
+    tail,
+    unobtrusive,
+    until,
+)
 from moqvox_client.lab.scenario import Event, Scenario
 from moqvox_client.lab.sides import BEGAN, KEYS, READY
 
@@ -105,15 +113,16 @@ class Servers:
 
     async def _start_server(self, job: Path) -> None:
         log = self._folder / f"server-{self._starts}.log"
-        quietly = [] if self._starts else unobtrusive()  # a restart is part of what is measured
+        start = foremost() if self._starts else unobtrusive()  # a restart is measured
         self._starts += 1
-        argv = [*quietly, *self._argv, "server", str(job)]
+        argv = [*start, *self._argv, "server", str(job)]
         self._server = self._place.start("server", argv, self._environment, log)
         await until(_filled(self._folder / READY), self._server, "the server", log)
 
     async def _start_relay(self, number: int) -> None:
         folder, place = self._folder, self._place
-        argv = [sys.executable, "-P", "-m", "moqvox_client", "relay", "--json", "--public", ""]
+        argv = [*foremost(), sys.executable, "-P", "-m", "moqvox_client", "relay"]
+        argv += ["--json", "--public", ""]
         argv += ["--no-websocket", "--no-http", "--drain", f"{DRAIN_S}s"]
         argv += ["--tls-cert", str(folder / "cert.pem"), "--tls-key", str(folder / "key.pem")]
         argv += [

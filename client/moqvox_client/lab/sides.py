@@ -1,6 +1,6 @@
 """What the two programs of every system share: a job, a speech, a clock, a record.
 
-Runs in environments without moqvox, so it imports the standard library and `frames` only.
+Runs in environments without moqvox, so it imports the standard library, `frames` and `ticker` only.
 All times are nanoseconds of CLOCK_MONOTONIC, which is one clock in all processes and network
 namespaces of a machine.
 """
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from moqvox_client.lab.frames import FRAME_NS, read_frames
+from moqvox_client.lab.ticker import FOREMOST
 
 __all__ = [
     "BEGAN",
@@ -34,6 +35,7 @@ __all__ = [
     "Job",
     "ServerSide",
     "address_towards",
+    "come_forward",
     "main",
 ]
 
@@ -307,17 +309,21 @@ def main(
     parser.add_argument("job", type=Path)
     arguments = parser.parse_args()
     job = Job(**json.loads(arguments.job.read_text()))
-    _come_forward()
+    come_forward()
     if arguments.role == "caller":
         asyncio.run(_run_caller(CallerSide(job), call))
     else:
         asyncio.run(_run_server(ServerSide(job), serve))
 
 
-def _come_forward() -> None:
-    """Take the priority back that starting did without, for the sake of runs under way."""
+def come_forward(kind: int | None = None, who: int = 0) -> None:
+    """Go before what else the machine does, which only root may; `kind` and `who` as in `os`.
+
+    All that is measured does, of whatever system, once it is loaded; a process that is being
+    loaded goes behind, for the sake of runs under way.
+    """
     with contextlib.suppress(OSError, AttributeError):
-        os.setpriority(os.PRIO_PROCESS, 0, 0)
+        os.setpriority(os.PRIO_PROCESS if kind is None else kind, who, FOREMOST)
 
 
 async def _run_caller(side: CallerSide, call: Callable[[CallerSide], Awaitable[None]]) -> None:

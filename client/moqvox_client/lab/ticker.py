@@ -12,18 +12,20 @@ import time
 from pathlib import Path
 from typing import Final
 
-__all__ = ["FILE", "TICK_S"]
+__all__ = ["FILE", "FOREMOST", "TICK_S"]
 
 FILE: Final = "ticker.json"
 TICK_S: Final = 0.01
 KEPT: Final = 100_000
+FOREMOST: Final = -10
+"""The niceness of what is measured, and of the process that only sleeps."""
 
 
 def main(folder: Path) -> None:
     """Sleep and wake until SIGTERM, then write each waking: when (ns), and how late (ms)."""
     wakings: list[tuple[int, float]] = []
-    with contextlib.suppress(OSError, AttributeError):  # as high as what is measured
-        os.setpriority(os.PRIO_PROCESS, 0, 0)
+    with contextlib.suppress(OSError, AttributeError):  # only root may
+        os.setpriority(os.PRIO_PROCESS, 0, FOREMOST)
 
     def finish(*_: object) -> None:
         (folder / FILE).write_text(json.dumps({"wakings": wakings}))

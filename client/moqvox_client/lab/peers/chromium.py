@@ -29,6 +29,7 @@ from moqvox_client.lab.sides import (
     CallerSide,
     ServerSide,
     client_tls,
+    come_forward,
     main,
     server_tls,
 )
@@ -162,8 +163,7 @@ async def call(side: CallerSide) -> None:
             async with server:
                 async with asyncio.timeout(LOADING_S):
                     await front.loaded.wait()
-                with contextlib.suppress(OSError):  # as high as the others, which only root may
-                    os.setpriority(os.PRIO_PGRP, browser.pid, 0)
+                come_forward(os.PRIO_PGRP, browser.pid)
                 side.begin()
                 front.go.set()
                 await side.listen_to_the_end()

@@ -202,8 +202,7 @@ def test_the_time_left_is_that_of_what_is_not_there_and_is_told_by_section(tmp_p
     (whole,) = continuity.outlook(campaign, [])
     (rest,) = continuity.outlook(campaign, [run(seed=1), run(seed=2)])
     assert (whole.section, whole.runs, rest.runs) == ("outage", 3, 1)
-    assert whole.seconds == pytest.approx(1.5 * rest.seconds)
-    assert 8.0 < rest.seconds < 20.0
+    assert 8.0 < rest.seconds <= whole.seconds < 3 * rest.seconds
     assert continuity.outlook(campaign, [run(seed=n) for n in (1, 2, 3)])[0].seconds == 0.0
 
 
