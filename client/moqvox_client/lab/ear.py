@@ -65,7 +65,8 @@ class Heard(msgspec.Struct, frozen=True, kw_only=True):
         silence_ms: what was inserted between parts of the source.
         longest_ms: the longest insertion.
         removed_ms: what playing faster has won back, and what was left out.
-        gap_ms: the longest pause between two frames' arrivals in order.
+        gap_ms: of the pauses between two frames' arrivals in order the one that had to cost most
+            (the longest, if none had to).
         in_hand_ms: audio that had arrived and was not played yet when that pause began.
         expected_ms: the silence that this pause must cost, max(0, gap - in hand).
     """
@@ -100,7 +101,7 @@ def listen(
     Args:
         played: from the first frame's arrival on, without a break.
         packets: of 20 ms each.
-        arrived: when each was there in order, for the account of the longest pause.
+        arrived: when each was there in order, for the account of the pauses.
         began_ns: when the first sample of `played` was due.
     """
     decoder = Decoder(RATE, 1)
@@ -122,18 +123,14 @@ def locate(played: Samples, source: Samples) -> tuple[list[Place], list[int]]:
     """Find the blocks of the source that say something: where they are, and which are not."""
     places: list[Place] = []
     unfound: list[int] = []
-    expected: int | None = None
     for at in range(0, len(source) - BLOCK + 1, BLOCK):
-        place = None
-        if _loudness(source[at : at + BLOCK]) >= QUIET:
-            place = _find(played, source[at : at + CONTEXT * BLOCK], expected)
-            if place is None:
-                unfound.append(at)
-            else:
-                places.append(Place(at, place))
-                expected = place
-        if expected is not None:
-            expected += BLOCK
+        if _loudness(source[at : at + BLOCK]) < QUIET:
+            continue
+        place = _find(played, source[at : at + CONTEXT * BLOCK], at, places[-1:])
+        if place is None:
+            unfound.append(at)
+        else:
+            places.append(Place(at, place))
     return places, unfound
 
 
@@ -175,37 +172,50 @@ def _is_altered(played: Samples, source: Samples, places: Sequence[Place], at: i
 def _account(
     heard: Heard, places: Sequence[Place], arrived: Sequence[int | None], began_ns: int
 ) -> Heard:
-    """Work out what the longest pause in the arrivals had to cost."""
+    """Work out which pause in the arrivals had to cost most, and what.
+
+    Of those since the first block that says something: a pause before it can't be heard.
+    """
     came = [(at, index) for index, at in enumerate(arrived) if at is not None]
-    if len(came) < 2:
+    costliest: tuple[float, float, float] | None = None
+    for (before, index), (after, _) in pairwise(came):
+        if (index + 1) * BLOCK <= places[0].at:
+            continue
+        gap_ms = round((after - before) / 1e6, 1)
+        now = (before - began_ns) * RATE // 1_000_000_000
+        in_hand_ms = _ms((index + 1) * BLOCK - _position(places, now))
+        cost = (round(max(0.0, gap_ms - in_hand_ms), 1), gap_ms, in_hand_ms)
+        costliest = cost if costliest is None else max(costliest, cost)
+    if costliest is None:
         return heard
-    gap_ns, last_ns, index = max(
-        (after - before, before, index) for (before, index), (after, _) in pairwise(came)
+    expected_ms, gap_ms, in_hand_ms = costliest
+    return msgspec.structs.replace(
+        heard, gap_ms=gap_ms, in_hand_ms=in_hand_ms, expected_ms=expected_ms
     )
-    now = (last_ns - began_ns) * RATE // 1_000_000_000
+
+
+def _position(places: Sequence[Place], now: int) -> int:
+    """Tell which sample of the source is due when `now` samples were played."""
     nearest = bisect.bisect(places, now, key=lambda place: place.played)
     before = places[max(0, nearest - 1)]
     position = max(0, before.at + now - before.played)
-    if nearest < len(places):
-        position = min(position, places[nearest].at)
-    in_hand_ms = _ms((index + 1) * BLOCK - position)
-    gap_ms = round(gap_ns / 1e6, 1)
-    return msgspec.structs.replace(
-        heard,
-        gap_ms=gap_ms,
-        in_hand_ms=in_hand_ms,
-        expected_ms=round(max(0.0, gap_ms - in_hand_ms), 1),
-    )
+    return min(position, places[nearest].at) if nearest < len(places) else position
 
 
-def _find(played: Samples, blocks: Samples, expected: int | None) -> int | None:
-    """Find the first of some blocks near its expected place, or else all behind that."""
-    if expected is None:
+def _find(played: Samples, blocks: Samples, at: int, last: Sequence[Place]) -> int | None:
+    """Find the first of some blocks near its expected place, or else all around that.
+
+    The longer ago the last one was found, the earlier it may come: playback catches up.
+    """
+    if not last:
         return _best(played, blocks, 0, len(played), CERTAIN)
+    since = at - last[-1].at
+    expected = last[-1].played + since
     near = _best(played, blocks[:BLOCK], expected - NEAR, expected + NEAR + BLOCK, ALIKE)
     if near is not None:
         return near
-    return _best(played, blocks, expected - NEAR, expected + FAR, CERTAIN)
+    earliest = expected - NEAR - int((1 - LEAST_ROOM) * since)
+    return _best(played, blocks, earliest, expected + FAR, CERTAIN)
 
 
 def _best(played: Samples, block: Samples, start: int, end: int, least: float) -> int | None:

@@ -92,3 +92,51 @@ def test_audio_that_is_played_faster_is_altered_not_missing(source):
     assert heard.missing_ms == 0
     assert heard.silence_ms <= 1
     assert heard.removed_ms == pytest.approx(10 * (len(played) // 2), abs=2)
+
+
+def test_what_was_won_back_while_nothing_could_be_told_apart_is_not_taken_for_a_loss(source):
+    """A second too quiet to be told apart, of which playback leaves out 60 ms."""
+    hush, cut = np.zeros(RATE), 60 * BLOCK
+    spoken = np.concatenate((source[:cut], hush, source[cut:]))
+    played = np.concatenate((source[:cut], hush[RATE * 60 // 1000 :], source[cut:]))
+    heard = compare(played.astype(float), spoken.astype(float))
+    assert (heard.missing_ms, heard.altered_ms) == (0, 0)
+    assert heard.removed_ms == pytest.approx(60, abs=1)
+
+
+def test_of_two_pauses_the_one_counts_that_had_to_cost_more(source, packets):
+    """600 ms with 400 ms in hand, then 300 ms with all but nothing in hand."""
+    frame_ns, began_ns = 20_000_000, 10**12
+    ahead_ns = 400 * 10**6
+    first, second = 40, 50
+    arrived = [
+        began_ns
+        + n * frame_ns
+        - ahead_ns
+        + (600 * 10**6 if n >= first else 0)
+        + (300 * 10**6 if n >= second else 0)
+        for n in range(len(packets))
+    ]
+    played = np.concatenate(
+        (
+            source[: first * BLOCK],
+            silence(200),
+            source[first * BLOCK : second * BLOCK],
+            silence(300),
+            source[second * BLOCK :],
+        )
+    )
+    heard = listen(played.tobytes(), packets, arrived, began_ns)
+    assert heard.longest_ms == pytest.approx(300, abs=1)
+    assert (heard.gap_ms, heard.expected_ms) == (320, pytest.approx(300, abs=2))
+
+
+def test_a_pause_before_anything_that_can_be_told_apart_is_not_held_against_the_ear(
+    source, packets
+):
+    """The first frame, which is quiet, and then nothing for a second."""
+    frame_ns, began_ns = 20_000_000, 10**12
+    arrived = [began_ns + n * frame_ns + (10**9 if n else 0) for n in range(len(packets))]
+    played = np.concatenate((source[:BLOCK], silence(1100), source[BLOCK:]))
+    heard = listen(played.tobytes(), packets, arrived, began_ns)
+    assert (heard.longest_ms, heard.expected_ms) == (0, 0)
