@@ -1,7 +1,7 @@
 """An echo server on `aioquic.asyncio.serve` with tickets, without a line of moqvox's in its QUIC.
 
 Prints each handshake as a JSON line: whether it was resumed, whether what came ahead of it was
-taken, whether its client was asked to prove its address. With `--retry` everybody is. Ends when
+taken and on which streams, whether its client was asked to prove its address. With `--retry` everybody is. Ends when
 stdin does.
 """
 
@@ -28,6 +28,10 @@ def emit(event: str, **fields: object) -> None:
 class Echo(QuicConnectionProtocol):
     """One client."""
 
+    def __init__(self, *arguments: object, **options: object) -> None:
+        super().__init__(*arguments, **options)  # type: ignore[arg-type]  # handed on
+        self._ahead: set[int] | None = set()
+
     def quic_event_received(self, event: QuicEvent) -> None:
         """Send back what came on a stream, on the same."""
         if isinstance(event, HandshakeCompleted):
@@ -35,9 +39,13 @@ class Echo(QuicConnectionProtocol):
                 "handshake",
                 resumed=event.session_resumed,
                 early=event.early_data_accepted,
+                ahead=sorted(self._ahead or ()),
                 retried=self._quic._retry_source_connection_id is not None,  # noqa: SLF001
             )
+            self._ahead = None
         elif isinstance(event, StreamDataReceived) and not event.stream_id & 2:
+            if self._ahead is not None:
+                self._ahead.add(event.stream_id)
             self._quic.send_stream_data(event.stream_id, event.data, event.end_stream)
             self.transmit()
 

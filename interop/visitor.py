@@ -1,7 +1,7 @@
 """Our QUIC client calls an echo server again and again with one wallet: `ADDRESS FINGERPRINT`.
 
-Each call is printed as a JSON line: whether what was said ahead of the server's answer was
-accepted, whether the session was resumed, and whether the echo was right.
+Two streams are echoed in each call: one that may leave before the server's answer, and before it
+one that may not. Each call is printed as a JSON line: whether the echoes were right.
 """
 
 import argparse
@@ -34,19 +34,22 @@ class Purse(Wallet):
         self.has_ticket.set()
 
 
-async def echo(connection: Connection) -> bytes:
-    """Say something on a stream and return what comes back."""
-    stream = connection.open_stream(bidirectional=True)
-    connection.write(stream, PAYLOAD, fin=True)
-    back = b""
-    while True:
+async def echo(connection: Connection) -> list[bytes]:
+    """Say the same on a stream that waits and on one that may be early; what comes back."""
+    back: dict[int, bytes] = {}
+    for early in (False, True):
+        stream = connection.open_stream(bidirectional=True, early=early)
+        connection.write(stream, PAYLOAD, fin=True)
+        back[stream] = b""
+    ended = 0
+    while ended < len(back):
         for event in await connection.events():
             if isinstance(event, Closed):
-                return back
-            if isinstance(event, StreamData) and event.stream == stream:
-                back += event.data
-                if event.fin:
-                    return back
+                return list(back.values())
+            if isinstance(event, StreamData):
+                back[event.stream] += event.data
+                ended += event.fin
+    return list(back.values())
 
 
 async def call(host: str, port: int, verify: Verify, wallet: Purse) -> None:
@@ -63,8 +66,8 @@ async def call(host: str, port: int, verify: Verify, wallet: Purse) -> None:
                 verify=verify,
                 wallet=wallet,
             )
-            if await echo(connection) != PAYLOAD:
-                detail = "the echo differs"
+            if await echo(connection) != [PAYLOAD, PAYLOAD]:
+                detail = "the echoes differ"
             await wallet.has_ticket.wait()
             connection.close()
             await connection.wait_closed()

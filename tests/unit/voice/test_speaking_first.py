@@ -1,18 +1,23 @@
 """A caller that was here before speaks before it is asked to."""
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 
 import pytest
 from tests.aio import run
-from tests.unit.voice.calls import collect, direct, packets, speak
+from tests.unit.driver.sides import driver_on
+from tests.unit.voice.calls import Agent, Line, caller_on, collect, direct, packets, speak
 
+from moqvox.model.origin import Origin
 from moqvox.transport.aioquic import Wallet
-from moqvox.transport.memory import LinkSettings
+from moqvox.transport.memory import LinkSettings, Network
 from moqvox.url import parse_url
 from moqvox.voice.ahead import FIRST_AUDIO, SPEAK_FIRST, speak_first
 from moqvox.voice.far_leg import wishes_for
 from moqvox.voice.host import Host
 from moqvox.voice.leg import AUDIO_INFO, AUDIO_TRACK
+from moqvox.voice.lobby import Lobby
 from moqvox.voice.names import CALLER
 from moqvox.wire.version import LITE_ALPNS
 
@@ -103,3 +108,67 @@ def test_a_caller_without_the_track_is_told_apart_as_before():
             return await collect(await anext((await agent.session()).utterances()))
 
     assert run(main()) == list(packets(5))
+
+
+@contextlib.asynccontextmanager
+async def early_call(*, early: bool, takes_early: bool = True) -> AsyncIterator[tuple[Line, Agent]]:
+    """Call over a connection that is there before the agent's server has answered."""
+    network = Network(link=FAR)
+    listener = network.listen("agent", ["moq-lite-06"], takes_early=takes_early)
+    lobby = Lobby()
+    async with asyncio.TaskGroup() as tasks:
+        client = await network.connect("agent", ["moq-lite-06"], early=True)
+        line = caller_on(client, tasks)
+        speak_first(line.driver, knowing(), ADDRESS, early=early)
+
+        async def serve() -> None:
+            local, remote = Origin(), Origin()
+            driver = driver_on(await listener.accept(), local.id)
+            driver.start(tasks)
+            driver.attach(local, remote)
+            await lobby.host(driver, local, remote, eager=True)
+
+        tasks.create_task(serve(), name="host")
+        try:
+            yield line, Agent(lobby)
+        finally:
+            line.call.close()
+            line.driver.close()
+            lobby.close()
+
+
+@pytest.mark.parametrize(
+    ("early", "takes_early", "expected"),
+    [(True, True, 0.5), (False, True, 1.5), (True, False, 1.5)],
+    ids=["early", "not allowed", "refused"],
+)
+def test_first_words_go_with_the_first_packet_if_the_caller_lets_them(early, takes_early, expected):
+    async def main():
+        async with early_call(early=early, takes_early=takes_early) as (line, agent):
+            began = asyncio.get_running_loop().time()
+            speech = await speak(line, 50)
+            session = await agent.session()
+            utterance = await anext(session.utterances())
+            heard = [packet async for packet in utterance.opus()]
+            assert speech.intact(await speech.receipt())
+            assert [packet.opus for packet in heard] == list(packets(50))
+            assert await session.wait_proven()
+            assert session.id == line.call.id
+            return round((heard[0].arrived - began) / (2 * HALF_S), 1)
+
+    assert run(main()) == expected
+
+
+def test_early_words_have_no_name_until_the_caller_has_heard_the_server():
+    """As those of somebody who repeats a record: his server's answer tells him nothing."""
+
+    async def main():
+        async with early_call(early=True) as (line, agent):
+            await speak(line, 5)
+            session = await agent.session()
+            line.connection.link.begin_outage()
+            utterance = await anext(session.utterances())
+            assert (await anext(utterance.opus())).opus == packets(5)[0]
+            return session.id, await session.wait_proven()
+
+    assert run(main()) == ("", False)
