@@ -1,8 +1,8 @@
 """An echo server on `aioquic.asyncio.serve` with tickets, without a line of moqvox's in its QUIC.
 
 Prints each handshake as a JSON line: whether it was resumed, whether what came ahead of it was
-taken and on which streams, whether its client was asked to prove its address. With `--retry` everybody is. Ends when
-stdin does.
+taken and on which streams, whether its client was asked to prove its address. With `--retry`
+everybody is. Ends when stdin does.
 """
 
 import asyncio
