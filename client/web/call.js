@@ -49,12 +49,13 @@ export class Call extends EventTarget {
   /** How often the connection was replaced. */
   reconnects = -1;
   #beganMs = performance.now();
-  #origin = new Origin();
   #chain = null;
   #speeches = new Map();
   #nextSpeech = 0;
   #ledger = new Ledger();
   #leg = null;
+  /** The leg before, as long as what comes is written to both. */
+  #former = null;
   #noting = null;
   /** The agent's own name for its side of the call. */
   #agentSession = "";
@@ -64,7 +65,10 @@ export class Call extends EventTarget {
   #inbox;
   #line;
 
-  /** `dial(origin, originId)` opens a session; see dial.js. */
+  /**
+   * `dial(origin, originId, goaway)` opens a session (see dial.js); `goaway` is where the server
+   * before asks to go, "" for elsewhere, null if none does.
+   */
   constructor(dial) {
     super();
     this.#inbox = new Inbox({
@@ -75,11 +79,12 @@ export class Call extends EventTarget {
     const originId = Number.parseInt(randomHex(6), 16) + 1;
     const made = Chain.make();
     this.#line = new Line({
-      dial: async () => {
+      dial: async (goaway) => {
         this.#chain ??= await made;
-        return dial(this.#origin, originId);
+        return dial(new Origin(), originId, goaway);
       },
-      attach: (session) => void this.#attach(session),
+      attach: (session, former) => void this.#attach(session, former),
+      settled: (ms) => this.#settled(ms),
       tell: (state, detail) => this.#tell(state, detail),
       isWaiting: () => this.waitsForAck,
     });
@@ -111,7 +116,7 @@ export class Call extends EventTarget {
     });
     this.#speeches.set(speech.number, speech);
     this.#forget();
-    this.#leg?.carry(speech, 0);
+    for (const leg of this.#legs) leg.carry(speech, 0, { beside: leg !== this.#former });
     this.#dispatch("utterance", speech);
     return speech;
   }
@@ -152,7 +157,8 @@ export class Call extends EventTarget {
 
   /** Send one event of the protocol; without a leg those that must not be lost wait for one. */
   send(event) {
-    this.#leg?.send(this.#ledger.enter(event, performance.now()));
+    const entered = this.#ledger.enter(event, performance.now());
+    for (const leg of this.#legs) leg.send(entered);
   }
 
   /** Try to connect again at once. */
@@ -165,8 +171,10 @@ export class Call extends EventTarget {
     const open = [...this.#speeches.values()].filter((each) => !each.cancelled);
     for (const speech of open) speech.finish();
     this.#hungUp = true;
-    this.#leg?.send({ type: "bye" });
-    this.#leg?.end();
+    for (const leg of this.#legs) {
+      leg.send({ type: "bye" });
+      leg.end();
+    }
     const words = Promise.allSettled(open.map((speech) => speech.receipted));
     // A closing connection drops what has not left yet, the `bye` for one.
     const left = Promise.all([words, this.session && pause(LEAVE_MS)]);
@@ -177,17 +185,24 @@ export class Call extends EventTarget {
     await this.ended;
   }
 
-  async #attach(session) {
+  /** The legs that are written to, the latest last. */
+  get #legs() {
+    return [this.#former, this.#leg].filter(Boolean);
+  }
+
+  /** Go on over a session; while `former` still stands, beside it. */
+  async #attach(session, former) {
     this.mark("connected");
     this.reconnects += 1;
     // What is to be forgotten is forgotten before the agent can ask for it.
-    let leg = this.#begin(session);
+    let leg = this.#begin(session, { beside: former !== null && !former.isClosed });
     session.start();
     void session.setup?.then(() => this.mark("setup"));
     if (leg.number && this.#inbox.isGreeted) void this.#read(session, leg);
     try {
       for await (const { path, active } of session.announced(this.id)) {
         leg = this.#leg;
+        if (leg.session !== session) continue; // we have moved on
         if (active && path.startsWith(leg.askingPath)) {
           // It came late, or came back: what it needs comes with the next leg.
           this.#asked = path.slice(leg.askingPath.length);
@@ -206,16 +221,40 @@ export class Call extends EventTarget {
       }
     } catch (error) {
       this.#failed(session, error);
+    } finally {
+      if (this.#former?.session === session) this.#stay();
     }
   }
 
-  /** Begin the next leg: who we are, what we have, what is new, what is missing. */
-  #begin(session) {
+  /** Wait up to `ms` until the agent is there on the latest leg; then that is the only one. */
+  async #settled(ms) {
+    const leg = this.#leg;
+    await leg.hello(ms);
+    if (leg === this.#leg) this.#stay();
+  }
+
+  /** Write to the latest leg alone; the one before is withdrawn. */
+  #stay() {
+    const former = this.#former;
+    if (!former) return;
+    this.#former = null;
+    for (const speech of this.#speeches.values()) speech.stay();
+    former.withdraw();
+  }
+
+  /**
+   * Begin the next leg: who we are, what we have, what is new, what is missing. With
+   * `beside` the one before may still get somewhere, and is written to until the agent is here.
+   */
+  #begin(session, { beside = false } = {}) {
     const { isGreeted } = this.#inbox;
     const last = this.#leg;
+    this.#stay();
+    if (last) last.isLeft = true;
+    if (beside) this.#former = last;
+    else last?.withdraw();
     if (last && !isGreeted) this.#ledger.settle(-Infinity);
-    const leg = new Leg(this.id, last ? last.number + 1 : 0);
-    last?.withdraw(this.#origin);
+    const leg = new Leg(this.id, last ? last.number + 1 : 0, session);
     const owed = [...this.#speeches.values()].filter((speech) => speech.isOwed)
       .map((speech) => [speech, isGreeted ? Math.min(speech.ackedFrames, speech.frames) : 0]);
     leg.send({
@@ -232,10 +271,10 @@ export class Call extends EventTarget {
       noted: this.#ledger.taken,
     });
     for (const event of this.#ledger.unnoted()) leg.send(event);
-    for (const [speech, from] of owed) leg.carry(speech, from);
+    for (const [speech, from] of owed) leg.carry(speech, from, { beside });
     this.#leg = leg;
     if (this.#hungUp) leg.end();
-    leg.publish(this.#origin, { plain: !isGreeted });
+    leg.publish({ plain: !isGreeted });
     if (last && !isGreeted) this.#inbox.renew(session);
     return leg;
   }
@@ -328,13 +367,14 @@ export class Call extends EventTarget {
       if (speech) speech.acknowledge(Math.min(frames, speech.frames));
     }
     leg.greeted({ from });
+    if (leg === this.#leg) this.#stay();
   }
 
   /** Have the agent forget what it has told; a moment later, for all that come at once. */
   #note() {
     this.#noting ??= after(NOTE_AFTER_MS, () => {
       this.#noting = null;
-      this.#leg?.send({ type: "noted", n: this.#ledger.taken });
+      for (const leg of this.#legs) leg.send({ type: "noted", n: this.#ledger.taken });
     });
   }
 

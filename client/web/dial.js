@@ -73,7 +73,7 @@ export async function dial(url, { origin, originId, certificateHashes = [], toke
     websocket: () => webSocket(url, options),
   };
   const leadMs = memory.hasWebSocket ? 0 : headStartMs;
-  const { carrier, transport, failures } = await race(
+  const { name: carrier, made: transport, failures } = await race(
     CARRIERS.filter((name) => carriers.includes(name)).map((name) => [name, attempts[name]]),
     leadMs,
   );
@@ -85,23 +85,26 @@ export async function dial(url, { origin, originId, certificateHashes = [], toke
   return session;
 }
 
-/** The first of several attempts, each `leadMs` after the one before or at once if that fails. */
-async function race(attempts, leadMs) {
+/**
+ * The first of several attempts `[name, attempt]` that makes something, each `leadMs` after the
+ * one before or at once if that fails; what comes later is closed.
+ */
+export async function race(attempts, leadMs) {
   const failures = {};
   let won = false;
   const run = async (at, before) => {
-    const [carrier, attempt] = attempts[at];
+    const [name, attempt] = attempts[at];
     let cancel;
     const turn = new Promise((go) => (cancel = after(leadMs * at, go)));
     await Promise.race([turn, before]);
     cancel();
     if (won) throw new Error("not tried");
     try {
-      const transport = await attempt();
-      if (won) transport.close();
-      return { carrier, transport, failures };
+      const made = await attempt();
+      if (won) made.close();
+      return { name, made, failures };
     } catch (error) {
-      failures[carrier] = error;
+      failures[name] = error;
       throw error;
     }
   };

@@ -168,10 +168,13 @@ export class Inbox {
         if (response.frames === 1) this.#begun(response);
         if (response.frames % ACK_EVERY === 1) this.#progress(response, false);
       }
+      if (response?.ended) return; // on two legs at once, and the other one was first
       if (!response?.cancelled) response?.finish();
     } catch (error) {
-      // A lost connection leaves the response open: it goes on over the next one.
+      // A lost connection leaves the response open: it goes on over the next one. So does an
+      // agent that has followed to the next leg.
       if (error instanceof StreamEnded && error.code === StreamCode.SESSION_CLOSED) return;
+      if (leg.isLeft && this.isGreeted) return;
       group.stop(StreamCode.MALFORMED_TRACK);
       response?.cancel();
     } finally {

@@ -40,14 +40,18 @@ export class Leg {
   reading = false;
   /** The agent said `bye`, or ended its tracks in order. */
   over = false;
+  /** The call goes on with a later leg. */
+  isLeft = false;
   #audio;
   #past;
   #events;
   #group = null;
   #hello = resolvers();
 
-  constructor(call, number) {
+  /** `session` is the connection that it is for. */
+  constructor(call, number, session) {
     this.call = call;
+    this.session = session;
     this.number = number;
     this.beganMs = performance.now();
     this.broadcast = number ? new Broadcast() : new FirstBroadcast();
@@ -89,24 +93,29 @@ export class Leg {
   }
 
   /** Where the other side finds the leg; `plain` also under the name of a call's beginning. */
-  publish(origin, { plain }) {
+  publish({ plain }) {
+    const { origin } = this.session;
     origin.publish(this.path, this.broadcast);
     if (this.number > 0) origin.publish("resumed", this.broadcast, { hidden: true });
     if (plain) origin.publish("caller", this.broadcast, { hidden: true });
   }
 
-  withdraw(origin) {
+  withdraw() {
+    const { origin } = this.session;
     for (const path of [this.path, "resumed", "caller"]) origin.withdraw(path);
   }
 
-  /** Carry a speech from frame `from` on, and what was before it for an agent that lost it. */
-  carry(speech, from) {
+  /**
+   * Carry a speech from frame `from` on, and what was before it for an agent that lost it; with
+   * `beside`, what comes of it goes to the leg before as well.
+   */
+  carry(speech, from, { beside = false } = {}) {
     if (from > 0) {
       const past = this.#past.create(speech.number);
       for (const { payload, timestampUs } of speech.kept(0, from)) past.write(payload, timestampUs);
       past.finish();
     }
-    speech.attach(this.#audio.create(speech.number), from);
+    speech.attach(this.#audio.create(speech.number), from, { beside });
   }
 
   /** Write one event. */

@@ -1,19 +1,24 @@
 /**
- * Keeps a connection: dials, notices when it is dead, dials again.
+ * Keeps a connection: dials, notices when it is dead or asked to move, dials again.
  *
  * A browser drops a dead WebTransport session only after 6 to 30 s. So when something waits
  * for the other side and nothing was heard for `STALL_MS`, a second connection is tried beside
- * the first, and whichever answers first is kept.
+ * the first, and whichever answers first is kept. A server that asks to move (GOAWAY) is left once
+ * the next one has taken its place.
  */
 
 import { after, pause } from "./clock.js";
 import { SessionCode, Unavailable } from "./errors.js";
+import { resolvers } from "./streams.js";
 
 /** Silence, while something is waited for, after which a second connection is tried. */
 const STALL_MS = 3_000;
 
 /** Silence after which one is tried although nothing is waited for; peers tell every 5 s. */
 const IDLE_MS = 12_000;
+
+/** How long a connection is kept beside the one that takes its place. */
+const HANDOVER_MS = 5_000;
 
 const CHECK_EVERY_MS = 250;
 const PAUSES_MS = [0, 250, 500, 1_000, 2_000];
@@ -25,18 +30,25 @@ export class Line {
   #attach;
   #tell;
   #isWaiting;
+  #settled;
+  /** The session that the next one takes the place of, and those that are being left. */
+  #former = null;
+  #leaving = new Set();
   #closed = false;
   #wake = null;
   #waitingSinceMs = null;
 
   /**
-   * `dial()` resolves with a session; `attach(session)` is called with each one that
-   * is taken into use, and starts it; `tell(state, detail)` with "connecting", "open", "reconnecting",
+   * `dial(goaway)` resolves with a session, `goaway` as in a `Session` that asks to move, else null;
+   * `attach(session, former)` is called with each one that is taken into use, and starts it, with
+   * the one before where that still stands; `settled(ms)` resolves when the latest has taken its
+   * place, or after so long; `tell(state, detail)` with "connecting", "open", "reconnecting",
    * "failed", "closed"; `isWaiting()` says whether word from the other side is due.
    */
-  constructor({ dial, attach, tell, isWaiting }) {
+  constructor({ dial, attach, settled, tell, isWaiting }) {
     this.#dial = dial;
     this.#attach = attach;
+    this.#settled = settled;
     this.#tell = tell;
     this.#isWaiting = isWaiting;
   }
@@ -50,7 +62,7 @@ export class Line {
     while (!this.#closed) {
       let session;
       try {
-        session = await this.#dial();
+        session = await this.#dial(null);
       } catch (error) {
         if (this.#closed) break;
         if (error instanceof Unavailable && !everOpen) {
@@ -74,7 +86,7 @@ export class Line {
 
   close() {
     this.#closed = true;
-    this.session?.close();
+    for (const session of [this.session, ...this.#leaving]) session?.close();
     this.#wake?.();
   }
 
@@ -87,12 +99,24 @@ export class Line {
   async #use(session) {
     this.session = session;
     this.#tell("open", { session });
-    this.#attach(session);
+    const former = this.#former;
+    this.#former = null;
+    this.#attach(session, former);
+    if (former) void this.#leave(former);
     let rival = null;
+    let moves = false;
     while (!session.isClosed) {
-      await Promise.race([session.closed, pause(CHECK_EVERY_MS)]);
+      const news = moves ? rival.told : session.askedToMove;
+      await Promise.race([session.closed, news, pause(CHECK_EVERY_MS)]);
       if (session.isClosed || this.#closed) break;
-      if (!this.#isSilent(session)) {
+      if (session.goaway !== null) {
+        if (rival?.session) {
+          this.#former = session;
+          return rival.session;
+        }
+        if (!rival || rival.failed) rival = this.#rival(moves ? null : session.goaway);
+        moves = true;
+      } else if (!this.#isSilent(session)) {
         rival?.drop();
         rival = null;
       } else if (rival?.session) {
@@ -109,6 +133,14 @@ export class Line {
     return null;
   }
 
+  /** Close a session once the next one has taken its place. */
+  async #leave(session) {
+    this.#leaving.add(session);
+    await Promise.race([this.#settled(HANDOVER_MS), session.closed]);
+    this.#leaving.delete(session);
+    session.close(SessionCode.MOVED, "moved to another connection");
+  }
+
   #isSilent(session) {
     const now = performance.now();
     this.#waitingSinceMs = this.#isWaiting() ? (this.#waitingSinceMs ?? now) : null;
@@ -121,19 +153,24 @@ export class Line {
     return silent;
   }
 
-  /** A second connection under way: `session` once it stands, `failed` if it can't. */
-  #rival() {
-    const rival = { session: null, failed: false, dropped: false };
+  /** A second connection under way: `session` once it stands, `failed` if it can't; then `told`. */
+  #rival(goaway = null) {
+    const told = resolvers();
+    const rival = { session: null, failed: false, dropped: false, told: told.promise };
     rival.drop = () => {
       rival.dropped = true;
       rival.session?.close();
     };
-    this.#dial().then(
+    this.#dial(goaway).then(
       (session) => {
         rival.session = session;
         if (rival.dropped) session.close();
+        told.resolve();
       },
-      () => after(PAUSES_MS[2], () => (rival.failed = true)),
+      () => after(PAUSES_MS[2], () => {
+        rival.failed = true;
+        told.resolve();
+      }),
     );
     return rival;
   }

@@ -28,7 +28,10 @@ export interface Receipt {
   added_delay_ms: number;
   worst_delay_ms: number;
   resumptions: number;
+  path_changes?: number;
   complete: boolean;
+  /** Frames that never came, each `[first, last]`. */
+  missing?: [number, number][];
 }
 
 /** One utterance. */
@@ -127,7 +130,7 @@ export interface Playback extends EventTarget {
   positionUs(response: Response): number;
 }
 
-export function connect(url: string, options?: ConnectOptions): VoiceCall;
+export function connect(url: string | readonly string[], options?: ConnectOptions): VoiceCall;
 
 /** What this browser lacks for a call; empty if nothing. */
 export function missing(): string[];

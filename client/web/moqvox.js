@@ -19,6 +19,7 @@ import { LocalError } from "./errors.js";
 import { Microphone } from "./microphone.js";
 import { Playback } from "./playback.js";
 import { Queue } from "./streams.js";
+import { Ways } from "./ways.js";
 
 export { VoiceGate, missing } from "./audio.js";
 export { LocalError, MediaError, Refused, StreamEnded, Unavailable } from "./errors.js";
@@ -30,7 +31,8 @@ const MAX_ANSWERS = 256;
 
 /**
  * Call an agent, directly or through a relay. Returns at once: what is spoken before the
- * connection stands is kept and sent first.
+ * connection stands is kept and sent first. Several URLs lead to the same agent, the first is
+ * wanted most.
  */
 export function connect(url, options = {}) {
   return new VoiceCall(url, options);
@@ -48,7 +50,9 @@ export class VoiceCall extends Call {
   constructor(url, options) {
     const { certificateHashes, token, versions, carriers, namedProtocol, timeoutMs } = options;
     const how = { certificateHashes, token, versions, carriers, namedProtocol, timeoutMs };
-    super((origin, originId) => dial(url, { origin, originId, ...how }));
+    const ways = new Ways(url);
+    super((origin, originId, goaway) =>
+      ways.open((where) => dial(where, { origin, originId, ...how }), goaway));
     this.#options = { bargeIn: true, ...options };
     this.addEventListener("response", ({ detail }) => this.#answers.push(detail));
     if (globalThis.addEventListener) addEventListener("online", () => this.retry());

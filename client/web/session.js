@@ -101,6 +101,7 @@ export class Session {
   lastHeardMs = performance.now();
   /** The peer's latest estimate of the round trip, 0 before the first. */
   rttMs = 0;
+  /** Where the peer asks to move to, "" for elsewhere; null until it does. */
   goaway = null;
   #subscriptions = new Map();
   #numbers = 0;
@@ -108,11 +109,13 @@ export class Session {
   #closed = resolvers();
   #isClosed = false;
   #peerSetup = resolvers();
+  #asked = resolvers();
 
   /** `origin` is what we publish (see broadcast.js); `originId` names us in routes. */
   constructor(transport, version, origin, { originId = 0 } = {}) {
     this.transport = transport;
     this.version = version;
+    this.origin = origin;
     this.originId = originId;
     this.#publisher = new Publisher(this, origin);
   }
@@ -124,6 +127,11 @@ export class Session {
 
   get isClosed() {
     return this.#isClosed;
+  }
+
+  /** Resolves when the peer asks to move (GOAWAY); see `goaway`. */
+  get askedToMove() {
+    return this.#asked.promise;
   }
 
   /** Resolves when the peer's SETUP came; null in versions without one. */
@@ -296,6 +304,7 @@ export class Session {
     if (type !== wire.BidiType.GOAWAY) return this.#publisher.serve(type, incoming, outgoing);
     const body = await incoming.message();
     if (body !== null) this.goaway = wire.decode(wire.Goaway, body, this.version).uri;
+    if (body !== null) this.#asked.resolve();
     return undefined;
   }
 

@@ -40,7 +40,8 @@ export class Speech {
   firstAckMs = null;
   receiptMs = null;
   #frames = [];
-  #group = null;
+  /** Its groups on the legs that are written to, the latest last. */
+  #groups = [];
   #changed;
   #receipted = resolvers();
 
@@ -71,11 +72,19 @@ export class Speech {
     return this.#frames.slice(from, to);
   }
 
-  /** Go on in a group of a new leg, with frame `from` as its first. */
-  attach(group, from) {
+  /**
+   * Go on in a group of a new leg, with frame `from` as its first; with `beside`, what comes goes
+   * to the leg before as well, until `stay`.
+   */
+  attach(group, from, { beside = false } = {}) {
     for (const { payload, timestampUs } of this.kept(from)) group.write(payload, timestampUs);
     if (this.finished) group.finish();
-    this.#group = group;
+    this.#groups = beside ? [...this.#groups.slice(-1), group] : [group];
+  }
+
+  /** Write to the latest leg alone. */
+  stay() {
+    this.#groups.splice(0, this.#groups.length - 1);
   }
 
   /** Resolves with the receiver's receipt; rejects when the utterance was taken back. */
@@ -92,7 +101,7 @@ export class Speech {
     const payload = encodeLegacy(timestampUs, packet);
     this.bytes += payload.length;
     this.#frames.push({ payload, timestampUs });
-    this.#group?.write(payload, timestampUs);
+    for (const group of this.#groups) group.write(payload, timestampUs);
     this.#changed(this);
   }
 
@@ -110,7 +119,7 @@ export class Speech {
     }
     if (this.finished) return;
     this.finished = true;
-    this.#group?.finish();
+    for (const group of this.#groups) group.finish();
     this.finishedMs = performance.now();
     this.#changed(this);
   }
@@ -120,8 +129,8 @@ export class Speech {
     if (this.cancelled || this.receipt) return false;
     this.cancelled = true;
     this.finished = true;
-    this.#group?.abort(code);
-    this.#group?.settle();
+    for (const group of this.#groups) group.abort(code);
+    for (const group of this.#groups) group.settle();
     this.#receipted.reject(new LocalError("the utterance was taken back"));
     this.#changed(this);
     return true;
@@ -140,7 +149,7 @@ export class Speech {
     this.receipt = receipt;
     this.receiptMs = performance.now();
     this.ackedFrames = receipt.frames;
-    this.#group?.settle();
+    for (const group of this.#groups) group.settle();
     const sent = this.#frames.map(({ payload }) => payload);
     const digest = await digestOf(sent);
     this.intact = receipt.frames === sent.length && receipt.digest === digest;

@@ -15,11 +15,14 @@ from moqvox import voice
 from moqvox.driver.scope import scope
 from moqvox.transport.credentials import ServerCertificate, Verify
 from moqvox_certs import generate
-from moqvox_client.link import Link
+from moqvox_client.link import Impairment, Link, Settings
 from moqvox_relay.config import Config
 from moqvox_relay.relay import Relay
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(120)]
+
+LONG_WAY_MS = 150.0
+"""To a relay, one way."""
 
 
 async def answer(agent, calls):
@@ -153,3 +156,68 @@ def test_a_relay_that_restarts_in_mid_prompt_costs_time_and_no_word(tmp_path):
     assert said["intact"]
     assert agent.heard() == list(PROMPT)
     assert ended[-1]["totals"]["heardSamples"] == 960 * len(ANSWER)
+
+
+def test_no_frame_waits_when_a_relay_that_drains_hands_the_page_over(tmp_path):
+    """The agent's way to the second relay is long, and its hello there late."""
+    agent, prompt = Answering(ANSWER[:25]), PROMPT[:130]
+    made = generate(["127.0.0.1"], datetime.datetime.now(datetime.UTC))
+    (tmp_path / "cert.pem").write_bytes(made.cert_pem)
+    (tmp_path / "key.pem").write_bytes(made.key_pem)
+
+    async def main():
+        async with AsyncExitStack() as stack:
+            tasks = await stack.enter_async_context(scope())
+            relays = [
+                Relay(
+                    Config(
+                        bind="127.0.0.1:0",
+                        tls_cert=tmp_path / "cert.pem",
+                        tls_key=tmp_path / "key.pem",
+                        public=("",),
+                        http=False,
+                        drain=drain,
+                    )
+                )
+                for drain in (20.0, 0.0)
+            ]
+            running = [tasks.create_task(relay.run()) for relay in relays]
+            for relay in relays:
+                await relay.started.wait()
+            near, there = (relay.where.addresses[0] for relay in relays)
+            slow = Impairment(delay_ms=LONG_WAY_MS)
+            far = await stack.enter_async_context(Link(there, Settings.both(slow)))
+            desk = await stack.enter_async_context(
+                voice.attend(
+                    [f"moqt://{host}:{port}/room" for host, port in (near, far.address)],
+                    verify=Verify.pinned([made.fingerprint_hex]),
+                )
+            )
+            running.append(tasks.create_task(answer(agent, desk)))
+            urls = [f"https://{host}:{port}/room" for host, port in (near, there)]
+            web = await stack.enter_async_context(
+                site({"url": urls, "certificateHashes": [made.fingerprint_hex]})
+            )
+            page = await stack.enter_async_context(chromium())
+            await page.open(web.url + "blank")
+            await begin_call(page)
+            await page.until("seen.call.marks.agent")
+            await page.run(f"window.saying = (async () => {{ {say(prompt)} }})(); return 1")
+            await page.until("seen.speech?.ackedFrames > 10")
+            running[0].cancel()
+            said = await page.run("window.saying")
+            await page.until("seen.ended.length")
+            moved = await page.run("[seen.call.reconnects, seen.states, seen.ended]")
+            for task in running:
+                task.cancel()
+            return said, moved
+
+    said, (reconnects, states, ended) = run(main(), virtual=False)
+    assert said["intact"]
+    assert agent.heard() == list(prompt)
+    assert len(agent.utterances) == 1
+    assert reconnects == 1
+    assert "reconnecting" not in states
+    assert said["receipt"]["resumptions"] == 1
+    assert said["receipt"]["worst_delay_ms"] < 3 * LONG_WAY_MS, "a frame waited for the agent"
+    assert ended[-1]["totals"]["heardSamples"] == 960 * 25
