@@ -1,7 +1,8 @@
 """One QUIC connection on an endpoint: packets in, packets out, timers, the end.
 
-A link knows streams and codes as QUIC numbers them. What they mean is the business of its
-observer: `raw.RawConnection` or `webtransport.WebTransportConnection`.
+What is done with its streams is in `link_streams.py`. A link knows streams and codes as QUIC
+numbers them. What they mean is the business of its observer: `raw.RawConnection` or
+`webtransport.WebTransportConnection`.
 """
 
 import logging
@@ -11,7 +12,6 @@ from typing import Final
 from aioquic.quic.events import ConnectionIdIssued, ConnectionIdRetired
 from aioquic.quic.packet import QuicErrorCode, QuicFrameType
 
-from moqvox.errors import LocalError
 from moqvox.transport.address import Address
 from moqvox.transport.aioquic.closing import HASTY_LINGER, Closing
 from moqvox.transport.aioquic.counters import Counters
@@ -19,11 +19,11 @@ from moqvox.transport.aioquic.ending import Ending
 from moqvox.transport.aioquic.keep_alive import KeepAlive
 from moqvox.transport.aioquic.last_words import LastWords
 from moqvox.transport.aioquic.limits import Limits
+from moqvox.transport.aioquic.link_streams import LinkStreams
 from moqvox.transport.aioquic.neighbours import Carrier, Observer
 from moqvox.transport.aioquic.private import Engine
 from moqvox.transport.aioquic.roaming import Roaming
 from moqvox.transport.interface import Closed, Stats
-from moqvox.transport.send_queue import SendQueue
 
 __all__ = ["Link"]
 
@@ -33,13 +33,11 @@ MAX_ROUNDS: Final = 8
 """Bursts of one connection in one turn of the loop; then the others have their turn."""
 
 
-class Link:
+class Link(LinkStreams):
     """One QUIC connection; the endpoint calls it from the loop, never two calls at once."""
 
     def __init__(self, engine: Engine, limits: Limits, carrier: Carrier) -> None:
-        self.engine = engine
-        self.table = engine.table
-        self.limits = limits
+        super().__init__(engine, limits)
         self.observer: Observer | None = None
         self.roaming: Roaming | None = None
         self.is_newcomer = False
@@ -47,7 +45,6 @@ class Link:
         self.connection_ids: set[bytes] = set()
         self.asked: tuple[bytes, str, int] | None = None
         self._carrier = carrier
-        self._queue = SendQueue(limits.marks)
         self._address: Address | None = None
         self._closing: Closing | None = None
         self._over: Closed | None = None
@@ -58,85 +55,6 @@ class Link:
         self._is_eager = True
         self._counters = Counters()
         self._last_stats: Stats | None = None
-
-    # Streams.
-
-    def open_stream(self, *, bidirectional: bool, priority: int, early: bool = False) -> int:
-        """Open a stream; see the contract."""
-        if self.engine.blocked_streams >= self.limits.max_blocked_streams:
-            raise LocalError(
-                f"{self.engine.blocked_streams} streams wait for the peer's permission already"
-            )
-        stream = self.engine.open_stream(
-            bidirectional=bidirectional, priority=priority, early=early
-        )
-        self._queue.open(stream, priority)
-        return stream
-
-    def adopt_stream(self, stream: int) -> None:
-        """Prepare to write to a stream that the peer opened."""
-        self._queue.open(stream, 0)
-
-    def write(self, stream: int, data: bytes, *, fin: bool) -> None:
-        """Queue bytes; see the contract."""
-        if self._queue.is_next(stream) and self.engine.takes(stream, len(data)):
-            if fin:
-                self._queue.drop(stream)
-            self.table.feed(stream, data, fin=fin)
-        elif not self._queue.push(stream, data, fin=fin):
-            return
-        self.touch()
-
-    def writable(self, stream: int) -> bool:
-        """Whether the stream takes more; see the contract."""
-        return self._queue.writable(stream)
-
-    def settled(self, stream: int) -> bool:
-        """Whether a stream's bytes and its end, or its reset, are acknowledged."""
-        return stream not in self._queue and self.table.settled(stream)
-
-    def set_priority(self, stream: int, priority: int) -> None:
-        """Change the order of sending."""
-        self._queue.set_priority(stream, priority)
-        self.table.set_priority(stream, priority)
-
-    def reset(self, stream: int, code: int) -> None:
-        """Abandon our side; what waits is dropped."""
-        self._queue.drop(stream)
-        self.table.abandon(stream, code)
-        self.touch()
-
-    def drop(self, stream: int) -> None:
-        """Forget what waits for a stream that the engine has reset already."""
-        self._queue.drop(stream)
-
-    def stop(self, stream: int, code: int) -> None:
-        """Ask the peer to stop."""
-        self.table.refuse(stream, code)
-        self.touch()
-
-    def hand_over(self, stream: int, size: int) -> None:
-        """Credit the peer for bytes that were read."""
-        if self.table.hand_over(stream, size):
-            self.touch()
-
-    def release(self, stream: int) -> None:
-        """Let a stream go whose end was read."""
-        if self.table.release(stream):
-            self.touch()
-
-    def send_datagram(self, data: bytes, *, early: bool = False) -> bool:
-        """Queue a datagram if it fits and may leave; see the contract."""
-        engine = self.engine
-        if self.is_closing or len(data) > engine.max_datagram_payload:
-            return False
-        if engine.is_early and not early:
-            return False
-        if engine.queued_datagrams >= self.limits.max_datagrams:
-            return False
-        engine.send_datagram_frame(data)
-        self.touch()
-        return True
 
     # The wire.
 
