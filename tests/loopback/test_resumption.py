@@ -198,6 +198,32 @@ def test_an_early_connection_that_nobody_answers_ends_and_says_why():
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("early", [True, False])
+def test_a_ticket_that_nobody_answered_resumes_the_next_time_but_is_not_early(early):
+    async def main():
+        wallet = Purse()
+        async with listening() as listener:
+            await visit(listener, wallet)
+            port = listener.addresses[0][1]
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+            silent.bind(("127.0.0.1", port))
+            dialled = dial(listener, wallet=wallet, timeout=0.05, early=early)
+            if early:
+                await (await dialled).wait_closed()
+            else:
+                with pytest.raises(NoAnswer):
+                    await dialled
+        async with listening(port=port) as listener:
+            connection = await dial(listener, wallet=wallet)
+            await listener.accept()
+            engine = connection._link.engine
+            assert engine.tls.session_resumed
+            assert not engine.tls.early_data_accepted
+            await leave(connection)
+
+    asyncio.run(main())
+
+
 def test_who_will_not_be_early_has_the_answer_first_and_is_resumed():
     async def main():
         wallet = Purse()

@@ -49,11 +49,13 @@ class Dialling:
         self._session: WebTransportConnection | None = None
         self._early: RawConnection | None = None
         self._deadline: asyncio.TimerHandle | None = None
+        self._kept: Kept | None = None
         self.answer: asyncio.Future[RawConnection] = asyncio.get_running_loop().create_future()
 
     def start(self, endpoint: Endpoint, kept: Kept | None) -> None:
         """Send the first packet."""
         order, wallet = self._order, self._order.wallet
+        self._kept = kept
         token = wallet.take_token(order.server) if wallet is not None else b""
         engine = Engine(
             order.configuration(kept, token),
@@ -107,6 +109,15 @@ class Dialling:
     def _keep_token(self, token: bytes) -> None:
         if self._order.wallet is not None:
             self._order.wallet.keep_token(self._order.server, token)
+
+    def _return_ticket(self) -> None:
+        """Give the ticket back if nobody has answered."""
+        wallet, kept, link = self._order.wallet, self._kept, self._link
+        self._kept = None
+        if wallet is None or kept is None or link is None:
+            return
+        if not link.stats().received_packets:
+            wallet.give_back(self._order.server, kept)
 
     def _give_up(self) -> None:
         self._break_off(f"{self._order.where} did not answer on UDP")
@@ -220,6 +231,7 @@ class Dialling:
 
     def on_over(self, closed: Closed) -> None:
         """Explain a handshake that failed."""
+        self._return_ticket()
         if self._early is not None:
             if self._deadline is not None:
                 self._deadline.cancel()

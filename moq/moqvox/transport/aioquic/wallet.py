@@ -2,7 +2,7 @@
 
 Tickets resume a session (RFC 8446, 4.6.1), tokens show a server that the address is known to it
 (RFC 9000, 8.1.3). Each is used once: so they can't be told to belong together, and a server may
-take the early data of a ticket only once.
+take the early data of a ticket only once. A ticket that nobody answered is used again.
 """
 
 import datetime
@@ -144,6 +144,17 @@ class Wallet:
         )
         del pocket.tickets[:-MAX_OF_EACH]
         self._save()
+
+    def give_back(self, server: str, kept: Kept) -> None:
+        """Take back a ticket with which nobody was reached, unless there are enough.
+
+        It is good for a shorter handshake only: what was sent early with it may have arrived
+        all the same, and must not come a second time.
+        """
+        pocket = self._pocket(server)
+        if len(pocket.tickets) < MAX_OF_EACH:
+            pocket.tickets.insert(0, msgspec.structs.replace(kept, may_be_early=False))
+            self._save()
 
     def keep_token(self, server: str, token: bytes) -> None:
         """Keep a token that a server has sent."""
