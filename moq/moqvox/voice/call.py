@@ -72,6 +72,7 @@ class Call:
         self.marks: dict[str, float] = {}
         self.resumed_at: list[float] = []
         self.driver: Driver | None = None
+        self._former: Driver | None = None
         self.redial: Redial | None = None
         self.ended: SessionClosed | None = None
         self._t0 = asyncio.get_running_loop().time()
@@ -172,8 +173,9 @@ class Call:
         if self.ended is not None:
             return
         local, remote = origin.Origin(id=self.origin_id), origin.Origin()
-        leg = self._next_leg(beside=self.driver is not None and not self.driver.closed)
-        self.driver = driver
+        before = self.driver
+        leg = self._next_leg(beside=before is not None and not before.closed)
+        self._former, self.driver = before, driver
         leg.attach(driver, local, remote)
         self.mark("connected")
         self._connected.set()
@@ -181,7 +183,7 @@ class Call:
             following = tasks.create_task(self._follow(leg), name="agent")
             await driver.wait_closed()
             following.cancel()
-        if driver is not self.driver:
+        if driver is self._former:
             self.outbox.stay()
 
     async def _follow(self, leg: CallerLeg) -> None:

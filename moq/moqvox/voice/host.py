@@ -26,9 +26,10 @@ calls that may have lost an agent."""
 
 SETTLING_RTTS: Final = 4
 
-DOUBT: Final = 5.0
-"""Seconds in which callers are asked whether another agent was there: a relay that was started
-anew, too, hears of them from others that find back to it one by one."""
+DOUBT: Final = 40.0
+"""Seconds in which callers are asked whether another agent was there. A relay that was cut off,
+or started anew, tells of them when it has found back; one that has not within its idle time-out
+(30 s) has told them that the agent is gone, and they are on a later leg."""
 
 
 class Host:

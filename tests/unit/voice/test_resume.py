@@ -5,8 +5,11 @@ import asyncio
 import pytest
 from tests.aio import run
 from tests.sim.calls import world
+from tests.unit.driver.sides import driver_on
 from tests.unit.voice.calls import packets, tone
 
+from moqvox.transport.memory import pair
+from moqvox.voice.call import Call
 from moqvox.voice.keep import Keep
 from moqvox.voice.lobby import Lobby
 from moqvox.voice.playback import Playback
@@ -378,3 +381,26 @@ def test_frames_past_the_bound_are_told_to_be_missing():
     assert not speech.intact(receipt)
     assert receipt.frames == 99 - last
     assert heard == [(0, list(packets(100))[last + 1 :])]
+
+
+def test_of_three_connections_the_middle_one_is_written_to_until_the_last_is_answered():
+    async def main():
+        call = Call()
+        formers = []
+        async with asyncio.TaskGroup() as tasks:
+            drivers = []
+            for number in range(3):
+                driver = driver_on(pair("moq-lite-06")[0], number + 1)
+                driver.start(tasks)
+                drivers.append(driver)
+                tasks.create_task(call.hold(driver))
+                await asyncio.sleep(0.1)
+            for driver in drivers:
+                formers.append(call.outbox.former and call.outbox.former.number)
+                driver.close()
+                await driver.wait_closed()
+                await asyncio.sleep(0.1)
+            call.close()
+        return formers
+
+    assert run(main()) == [1, 1, None]

@@ -56,7 +56,8 @@ def test_a_later_leg_tells_nothing_of_it():
         (False, None, True),  # never told: it is taken for new, as before there was such a thing
     ],
 )
-def test_a_young_agent_takes_a_leg_that_was_left_for_no_new_call(shows, is_answered, taken):
+@pytest.mark.parametrize("age", [1, 35])
+def test_a_young_agent_takes_a_leg_that_was_left_for_no_new_call(shows, is_answered, taken, age):
     async def main():
         lobby = Lobby()
         async with asyncio.TaskGroup() as tasks:
@@ -69,7 +70,7 @@ def test_a_young_agent_takes_a_leg_that_was_left_for_no_new_call(shows, is_answe
             other.start(tasks)
             other.attach(relay, relay)
             hosting = tasks.create_task(lobby.host(agent, local, remote, eager=False))
-            await asyncio.sleep(1)  # it is no more among what the relay tells at first
+            await asyncio.sleep(age)  # it is no more among what the relay tells at first
             leg = Leg(Hello(call="it", token="00", shows=shows), 0, 0.0)
             if is_answered is not None:
                 leg.broadcast.be_unanswered()
