@@ -131,7 +131,25 @@ def locate(played: Samples, source: Samples) -> tuple[list[Place], list[int]]:
             unfound.append(at)
         else:
             places.append(Place(at, place))
-    return places, unfound
+    return _with_islands(played, source, places, unfound)
+
+
+def _with_islands(
+    played: Samples, source: Samples, places: list[Place], unfound: Sequence[int]
+) -> tuple[list[Place], list[int]]:
+    """Find blocks of which too few were played together, between those that were found."""
+    left_over = []
+    for at in unfound:
+        after = bisect.bisect(places, at, key=lambda place: place.at)
+        found = None
+        if 0 < after < len(places):
+            start, end = places[after - 1].played + BLOCK, places[after].played
+            found = _best(played, source[at : at + BLOCK], start, end, ALIKE)
+        if found is None:
+            left_over.append(at)
+        else:
+            places.insert(after, Place(at, found))
+    return places, left_over
 
 
 def _sum_up(

@@ -140,3 +140,14 @@ def test_a_pause_before_anything_that_can_be_told_apart_is_not_held_against_the_
     played = np.concatenate((source[:BLOCK], silence(1100), source[BLOCK:]))
     heard = listen(played.tobytes(), packets, arrived, began_ns)
     assert (heard.longest_ms, heard.expected_ms) == (0, 0)
+
+
+def test_a_few_frames_between_two_silences_are_heard_and_the_silences_are_two(source):
+    first, second = 60 * BLOCK, 62 * BLOCK
+    played = np.concatenate(
+        (source[:first], silence(130), source[first:second], silence(470), source[second:])
+    )
+    heard = compare(played.astype(float), source.astype(float))
+    assert (heard.missing_ms, heard.altered_ms) == (0, 0)
+    assert heard.longest_ms == pytest.approx(470, abs=1)
+    assert heard.silence_ms == pytest.approx(600, abs=1)
