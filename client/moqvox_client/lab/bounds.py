@@ -12,9 +12,10 @@ from moqvox_client.lab.systems import OURS
 from moqvox_client.lab.table import COLUMNS
 from moqvox_client.lab.verdict import Run
 
-__all__ = ["Bound", "Check", "Limit", "check", "counted", "faultless"]
+__all__ = ["BESIDE", "Bound", "Check", "Limit", "check", "counted", "faultless"]
 
 TWENTY: Final = 20
+BESIDE: Final = "beside"
 FIGURES: Final = {column.name: column for column in COLUMNS}
 
 Medians = Mapping[str, float]
@@ -31,6 +32,7 @@ class Bound(msgspec.Struct, frozen=True):
         limit: the rule.
         systems: whom it binds.
         of_twenty: it binds the 19th of 20 runs, not the median.
+        beside: a scenario whose median (of the first system) the rule is told of as `BESIDE`.
         each: it binds every run, void ones too: what a busy machine is no excuse for.
     """
 
@@ -40,6 +42,7 @@ class Bound(msgspec.Struct, frozen=True):
     systems: tuple[str, ...] = (OURS,)
     of_twenty: bool = False
     each: bool = False
+    beside: str = ""
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -74,15 +77,10 @@ def counted(runs: Sequence[Run]) -> list[Run]:
 
 def check(bound: Bound, scenario: Scenario, runs: Sequence[Run]) -> list[Check]:
     """Apply a bound in one scenario; void runs have a say where it binds each, or all are."""
-    column = FIGURES[bound.figure]
-    values: dict[str, list[float]] = {}
-    for system in dict.fromkeys(run.system for run in runs):
-        group = [run for run in runs if run.system == system and run.scenario == scenario.name]
-        sound = [run for run in group if bound.each or not run.doubts] or group
-        taken = [value for run in sound if (value := column.take(run)) is not None]
-        if taken:
-            values[system] = taken
+    values = _values(bound, scenario.name, runs)
     medians = {system: statistics.median(taken) for system, taken in values.items()}
+    if bound.beside and (usual := _values(bound, bound.beside, runs).get(bound.systems[0])):
+        medians[BESIDE] = statistics.median(usual)
     allowed = bound.limit(scenario, medians)
     if allowed is None:
         return []
@@ -91,6 +89,19 @@ def check(bound: Bound, scenario: Scenario, runs: Sequence[Run]) -> list[Check]:
         for system in bound.systems
         if system in values
     ]
+
+
+def _values(bound: Bound, scenario: str, runs: Sequence[Run]) -> dict[str, list[float]]:
+    """Take the figure from the runs that have a say in a scenario, by system."""
+    take = FIGURES[bound.figure].take
+    values: dict[str, list[float]] = {}
+    for system in dict.fromkeys(run.system for run in runs):
+        group = [run for run in runs if run.system == system and run.scenario == scenario]
+        sound = [run for run in group if bound.each or not run.doubts] or group
+        taken = [value for run in sound if (value := take(run)) is not None]
+        if taken:
+            values[system] = taken
+    return values
 
 
 def _check(bound: Bound, scenario: str, system: str, allowed: float, taken: list[float]) -> Check:

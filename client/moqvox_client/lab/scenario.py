@@ -242,7 +242,7 @@ def _switches() -> list[Scenario]:
 
 
 def _changes() -> list[Scenario]:
-    """Address changes: one NAT rebinding, 20 in a row, one in bursts of loss; up, and down."""
+    """Address changes: one NAT rebinding, 20 in a row, one in bursts of loss; up and down."""
     burst = Path(rtt_ms=30.0, burst=(400.0, 400.0, 0.8))
     found = []
     for label, since in (("", 0.0), ("-answer", ANSWER_S)):
@@ -263,6 +263,7 @@ def _changes() -> list[Scenario]:
             found.append(
                 Scenario(name=name + label, path=path, cell=CELL, events=events, pace=pace)
             )
+    found.append(Scenario(name="in-bursts", path=burst))
     return found
 
 

@@ -104,6 +104,23 @@ def test_a_quarter_of_the_best_of_the_others_is_of_the_better_one():
     assert losses.limit(*named(["rtt50-loss1"]), {"grpc": 100.0}) is None
 
 
+def test_a_change_in_bursts_is_allowed_what_the_bursts_take_without_one():
+    (bound,) = [one for one in SECTIONS["changes"].bounds if one.beside]
+    (scenario,) = named(["switch-in-bursts"])
+    runs = [run("switch-in-bursts", gap=1200.0), run("in-bursts", gap=700.0)]
+    (found,) = check(bound, scenario, runs)
+    assert (found.allowed, found.measured, found.holds) == (700.0 + 500.0 + 80.0, 1200.0, True)
+    assert check(bound, scenario, runs[:1]) == []
+
+
+def test_what_binds_each_run_binds_void_ones_and_the_worst():
+    (scenario,) = named(["outage0"])
+    bound = msgspec.structs.replace(SECTION.bounds[0], each=True)
+    runs = [run(seed=1, gap=50.0), run(seed=2, gap=50.0), run(seed=3, gap=101.0, doubts=["busy"])]
+    (found,) = check(bound, scenario, runs)
+    assert (found.measured, found.within, found.runs, found.holds) == (101.0, 2, 3, False)
+
+
 @pytest.mark.parametrize(
     "bad",
     [
