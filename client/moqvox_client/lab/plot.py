@@ -1,7 +1,7 @@
 """A picture of runs, as SVG of our own: people would rather look than read.
 
-A few scenarios: how late each frame was in order, over the prompt. Many: the worst one
-percent of each system, with its spread, on a logarithmic scale.
+A few scenarios: how late each frame was in order, over the prompt, with a dot where nothing came
+any more. Many: the worst one percent of each system, with its spread, on a logarithmic scale.
 """
 
 import math
@@ -25,6 +25,9 @@ FEW: Final = 6
 
 WHOLE: Final = 99.95
 """Percent from which on a prompt counts as whole in the picture."""
+
+LETTER: Final = 7
+"""Pixels that a letter takes at most, on average."""
 
 FRAME_S: Final = 0.02
 LEAST_MS: Final = 1.0
@@ -57,7 +60,7 @@ def _legend(colors: dict[str, str]) -> str:
     for system, color in colors.items():
         parts.append(f'<rect x="{at}" y="12" width="12" height="12" fill="{color}"/>')
         parts.append(_text(at + 17, 22, system))
-        at += 34 + 7 * len(system)
+        at += 34 + LETTER * len(system)
     return "".join(parts)
 
 
@@ -87,7 +90,14 @@ def _panel(scenario: str, shown: dict[str, Run], colors: dict[str, str], top: in
     most = max(100.0, *late) if late else 100.0
     frames = max((len(run.late_ms) for run in shown.values()), default=1)
     height, width = PANEL - 60, WIDTH - 60 - RIGHT
-    parts = [_text(12, top + 14, f"{scenario}: how late each frame was, in order (ms)", "t")]
+    parts = [
+        _text(
+            12,
+            top + 14,
+            f"{scenario}: how late each frame was, in order (ms; a dot: nothing more came)",
+            "t",
+        )
+    ]
     for share in (0.0, 0.5, 1.0):
         y = top + 24 + height * (1 - share)
         parts.append(f'<line class="g" x1="60" x2="{60 + width}" y1="{y:.1f}" y2="{y:.1f}"/>')
@@ -98,6 +108,11 @@ def _panel(scenario: str, shown: dict[str, Run], colors: dict[str, str], top: in
     for system, run in shown.items():
         points = _steps(run.late_ms, top + 24 + height, height / most, width / frames)
         parts += [f'<path class="l" stroke="{colors[system]}" d="{d}"/>' for d in points]
+        came = [index for index, ms in enumerate(run.late_ms) if ms is not None]
+        if came and came[-1] + 1 < len(run.late_ms):  # nothing came any more: say where it ends
+            x, y = 60 + came[-1] * width / frames, top + 24 + height
+            y -= max(0.0, run.late_ms[came[-1]] or 0.0) * height / most
+            parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colors[system]}"/>')
     return "".join(parts)
 
 
@@ -146,8 +161,10 @@ def _dot(cell: Cell, color: str, y: float, scale: float) -> str:
     arrived = cell.figures["complete_pct"][0]
     if arrived < WHOLE:
         label += f" (of the {arrived:.0f} % that arrived)"
+    fits = most + 9 + LETTER * len(label) <= WIDTH
+    at, anchor = (most + 9, "start") if fits else (least - 9, "end")
     return (
         f'<line x1="{least:.1f}" x2="{most:.1f}" y1="{y}" y2="{y}" stroke="{color}" '
         f'stroke-width="2"/><circle cx="{middle:.1f}" cy="{y}" r="4.5" fill="{color}"/>'
-        + _text(most + 9, y + 4, label, "a")
+        + _text(at, y + 4, label, "a", anchor)
     )

@@ -21,6 +21,8 @@ def run(system, scenario, seed, p99, *, doubts=(), late=()):
     )
 
 
+SVG = "{http://www.w3.org/2000/svg}"
+
 RUNS = [
     run("moqvox", "a", 1, 20.0, late=[0, 5, None, 3]),
     run("moqvox", "a", 2, 40.0),
@@ -89,3 +91,19 @@ def test_of_twenty_runs_the_nineteenth_best_is_told():
     (cell,) = cells(runs)
     assert cell.figures["ttfa_p95_ms"] == (19.0, 19.0, 19.0)
     assert "ttfa_p95_ms" not in cells(runs[:19])[0].figures
+
+
+def test_a_label_that_would_leave_the_picture_stands_on_the_other_side():
+    wide = [run("moqvox", f"s{n}", 1, 20.0) for n in range(9)] + [run("aiortc", "s8", 1, 1500.0)]
+    picture = ElementTree.fromstring(draw(wide))
+    texts = {one.text: one.get("text-anchor") for one in picture.iter(f"{SVG}text")}
+    assert (texts["20"], texts["1500"]) == ("start", "end")
+
+
+def test_a_line_that_ends_early_ends_in_a_dot():
+    (dot,) = ElementTree.fromstring(draw([run("grpc", "a", 1, 9.0, late=[0, 5, None, None])])).iter(
+        f"{SVG}circle"
+    )
+    assert float(dot.get("cx")) < 880 / 2
+    whole = draw([run("grpc", "a", 1, 9.0, late=[0, None, 3])])
+    assert not list(ElementTree.fromstring(whole).iter(f"{SVG}circle"))
