@@ -221,7 +221,7 @@ def test_thousands_of_streams_leave_nothing_behind():
             assert not end._courier.unheard._streams
             assert not end._receiving._halves
             assert not end._receiving._half_open
-            assert not end._in_order._early
+            assert not end._streams._in_order._early
             assert not any(some.skipped for some in end._receiving._arrivals.values())
 
     on_pair(body, link=LinkSettings(delay_ms=5, loss=5, reorder=5), seed=1)

@@ -7,8 +7,8 @@ from moqvox.transport.drains import Drains
 from moqvox.transport.inbox import Inbox
 from moqvox.transport.interface import Closed, Event, Kind, Stats, StreamData, StreamReset
 from moqvox.transport.memory.courier import Courier
-from moqvox.transport.memory.in_order import InOrder
 from moqvox.transport.memory.link import Link
+from moqvox.transport.memory.moves import Moves
 from moqvox.transport.memory.packet import (
     PACKET_BYTES,
     Close,
@@ -24,14 +24,8 @@ from moqvox.transport.memory.packet import (
     Welcome,
 )
 from moqvox.transport.memory.settings import Limits
-from moqvox.transport.streams.frames import (
-    MaxData,
-    MaxStreamData,
-    MaxStreams,
-    ResetStream,
-    Segment,
-    StopSending,
-)
+from moqvox.transport.memory.stream_frames import StreamFrames
+from moqvox.transport.streams.frames import StopSending
 from moqvox.transport.streams.receiving import Receiving
 from moqvox.transport.streams.sending import Sending
 
@@ -65,7 +59,6 @@ class MemoryConnection:
         self._is_client = is_client
         self._takes_early = takes_early
         self._patience: asyncio.TimerHandle | None = None
-        self._remote = link.server_address if is_client else link.client_address
         self._inbox = Inbox(
             max_datagrams=limits.max_datagrams, max_path_changes=limits.max_path_changes
         )
@@ -77,7 +70,6 @@ class MemoryConnection:
         )
         self._sending.begin(limits.grant())
         self._receiving = Receiving(limits, self._inbox, is_client=is_client)
-        self._in_order = InOrder(self._receiving)
         out, back = (link.up, link.down) if is_client else (link.down, link.up)
         self._courier = Courier(out, back, self._sending, self._receiving, self._flushed)
         out.sender = self._courier
@@ -92,9 +84,12 @@ class MemoryConnection:
         self._closing: Close | None = None
         self._linger_until = 0.0
         self._silence: asyncio.TimerHandle | None = None
-        self._moves = 0
-        self._is_move_noticed = False
-        self._path_changes = self._received_bytes = self._received_packets = 0
+        self._received_bytes = self._received_packets = 0
+        remote = link.server_address if is_client else link.client_address
+        self._moves = Moves(link, self._courier, self._inbox, remote)
+        self._streams = StreamFrames(
+            self._sending, self._receiving, self._courier, self._inbox, self._drains
+        )
         self._take = self._table()
 
     # What it is.
@@ -122,7 +117,7 @@ class MemoryConnection:
     @property
     def remote_address(self) -> str:
         """The peer now."""
-        return self._remote
+        return self._moves.remote
 
     @property
     def max_datagram_size(self) -> int:
@@ -136,7 +131,7 @@ class MemoryConnection:
         while True:
             await self._inbox.wait()
             events = [event for event in self._inbox.take() if self._hand_over(event)]
-            self._credit()
+            self._streams.credit()
             if events:
                 return events
 
@@ -147,10 +142,6 @@ class MemoryConnection:
         if isinstance(event, StreamReset):
             self._receiving.hand_over(event.stream, 0, is_end=True)
         return True
-
-    def _credit(self) -> None:
-        if self._receiving.credit:
-            self._courier.touch()
 
     # Sending.
 
@@ -225,7 +216,7 @@ class MemoryConnection:
             sent_packets=courier.sent_packets,
             received_packets=self._received_packets,
             lost_packets=courier.lost_packets,
-            path_changes=self._path_changes,
+            path_changes=self._moves.count,
         )
 
     def ping(self) -> None:
@@ -271,7 +262,7 @@ class MemoryConnection:
                 self._receiving.half_over(stream)
             self._drains.wake(self._sending.over)
             self._sending.over.clear()
-            self._credit()
+            self._streams.credit()
         relieved = self._sending.queue.relieved()
         for stream in relieved:
             self._inbox.writable(stream)
@@ -314,11 +305,7 @@ class MemoryConnection:
 
     def moved(self, address: str, *, noticed: bool) -> None:
         """Speak from another address from now on; report it only when it is `noticed`."""
-        self._moves += 1
-        self._is_move_noticed = noticed
-        if noticed:
-            self._courier.new_path()
-        self._courier.say(Moved(self._moves, address))
+        self._moves.move(address, noticed=noticed)
 
     def receive(self, packet: Packet) -> bool:
         """Take a packet off the lane; False when the connection is over, or can't read it."""
@@ -349,73 +336,18 @@ class MemoryConnection:
 
     def _table(self) -> "dict[type, Callable[..., None]]":
         return {
-            Segment: self._on_segment,
-            ResetStream: self._on_reset,
-            StopSending: self._on_stop,
-            MaxData: self._on_max_data,
-            MaxStreamData: self._on_max_stream_data,
-            MaxStreams: self._on_max_streams,
+            **self._streams.table(),
             Message: self._on_message,
             Ping: self._on_ping,
             Pong: self._on_pong,
-            Moved: self._on_moved,
-            MovedSeen: self._on_moved_seen,
+            Moved: self._moves.on_moved,
+            MovedSeen: self._moves.on_seen,
             Close: self._on_close,
             StatelessReset: self._on_stateless_reset,
             Hello: self._on_hello,
             Welcome: self._on_welcome,
             Refusal: self._on_refusal,
         }
-
-    def _on_segment(self, frame: Segment) -> None:
-        self._in_order.receive(frame)
-        self._adopt()
-        self._credit()
-
-    def _on_reset(self, frame: ResetStream) -> None:
-        self._in_order.reset(frame)
-        self._adopt()
-        self._credit()
-
-    def _on_stop(self, frame: StopSending) -> None:
-        self._receiving.meet(frame.stream)
-        self._adopt()
-        if self._halt(frame.stream, frame.code):
-            self._drains.wake((frame.stream,))
-            self._inbox.stopped(frame.stream, frame.code)
-            self._courier.touch()
-
-    def _halt(self, stream: int, code: int) -> bool:
-        """Abandon a stream for the peer; False when there is nothing to stop any more.
-
-        A stream whose end was sent is reset all the same while that is not acknowledged.
-        """
-        unheard = self._courier.unheard
-        if self._sending.abandon(stream, code):
-            return unheard.give_up(stream)
-        if not unheard.give_up(stream):
-            return False
-        self._sending.say(stream, ResetStream(stream, code, unheard.sent_bytes(stream)))
-        return True
-
-    def _adopt(self) -> None:
-        """Prepare to answer on streams that the peer has opened."""
-        for stream in self._receiving.met:
-            self._sending.adopt(stream)
-            self._courier.unheard.open(stream)
-        self._receiving.met.clear()
-
-    def _on_max_data(self, frame: MaxData) -> None:
-        self._sending.allow_data(frame.limit_bytes)
-        self._courier.touch()
-
-    def _on_max_stream_data(self, frame: MaxStreamData) -> None:
-        self._sending.allow_stream_data(frame.stream, frame.limit_bytes)
-        self._courier.touch()
-
-    def _on_max_streams(self, frame: MaxStreams) -> None:
-        self._sending.allow_streams(frame.count, bidirectional=frame.bidirectional)
-        self._courier.touch()
 
     def _on_message(self, frame: Message) -> None:
         self._inbox.datagram(frame.data)
@@ -425,20 +357,6 @@ class MemoryConnection:
 
     def _on_pong(self, _frame: Pong) -> None:
         """Nothing: that it came is what was asked for."""
-
-    def _on_moved(self, frame: Moved) -> None:
-        if frame.serial > self._moves:
-            self._moves = frame.serial
-            self._remote = frame.address
-            self._path_changes += 1
-            self._inbox.path_changed(self.link.server_address, frame.address)
-            self._courier.new_path()
-            self._courier.say(MovedSeen(frame.serial))
-
-    def _on_moved_seen(self, frame: MovedSeen) -> None:
-        if frame.serial == self._moves and self._is_move_noticed:
-            self._path_changes += 1
-            self._inbox.path_changed(self.link.client_address, self._remote)
 
     def _on_close(self, frame: Close) -> None:
         self._end(Closed(frame.code, frame.reason, remote=True), None)

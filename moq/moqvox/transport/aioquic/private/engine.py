@@ -4,37 +4,30 @@ from collections.abc import Callable, Iterable
 from typing import Final, cast
 
 from aioquic import tls
-from aioquic._buffer import Buffer
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import (
     END_STATES,
     QuicConnectionState,
-    QuicReceiveContext,
 )
-from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilder
-from aioquic.quic.recovery import QuicPacketSpace
 from aioquic.quic.stream import QuicStream
 
 from moqvox.transport.address import Address
 from moqvox.transport.aioquic.ending import Ending
 from moqvox.transport.aioquic.limits import (
-    BURST_BYTES,
     PACKET_OVERHEAD_BYTES,
-    SLACK_BYTES,
     Limits,
 )
 from moqvox.transport.aioquic.private.compact import slim
-from moqvox.transport.aioquic.private.handshake import HandshakeConnection
+from moqvox.transport.aioquic.private.credit import CreditedConnection
 from moqvox.transport.aioquic.private.identified import IdentifiedConnection
 from moqvox.transport.aioquic.private.receiver import Receiver
 from moqvox.transport.aioquic.private.recovery import Recovery
 from moqvox.transport.aioquic.private.sender import Sender
 from moqvox.transport.aioquic.quiet import QuietLog
 from moqvox.transport.aioquic.redundancy import Redundancy
-from moqvox.transport.aioquic.streams import CREDIT_STEPS, BusyStreams, HeldStream, StreamTable
+from moqvox.transport.aioquic.streams import BusyStreams, HeldStream, StreamTable
 from moqvox.transport.aioquic.tickets import Tickets
 from moqvox.transport.quic.connection_ids import Issuer
-from moqvox.transport.send_queue import QUANTUM_BYTES
 
 __all__ = ["Engine"]
 
@@ -63,7 +56,7 @@ KEPT: Final = frozenset(
 """What is asked of a connection that is over: its end, its address, how large datagrams were."""
 
 
-class Engine(HandshakeConnection, IdentifiedConnection):
+class Engine(CreditedConnection, IdentifiedConnection):
     """One QUIC connection without I/O; the folder says what differs from upstream."""
 
     def __init__(
@@ -115,7 +108,6 @@ class Engine(HandshakeConnection, IdentifiedConnection):
         self._known_losses = 0
         self.redundancy = Redundancy(limits, self.table)
         self._is_initiator: bool | None = None
-        self.unblocked: set[int] = set()
         self._streams = self.table  # type: ignore[assignment]  # holds subclasses only
         self._logger = QuietLog(self._logger.logger, self._logger.extra)
         bidi, uni = self._local_max_streams_bidi, self._local_max_streams_uni
@@ -137,16 +129,6 @@ class Engine(HandshakeConnection, IdentifiedConnection):
     def next_packet_number(self) -> int:
         """One more than the highest packet number sent."""
         return self._packet_number
-
-    @property
-    def unsent_bytes(self) -> int:
-        """Stream bytes in the engine that never left."""
-        return self.table.fed_bytes - self._remote_max_data_used
-
-    @property
-    def blocked_streams(self) -> int:
-        """Our own streams that wait for the peer's permission."""
-        return len(self._streams_blocked_bidi) + len(self._streams_blocked_uni)
 
     @property
     def is_client(self) -> bool:
@@ -222,19 +204,6 @@ class Engine(HandshakeConnection, IdentifiedConnection):
             or self.ending() is not None
         )
 
-    def room(self) -> int:
-        """Stream bytes that are worth giving to the engine now."""
-        used = self._remote_max_data_used
-        window, credit = self.recovery.window_left, self._remote_max_data - used
-        unsent = self.table.fed_bytes - used
-        return min(max(0, window) + SLACK_BYTES, BURST_BYTES, credit) - unsent
-
-    def takes(self, stream_id: int, size: int) -> bool:
-        """Whether so few bytes of a stream may leave with the next packet."""
-        if size > QUANTUM_BYTES or size > self.room():
-            return False
-        return size <= self.table.allowance(stream_id)
-
     def open_stream(self, *, bidirectional: bool, priority: int, early: bool = False) -> int:
         """Make a stream of ours known to the engine, in the order of its ID.
 
@@ -249,16 +218,9 @@ class Engine(HandshakeConnection, IdentifiedConnection):
 
     def _settle_early(self, now: float) -> None:
         super()._settle_early(now)
-        self.unblocked |= self.table.held
-        self.table.held.clear()
-
-    def _raise_max_data(self, limit: int) -> bool:
-        """Allow the peer this many bytes in all; False while the step is too small."""
-        limits = self._local_max_data
-        if (limit - limits.value) * CREDIT_STEPS < self._configuration.max_data:
-            return False
-        limits.value = limit
-        return True
+        if self.table.held:
+            self.unblock(self.table.held)
+            self.table.held.clear()
 
     def on_run(self, length: int) -> None:
         """Take how many packets, one after another, were lost or did not come."""
@@ -373,11 +335,6 @@ class Engine(HandshakeConnection, IdentifiedConnection):
         for name in self.__dict__.keys() - KEPT:
             del self.__dict__[name]
 
-    def take_unblocked(self) -> set[int]:
-        """Take our streams whose limits the peer raised since the last call."""
-        self.unblocked, unblocked = set(), self.unblocked
-        return unblocked
-
     def _adopt(self, stream: QuicStream) -> HeldStream:
         """Exchange the parts of a stream that upstream just made and goes on using."""
         readable, writable = not stream.receiver.is_finished, not stream.sender.is_finished
@@ -403,50 +360,3 @@ class Engine(HandshakeConnection, IdentifiedConnection):
     @_streams_queue.setter  # type: ignore[override]  # as above
     def _streams_queue(self, streams: Iterable[HeldStream]) -> None:
         self.table.busy.reset(streams)
-
-    def _write_connection_limits(self, builder: QuicPacketBuilder, space: QuicPacketSpace) -> None:
-        """Write limits, hiding what makes upstream double MAX_DATA by itself."""
-        self._challenge_active_path(builder)
-        self._write_token(builder)
-        bidi, uni = self._local_max_streams_bidi, self._local_max_streams_uni
-        data = self._local_max_data
-        if data.value == data.sent and bidi.value == bidi.sent and uni.value == uni.sent:
-            return
-        used, data.used = data.used, 0
-        try:
-            super()._write_connection_limits(builder, space)
-        finally:
-            data.used = used
-
-    def _write_stream_limits(
-        self, builder: QuicPacketBuilder, space: QuicPacketSpace, stream: QuicStream
-    ) -> None:
-        """Write a limit, hiding what makes upstream double MAX_STREAM_DATA by itself."""
-        received, stream.receiver.highest_offset = stream.receiver.highest_offset, 0
-        try:
-            super()._write_stream_limits(builder, space, stream)
-        finally:
-            stream.receiver.highest_offset = received
-        self.table.settle(stream)
-
-    def _on_max_stream_data_delivery(self, delivery: QuicDeliveryState, stream: QuicStream) -> None:
-        super()._on_max_stream_data_delivery(delivery, stream)
-        if delivery != QuicDeliveryState.ACKED:
-            self.table.owe(stream)
-
-    def _handle_max_stream_data_frame(
-        self, context: QuicReceiveContext, frame_type: int, buf: Buffer
-    ) -> None:
-        start = buf.tell()
-        stream_id = buf.pull_uint_var()
-        buf.seek(start)
-        super()._handle_max_stream_data_frame(context, frame_type, buf)
-        self.unblocked.add(stream_id)
-
-    def _unblock_streams(self, is_unidirectional: bool) -> None:
-        blocked = self._streams_blocked_uni if is_unidirectional else self._streams_blocked_bidi
-        before = [stream.stream_id for stream in blocked if stream.stream_id is not None]
-        super()._unblock_streams(is_unidirectional)
-        for stream_id in before[: len(before) - len(blocked)]:
-            self.unblocked.add(stream_id)
-            self.table.wake(stream_id)
