@@ -5,7 +5,6 @@ one stream are gathered, so that a peer's tiny frames don't cost an object each.
 """
 
 import asyncio
-from collections import deque
 from typing import Final
 
 import msgspec
@@ -52,9 +51,9 @@ class Inbox:
     """What arrived and was not read yet, in order; one reader."""
 
     def __init__(self, *, max_datagrams: int, max_path_changes: int) -> None:
-        self._waiting: deque[Event | _Gathered] = deque()
+        self._waiting: list[Event | _Gathered] = []
         self._open: dict[int, _Gathered] = {}
-        self._writable: set[int] = set()
+        self._writable: dict[int, None] = {}
         self._datagrams = 0
         self._path_changes = 0
         self._max_datagrams = max_datagrams
@@ -88,7 +87,7 @@ class Inbox:
     def writable(self, stream: int) -> None:
         """Add that a stream takes bytes again, once until it is read."""
         if stream not in self._writable:
-            self._writable.add(stream)
+            self._writable[stream] = None
             self._add(StreamWritable(stream))
 
     def datagram(self, data: bytes) -> None:

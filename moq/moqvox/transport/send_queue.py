@@ -91,7 +91,7 @@ class SendQueue:
         self._streams: dict[int, _Stream] = {}
         self._ready: dict[int, deque[int]] = {}
         self._order: list[int] = []
-        self._choked: set[int] = set()
+        self._choked: dict[int, None] = {}
         self._full = False
         self._waiting = 0
 
@@ -147,7 +147,7 @@ class SendQueue:
         if self._waiting > self._marks.connection_high:
             self._full = True
         if entry.waiting > self._marks.stream_high or self._full:
-            self._choked.add(stream)
+            self._choked[stream] = None
         self._enqueue(stream, entry)
         return True
 
@@ -161,7 +161,7 @@ class SendQueue:
         if stream in self._choked:
             return False
         if self._is_full() and stream in self._streams:
-            self._choked.add(stream)
+            self._choked[stream] = None
             return False
         return True
 
@@ -171,7 +171,8 @@ class SendQueue:
             return []
         low = self._marks.stream_low
         found = [s for s in self._choked if s in self._streams and self._streams[s].waiting <= low]
-        self._choked.difference_update(found)
+        for stream in found:
+            del self._choked[stream]
         return sorted(found)
 
     def _is_full(self) -> bool:
@@ -195,7 +196,7 @@ class SendQueue:
     def drop(self, stream: int) -> int:
         """Forget a stream and what waits in it; how many bytes those were."""
         entry = self._streams.pop(stream, None)
-        self._choked.discard(stream)
+        self._choked.pop(stream, None)
         if entry is None:
             return 0
         if entry.queued:
@@ -245,7 +246,7 @@ class SendQueue:
         fin = entry.fin and not entry.waiting
         if fin:
             del self._streams[stream]
-            self._choked.discard(stream)
+            self._choked.pop(stream, None)
         else:
             self._enqueue(stream, entry)
         return Chunk(stream, data, fin) if data or fin else None

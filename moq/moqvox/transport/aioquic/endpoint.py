@@ -165,13 +165,13 @@ class Endpoint:
     def enrol(self, connection_id: bytes, link: Link) -> None:
         """Route an ID to a link."""
         self.links[connection_id] = link
-        link.connection_ids.add(connection_id)
+        link.connection_ids[connection_id] = None
 
     def strike(self, connection_id: bytes) -> None:
         """Route an ID no longer."""
         link = self.links.pop(connection_id, None)
         if link is not None:
-            link.connection_ids.discard(connection_id)
+            link.connection_ids.pop(connection_id, None)
 
     def ended(self, link: Link) -> None:
         """Count; and free the port of a client whose one connection it was, after this turn."""

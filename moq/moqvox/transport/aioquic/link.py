@@ -42,7 +42,7 @@ class Link(LinkStreams):
         self.roaming: Roaming | None = None
         self.is_newcomer = False
         self.scheduled_at: float | None = None
-        self.connection_ids: set[bytes] = set()
+        self.connection_ids: dict[bytes, None] = {}
         self.asked: tuple[bytes, str, int] | None = None
         self._carrier = carrier
         self._address: Address | None = None

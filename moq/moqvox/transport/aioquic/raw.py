@@ -34,10 +34,10 @@ class RawConnection:
             max_datagrams=link.limits.max_datagrams,
             max_path_changes=link.limits.max_path_changes,
         )
-        self._known: set[int] = set()
-        self._ours: set[int] = set()
-        self._halted: set[int] = set()
-        self._stopped: set[int] = set()
+        self._known: dict[int, None] = {}
+        self._ours: dict[int, None] = {}
+        self._halted: dict[int, None] = {}
+        self._stopped: dict[int, None] = {}
         self._drains = Drains()
         self._is_over = False
         self._over: asyncio.Event | None = None
@@ -103,9 +103,9 @@ class RawConnection:
         if self._inbox.is_closed:
             raise self._inbox.session_closed()
         stream = self._link.open_stream(bidirectional=bidirectional, priority=priority, early=early)
-        self._ours.add(stream)
+        self._ours[stream] = None
         if bidirectional:
-            self._known.add(stream)
+            self._known[stream] = None
         prefix = self._stream_prefix(bidirectional=bidirectional)
         if prefix:
             self._link.write(stream, prefix, fin=False)
@@ -141,7 +141,7 @@ class RawConnection:
     def stop(self, stream: int, code: int) -> None:
         """Ask the peer to stop; what still arrives is credited and dropped."""
         if stream in self._known and stream not in self._stopped:
-            self._stopped.add(stream)
+            self._stopped[stream] = None
             self._link.stop(stream, self._to_wire(code))
 
     def send_datagram(self, data: bytes, *, early: bool = False) -> bool:
@@ -249,7 +249,7 @@ class RawConnection:
         self._link.drop(stream)
         self._drains.wake((stream,))
         if stream not in self._halted:
-            self._halted.add(stream)
+            self._halted[stream] = None
             self._meet(stream)
             self._inbox.stopped(stream, self._from_wire(code))
 
@@ -257,7 +257,7 @@ class RawConnection:
         """Announce a stream of the peer's when it is first heard of."""
         if stream in self._known or stream in self._ours:
             return
-        self._known.add(stream)
+        self._known[stream] = None
         bidirectional = not stream_is_unidirectional(stream)
         if bidirectional:
             self._link.adopt_stream(stream)
@@ -273,7 +273,8 @@ class RawConnection:
         """Forget streams that are over."""
         self._drains.wake(streams)
         for names in (self._known, self._ours, self._halted, self._stopped):
-            names.difference_update(streams)
+            for stream in streams:
+                names.pop(stream, None)
 
     def on_path(self, address: Address, cause: str) -> None:
         """Report the new path."""

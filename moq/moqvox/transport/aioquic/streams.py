@@ -20,6 +20,8 @@ __all__ = ["CREDIT_STEPS", "BusyStreams", "HeldStream", "StreamTable"]
 CREDIT_STEPS: Final = 4
 """Credit goes out once a quarter of a window was read: one frame for many reads."""
 
+NONE: Final[frozenset[int]] = frozenset()
+
 MAX_LIVE: Final = 64
 """Pieces of live streams remembered until the next packet."""
 
@@ -74,9 +76,11 @@ class BusyStreams(list[HeldStream]):
         has_only_data: whether bytes, or the end, are all that any of them has to send.
     """
 
+    __slots__ = ("has_only_data", "is_sorted", "members")
+
     def __init__(self) -> None:
         super().__init__()
-        self.members: set[int | None] = set()
+        self.members: dict[int | None, None] = {}
         self.is_sorted = True
         self.has_only_data = True
 
@@ -104,7 +108,7 @@ class BusyStreams(list[HeldStream]):
             self._add(stream)
 
     def _add(self, stream: HeldStream) -> None:
-        self.members.add(stream.stream_id)
+        self.members[stream.stream_id] = None
         super().append(stream)
         self.is_sorted = False
 
@@ -113,7 +117,7 @@ class BusyStreams(list[HeldStream]):
         left = [stream for stream in self if stream not in served]
         left += [stream for stream in served if not stream.sender.buffer_is_empty]
         self[:] = left
-        self.members = {stream.stream_id for stream in left}
+        self.members = {stream.stream_id: None for stream in left}
         self.is_sorted = len(left) < 2
 
     def extend(self, streams: Iterable[HeldStream]) -> None:
@@ -159,14 +163,14 @@ class StreamTable(dict[int, HeldStream]):
         self.busy = BusyStreams()
         self.due: dict[int, HeldStream] = {}
         self.discarded: list[int] = []
-        self.held: set[int] = set()
+        self.held: dict[int, None] = {}
         self.fed_bytes = 0
         self.watches_live = False
         self._live: list[tuple[int, int, int]] = []
         self._adopt = adopt
         self._raise_max_data = raise_max_data
         self._handed_bytes = 0
-        self._unsettled: frozenset[int] = frozenset()
+        self._unsettled = NONE
         self._limits = limits
 
     def __setitem__(self, stream_id: int, stream: QuicStream) -> None:

@@ -1,6 +1,7 @@
 """White-box tests of what `private.compact` shares, or makes only when it is asked for."""
 
 import gc
+import sys
 import tracemalloc
 
 import pytest
@@ -14,9 +15,15 @@ from tests.unit.transport.aioquic.wires import CLIENT, SERVER, Wire, configurati
 
 from moqvox.transport.aioquic import Limits
 from moqvox.transport.aioquic.private import Engine
-from moqvox.transport.aioquic.private.compact import InitialKeys, Latest, slim_path
+from moqvox.transport.aioquic.private.compact import (
+    InitialKeys,
+    Latest,
+    LeanContext,
+    slim_path,
+    thin,
+)
 
-MOST_HALF_OPEN_BYTES = 32 * 1024
+MOST_HALF_OPEN_BYTES = 24 * 1024
 VERSIONS = (QuicProtocolVersion.VERSION_1, QuicProtocolVersion.VERSION_2)
 
 
@@ -159,3 +166,47 @@ def first_flight(limits: Limits) -> tuple[bytes, list[bytes]]:
     client.connect(SERVER, 0.0)
     datagrams = [data for data, _ in client.datagrams_to_send(0.0)]
     return client.original_destination_connection_id, datagrams
+
+
+def test_what_is_nothing_is_the_classs_until_it_is_something():
+    class Thing:
+        def __init__(self, late, given):
+            self.late, self.given, self.count = late, given, 0
+
+    first, second = Thing(None, False), Thing(None, 7)
+    for one in (first, second):
+        thin(one)
+    assert vars(first) == {"count": 0}
+    assert vars(second) == {"given": 7, "count": 0}
+    assert (first.late, first.given, second.late, second.given) == (None, False, None, 7)
+    second.late = 5
+    assert first.late is None
+
+
+def test_a_connections_attributes_are_upstreams_though_its_class_holds_some():
+    limits, first = Limits(), bytes(8)
+    given = configuration(is_client=False, limits=limits)
+    upstream = QuicConnection(configuration=given, original_destination_connection_id=first)
+    engine = Engine(given, limits, original_destination_connection_id=first)
+    for name, value in vars(upstream).items():
+        if value is None or isinstance(value, bool):
+            assert getattr(engine, name) == value, name
+
+
+def test_a_half_open_connection_has_room_for_no_more_attributes_than_it_needs():
+    wire = Wire()
+    wire.run(1.5 * wire.delay)
+    server = wire.server
+    assert server.has_begun
+    assert not server.recovery.handshake_confirmed
+    # The steps of a dict's size are 42 and 85 entries.
+    assert sys.getsizeof(vars(server)) < 1600
+    assert sys.getsizeof(vars(server.tls)) < 900
+
+
+def test_servers_offer_from_one_list_and_a_client_from_its_own():
+    one, other = Wire().handshake(), Wire().handshake()
+    assert isinstance(one.server.tls, LeanContext)
+    for name in ("_cipher_suites", "_signature_algorithms", "_supported_groups"):
+        assert getattr(one.server.tls, name) is getattr(other.server.tls, name)
+        assert getattr(one.client.tls, name) is not getattr(other.client.tls, name)

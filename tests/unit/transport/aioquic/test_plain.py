@@ -66,7 +66,7 @@ def test_upstream_has_the_attributes_that_are_read_or_written():
         for source in inspect.getsource(method).split("\n"):
             names |= set(re.findall(r"self\.(_[a-z]\w+)", source))
     ours = set(dir(plain.PlainConnection)) | set(dir(plain.Recovery))
-    held = set(vars(engine)) | set(vars(engine._loss)) | ours
+    held = set(dir(engine)) | set(vars(engine._loss)) | ours
     assert names - held == set()
     space = set(vars(engine._spaces[tls.Epoch.ONE_RTT]))
     assert set(re.findall(r"space\.(\w+)", inspect.getsource(plain))) <= space

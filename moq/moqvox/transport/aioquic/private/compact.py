@@ -4,15 +4,29 @@ A half-open connection costs a server whatever its client likes to open, and an 
 for hours, so each object that is the same for all, or seldom used, is worth its few lines.
 """
 
+import functools
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, TypeVar
 
+from aioquic import tls
 from aioquic.quic.connection import MAX_LOCAL_CHALLENGES, QuicConnection, QuicNetworkPath
 from aioquic.quic.crypto import CryptoPair, NoCallback
 from aioquic.tls import Epoch
 
-__all__ = ["Few", "FrameHandlers", "InitialKeys", "hook", "slim", "slim_path"]
+__all__ = [
+    "Few",
+    "FrameHandlers",
+    "InitialKeys",
+    "Latest",
+    "LeanContext",
+    "hook",
+    "slim",
+    "slim_path",
+    "thin",
+]
+
+Item = TypeVar("Item")
 
 FRAME_HANDLERS: Final = "_QuicConnection__frame_handlers"
 
@@ -51,6 +65,52 @@ def slim(connection: QuicConnection) -> None:
         }
     setattr(connection, FRAME_HANDLERS, FrameHandlers(connection))
     connection._datagrams_pending = Few()  # type: ignore[assignment]  # noqa: SLF001  # its place
+    connection._events = Few()  # type: ignore[assignment]  # noqa: SLF001  # as above
+
+
+OFFERS: Final = (
+    "_cipher_suites",
+    "_legacy_compression_methods",
+    "_psk_key_exchange_modes",
+    "_signature_algorithms",
+    "_supported_groups",
+    "_supported_versions",
+)
+"""What a server's handshake only reads, and upstream lists anew for each."""
+
+
+class LeanContext(tls.Context):
+    """A server's handshake that shares with the others what they have in common."""
+
+    @classmethod
+    def adopt(cls, context: tls.Context) -> None:
+        """Make one of what upstream has just made."""
+        context.__class__ = cls
+        for name in OFFERS:
+            offered = getattr(context, name)
+            setattr(context, name, _shared(tuple(offered)))
+        thin(context)
+
+
+@functools.lru_cache(maxsize=64)
+def _shared(offered: tuple[int, ...]) -> list[int]:
+    return list(offered)
+
+
+def thin(one: object) -> None:
+    """Leave to the class of an object all that is nothing yet; room is for what has a value.
+
+    A dict is as large as the most that it ever held, in steps of two: upstream's connection
+    has some 110 attributes, of which every third is nothing for long, and its handshake 49.
+    """
+    kind, held = type(one), vars(one)
+    for name, value in held.items():
+        if (value is None or value is False) and name not in vars(kind):
+            setattr(kind, name, value)
+    shared = vars(kind)
+    one.__dict__ = {
+        name: value for name, value in held.items() if shared.get(name, kind) is not value
+    }
 
 
 class InitialKeys(dict[int, CryptoPair]):
@@ -76,17 +136,17 @@ def hook(pair: CryptoPair, on_keys: Callable[[str], None]) -> None:
         context._teardown_cb = NoCallback  # noqa: SLF001  # as above
 
 
-class Few(list[bytes]):
+class Few(list[Item]):
     """A queue of few, mostly of none; an empty deque has room for 64 already."""
 
     __slots__ = ()
 
-    def popleft(self) -> bytes:
+    def popleft(self) -> Item:
         """Take the oldest."""
         return self.pop(0)
 
 
-class Latest(Few):
+class Latest(Few[Item]):
     """Such a queue that forgets the oldest when there are too many."""
 
     __slots__ = ("_most",)
@@ -95,7 +155,7 @@ class Latest(Few):
         super().__init__()
         self._most = most
 
-    def append(self, one: bytes) -> None:
+    def append(self, one: Item) -> None:
         """Add the newest."""
         super().append(one)
         if len(self) > self._most:
@@ -106,7 +166,7 @@ def slim_path(path: QuicNetworkPath) -> QuicNetworkPath:
     """Give a new path smaller queues of challenges."""
     if isinstance(path.remote_challenges, deque):
         path.remote_challenges = Few(path.remote_challenges)  # type: ignore[assignment]  # its place
-        challenges = Latest(MAX_LOCAL_CHALLENGES)
+        challenges: Latest[bytes] = Latest(MAX_LOCAL_CHALLENGES)
         challenges.extend(path.local_challenges)
         path.local_challenges = challenges  # type: ignore[assignment]  # as above
     return path

@@ -17,7 +17,7 @@ from moqvox.transport.aioquic.limits import (
     PACKET_OVERHEAD_BYTES,
     Limits,
 )
-from moqvox.transport.aioquic.private.compact import slim
+from moqvox.transport.aioquic.private.compact import slim, thin
 from moqvox.transport.aioquic.private.credit import CreditedConnection
 from moqvox.transport.aioquic.private.identified import IdentifiedConnection
 from moqvox.transport.aioquic.private.receiver import Receiver
@@ -124,6 +124,7 @@ class Engine(CreditedConnection, IdentifiedConnection):
         )
         self.recovery.engine = self
         self.table.under_way_of = self.frames_under_way
+        thin(self)
 
     @property
     def next_packet_number(self) -> int:
@@ -213,7 +214,7 @@ class Engine(CreditedConnection, IdentifiedConnection):
         self._get_or_create_stream_for_send(stream_id)
         self.table[stream_id].priority = priority
         if self.is_early and not early:
-            self.table.held.add(stream_id)
+            self.table.held[stream_id] = None
         return stream_id
 
     def _settle_early(self, now: float) -> None:

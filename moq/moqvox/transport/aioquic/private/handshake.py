@@ -25,7 +25,7 @@ from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilder
 from moqvox.transport.address import Address
 from moqvox.transport.aioquic.identity import check_pin
 from moqvox.transport.aioquic.limits import Limits
-from moqvox.transport.aioquic.private.compact import InitialKeys, slim_path
+from moqvox.transport.aioquic.private.compact import InitialKeys, LeanContext, slim_path
 from moqvox.transport.aioquic.private.guard import GuardedConnection
 from moqvox.transport.aioquic.private.recovery import Recovery
 from moqvox.transport.aioquic.tickets import TICKET_SECONDS, Resumed, Tickets, session_of
@@ -138,6 +138,7 @@ class HandshakeConnection(GuardedConnection):
             known[:] = [group for group in GROUPS if group in known]
         else:
             self._crypto_buffers = {}
+            LeanContext.adopt(self.tls)
             if self._version is not None:
                 pair = self._cryptos[tls.Epoch.INITIAL]
                 self._cryptos_initial = InitialKeys(peer_cid, self._version, pair)

@@ -4,7 +4,6 @@ An endpoint with several sockets makes the socket a part of the peer's address (
 upstream's books on paths, one for each address of the peer, are kept for each pair of addresses.
 """
 
-from collections import deque
 from typing import Final
 
 from aioquic._buffer import Buffer
@@ -14,6 +13,7 @@ from aioquic.quic.packet_builder import QuicPacketBuilder
 from aioquic.tls import Epoch
 
 from moqvox.transport.address import Address, host_of
+from moqvox.transport.aioquic.private.compact import Latest
 from moqvox.transport.aioquic.private.recovery import Recovery
 from moqvox.transport.aioquic.ways import plain
 
@@ -37,7 +37,7 @@ class RovingConnection(QuicConnection):
 
     def __init__(self, **options: object) -> None:
         super().__init__(**options)  # type: ignore[arg-type]  # passed on as they are
-        self.answered: deque[tuple[Address, float]] = deque(maxlen=MAX_TIMED)
+        self.answered: Latest[tuple[Address, float]] = Latest(MAX_TIMED)
         self._challenged_at: dict[bytes, float] = {}
         self._challenges_active = False
         self._left: Address | None = None
