@@ -18,6 +18,7 @@ from moqvox_certs import generate, load
 from moqvox_relay.auth import Authority
 from moqvox_relay.config import Config
 from moqvox_relay.connection import Peer
+from moqvox_relay.draining import DRAINING, SESSIONS, wait_idle
 from moqvox_relay.ops import ops
 from moqvox_relay.share import Identity, Share, connection_ids, read_secret
 from moqvox_relay.siblings import Siblings
@@ -63,6 +64,7 @@ class Relay:
         self._authority = Authority.load(config.auth_key, config.public)
         self.served = 0
         self._peers = 0
+        self._is_draining = False
         self._server: Server | None = None
 
     async def run(self) -> None:
@@ -131,21 +133,27 @@ class Relay:
         self._peers -= 1
 
     async def _drain(self, server: Server) -> None:
-        if self._config.drain <= 0 or not server.sessions:
+        share = self._share
+        if self._config.drain <= 0 or (share is None and not server.sessions):
             return
+        self._is_draining = True
         server.refuse()
         server.goaway(timeout_ms=int(1000 * self._config.drain))
         try:
             async with asyncio.timeout(self._config.drain):
-                await server.wait_idle()
+                if share is None:
+                    await server.wait_idle()
+                else:
+                    await wait_idle(lambda: server.sessions, self.write_metrics, share.others)
         except TimeoutError:
             log.info("%d sessions left after draining", server.sessions)
 
     def metrics(self) -> dict[str, float]:
         """Take this process's counters."""
         rows = {
-            "moqvox_relay_sessions": self._server.sessions if self._server is not None else 0,
+            SESSIONS: self._server.sessions if self._server is not None else 0,
             "moqvox_relay_sessions_total": self.served,
+            DRAINING: float(self._is_draining),
             "moqvox_relay_cache_bytes": self.origin.budget.size_bytes,
             "moqvox_relay_upstream_up": float(self.line is not None and self.line.up.is_set()),
             "moqvox_relay_upstream_moves_total": self.line.moves if self.line is not None else 0,

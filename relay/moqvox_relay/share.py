@@ -51,6 +51,10 @@ class Share(msgspec.Struct, frozen=True):
     doors: tuple[tuple[str, int], ...]
     board: Board
 
+    def others(self) -> list[dict[str, float]]:
+        """Read the counters of all workers but this one."""
+        return [self.board.read(n) for n in range(self.workers) if n != self.worker]
+
 
 def read_secret(config: Config) -> bytes | None:
     """Read the secret that is shared with other relays or with the next run, if there is one.

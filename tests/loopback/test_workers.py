@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import pytest
-from tests.loopback.relays import settings, trust, until, url
+from tests.loopback.relays import running, settings, trust, until, url
 from tests.unit.driver.sides import published, read_track, subscribe, write
 
 from moqvox.connect import connect
@@ -19,6 +19,7 @@ from moqvox.errors import LocalError, MoqError
 from moqvox.model.origin import Origin
 from moqvox.transport.interface import Closed
 from moqvox.transport.quic import steering
+from moqvox_relay.config import Upstream
 from moqvox_relay.supervisor import Supervisor
 
 pytestmark = [
@@ -285,3 +286,35 @@ def test_workers_that_cannot_start_say_why():
                 await Supervisor(settings(workers=2, bind=address)).run()
 
     asyncio.run(main())
+
+
+def test_workers_that_drain_go_on_hearing_the_upstream_until_the_last_caller_has_left():
+    """The upstream's line is the first worker's, and the only caller is at the second."""
+
+    async def main() -> list[bytes]:
+        heard: list[bytes] = []
+        async with running() as up, asyncio.timeout(2 * PATIENCE), scope() as tasks:
+            above = Upstream(url(up), insecure=True)
+            relay = Supervisor(settings(workers=2, upstream=above, drain=20.0))
+            serving = tasks.create_task(relay.run())
+            await relay.started.wait()
+            origin = Origin()
+            _, audio = published(origin, "alice")
+            async with (
+                connect(url(up), publish=origin, verify=trust(up)),
+                calling(relay, 2, wanted=1) as caller,
+            ):
+                listening = tasks.create_task(listen_to(caller, "alice", heard))
+                write(audio, b"before")
+                await until(lambda: heard == [b"before"], PATIENCE)
+                serving.cancel()
+                await caller.driver.goaway.wait()
+                for number in range(15):
+                    write(audio, b"%d" % number)
+                    await asyncio.sleep(0.1)
+                await until(lambda: len(heard) == 16, PATIENCE)
+                listening.cancel()
+            await until(serving.done, PATIENCE)
+        return heard
+
+    assert asyncio.run(main()) == [b"before", *(b"%d" % number for number in range(15))]
