@@ -158,7 +158,12 @@ async def run(options: Options, output: Output) -> int:
     totals = reading.totals
     output.clear_progress()
     if options.out != "-":
-        output.text(f"received {totals.media_us / 1e6:.2f} s in {totals.frames} frames")
+        output.text(
+            f"received {totals.media_us / 1e6:.2f} s in {totals.frames} frames, "
+            f"sha256 {totals.digest[:16]}"
+        )
+        if totals.lost_groups:
+            output.text(f"{totals.lost_groups} groups did not come whole")
     output.done(**msgspec.structs.asdict(totals))
     return 0
 

@@ -1,6 +1,7 @@
 """`moqvox push`: publish audio as a broadcast."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Coroutine
 from typing import Annotated, Final
 
@@ -63,12 +64,19 @@ class Options(Reaching, frozen=True, kw_only=True):
 
 
 class Totals(msgspec.Struct):
-    """What was published."""
+    """What was published.
+
+    Attributes:
+        digest: SHA-256 over the packets, hex; that of `moqvox pull` is the same when all came.
+        path_changes: that the connection went through meanwhile.
+    """
 
     frames: int = 0
     bytes: int = 0
     groups: int = 0
     media_us: int = 0
+    digest: str = ""
+    path_changes: int = 0
 
 
 async def run(options: Options, output: Output) -> int:
@@ -95,8 +103,14 @@ async def run(options: Options, output: Output) -> int:
             catalog.finish()
             await _found(driver, asked, began + options.wait)
             await _drained(driver, options.wait)
+            totals.path_changes = driver.connection.stats().path_changes
     output.clear_progress()
-    output.text(f"published {totals.media_us / 1e6:.2f} s in {totals.frames} frames")
+    output.text(
+        f"published {totals.media_us / 1e6:.2f} s in {totals.frames} frames, "
+        f"sha256 {totals.digest[:16]}"
+    )
+    if totals.path_changes:
+        output.text(f"went through {totals.path_changes} changes of path")
     output.done(**msgspec.structs.asdict(totals))
     return 0
 
@@ -130,6 +144,7 @@ async def _publish(
     writer: group.Producer | None = None
     length_us = int(1e6 * options.group)
     ends_us = 0
+    digest = hashlib.sha256()
     async for chunk in chunks:
         if writer is None or (length_us and totals.media_us >= ends_us):
             if writer is not None:
@@ -149,8 +164,10 @@ async def _publish(
         trace.frame(Moment.WRITTEN, timestamp_us=timestamp_us, size_bytes=len(chunk.packet))
         totals.frames += 1
         totals.bytes += len(chunk.packet)
+        digest.update(chunk.packet)
         totals.media_us += chunk.duration_us
         output.progress(f"{totals.media_us / 1e6:.1f} s published")
+    totals.digest = digest.hexdigest()
     if writer is not None:
         writer.finish()
 

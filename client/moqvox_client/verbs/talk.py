@@ -139,6 +139,10 @@ def _show(output: Output, name: str, turn: Turn) -> None:
         f"said    {name}: {turn.sent_ms / 1000:.2f} s, {output.paint(verdict, color)}, "
         f"+{turn.added_delay_ms:.0f} ms"
     )
+    output.text(
+        f"        {turn.frames} frames, sha256 {turn.digest[:16]}, "
+        f"latest frame +{turn.worst_delay_ms:.0f} ms"
+    )
     for line in turn.troubles():
         output.text(f"        {line}")
     if turn.transcript:
