@@ -49,7 +49,8 @@ def write(
         "Written by the command below; [continuity.md](continuity.md) explains each figure.\n\n"
         f"    {facts.command}\n\n"
         f"{facts.made}. Times in ms, medians [least-most] over the seeds. Void runs (the machine "
-        "was busy) were repeated; those still void are left out, unless a cell has no others.\n\n"
+        "was busy) were repeated, and a seed that stayed void made up for by another; what is void "
+        "is left out, unless a cell has no others.\n\n"
         f"{_whole(runs)}\n"
     ]
     parts += [_section(section, shown, pictures) for section, shown in sections if shown]
