@@ -438,8 +438,10 @@ def test_finished_streams_leave_nothing_behind():
                 await browser.reader.until(lambda reader: stream in reader.ended)  # noqa: B023
         await asyncio.sleep(0.05)
         connection = server.connection
-        held = (connection._joined, connection._known, connection._prefixes, connection._ours)
-        assert [len(names) for names in held] == [0, 0, 0, 0]
+        arrivals = connection._arrivals
+        held = (connection._joined, connection._known, connection._ours)
+        held += (arrivals._heads, arrivals._early)
+        assert [len(names) for names in held] == [0, 0, 0, 0, 0]
         assert len(connection._http) == 2
         assert len(connection._link.table) == 5
 

@@ -19,7 +19,6 @@ from moqvox.transport.aioquic.http3 import (
 
 __all__ = [
     "ControlStream",
-    "EarlyStream",
     "EncoderStream",
     "ExchangeStream",
     "HttpStream",
@@ -41,20 +40,6 @@ class HttpStream(Protocol):
         Raises:
             H3Error: they break HTTP/3.
         """
-
-
-class EarlyStream:
-    """A stream whose session is not there yet; its bytes are not credited."""
-
-    def __init__(self, session: int) -> None:
-        self.session = session
-        self.data = bytearray()
-        self.fin = False
-
-    def add(self, data: bytes, *, fin: bool) -> None:
-        """Keep bytes."""
-        self.data += data
-        self.fin = fin
 
 
 class ControlStream:

@@ -20,6 +20,7 @@ from aioquic.quic.events import (
 from aioquic.quic.events import StreamReset as EngineStreamReset
 
 from moqvox.errors import SessionCode
+from moqvox.transport.aioquic.arrivals import Arrivals
 from moqvox.transport.aioquic.capsules import (
     CLOSE_SESSION,
     CapsuleError,
@@ -45,7 +46,6 @@ from moqvox.transport.aioquic.http3 import (
     takes_webtransport,
 )
 from moqvox.transport.aioquic.http3_streams import (
-    EarlyStream,
     ExchangeStream,
     HttpStream,
     IgnoredStream,
@@ -71,9 +71,6 @@ logger = logging.getLogger("moqvox.transport.aioquic")
 
 FIRST_PRIORITY: Final = -(1 << 31)
 """HTTP/3's own streams go before all others."""
-
-MAX_EARLY_STREAMS: Final = 32
-"""Streams that arrive before their session does; more are rejected."""
 
 FieldsCallback = Callable[[int, bytes], None]
 
@@ -102,8 +99,7 @@ class WebTransportConnection(RawConnection):
         self._is_established = False
         self._http: dict[int, HttpStream] = {}
         self._joined: set[int] = set()
-        self._prefixes: dict[int, bytearray] = {}
-        self._early: dict[int, EarlyStream] = {}
+        self._arrivals = Arrivals()
         self._critical: set[int] = set()
         self._peer_types: set[int] = set()
         self._refused = 0
@@ -210,16 +206,15 @@ class WebTransportConnection(RawConnection):
         self._joined.difference_update(streams)
         for stream in streams:
             self._http.pop(stream, None)
-            self._prefixes.pop(stream, None)
-            self._early.pop(stream, None)
+            self._arrivals.forget(stream)
 
     def _on_bytes(self, stream: int, data: bytes, *, fin: bool) -> None:
         if stream in self._joined or stream in self._ours:
             self._on_data(stream, data, fin=fin)
         elif stream in self._http:
             self._on_http_bytes(stream, data, fin=fin)
-        elif stream in self._early:
-            self._early[stream].add(data, fin=fin)
+        elif (early := self._arrivals.early(stream)) is not None:
+            early.add(data, fin=fin)
         else:
             self._sort(stream, data, fin=fin)
 
@@ -235,7 +230,7 @@ class WebTransportConnection(RawConnection):
             return
         http = self._http.get(stream)
         self._link.release(stream)
-        self._early.pop(stream, None)
+        self._arrivals.forget(stream)
         if http is not None and http.is_critical:
             raise H3Error(H3Code.CLOSED_CRITICAL_STREAM, "a critical stream was reset")
         if stream == self._session:
@@ -261,30 +256,18 @@ class WebTransportConnection(RawConnection):
 
     def _sort(self, stream: int, data: bytes, *, fin: bool) -> None:
         """Find out what a stream is by its first bytes."""
-        held = self._prefixes.pop(stream, bytearray())
-        held += data
-        kind = pull_varint(held, 0)
-        if kind is not None and kind[0] == self._mark(stream):
-            session = pull_varint(held, kind[1])
-            if session is not None:
-                self._link.hand_over(stream, session[1])
-                self._join(stream, session[0], bytes(held[session[1] :]), fin=fin)
-                return
-        elif kind is not None:
-            rest = held[kind[1] :] if stream_is_unidirectional(stream) else held
-            self._http[stream] = self._http_stream(stream, kind[0])
-            self._link.hand_over(stream, len(held) - len(rest))
-            self._on_http_bytes(stream, bytes(rest), fin=fin)
-            return
-        if fin:
-            self._link.release(stream)
+        head = self._arrivals.read(stream, data)
+        if head is None:
+            if fin:
+                self._arrivals.forget(stream)
+                self._link.release(stream)
+        elif head.session is not None:
+            self._link.hand_over(stream, head.size)
+            self._join(stream, head.session, head.rest, fin=fin)
         else:
-            self._prefixes[stream] = held
-
-    @staticmethod
-    def _mark(stream: int) -> int:
-        is_uni = stream_is_unidirectional(stream)
-        return StreamType.WEBTRANSPORT if is_uni else FrameType.WEBTRANSPORT_STREAM
+            self._http[stream] = self._http_stream(stream, head.kind)
+            self._link.hand_over(stream, head.size)
+            self._on_http_bytes(stream, head.rest, fin=fin)
 
     def _http_stream(self, stream: int, kind: int) -> HttpStream:
         """Build the reader of a stream that is no session's."""
@@ -311,11 +294,11 @@ class WebTransportConnection(RawConnection):
     def _join(self, stream: int, session: int, data: bytes, *, fin: bool) -> None:
         """Let a stream into the session, or have it wait for that, or reject it."""
         if not self._is_established:
-            if len(self._early) < MAX_EARLY_STREAMS:
-                self._early[stream] = early = EarlyStream(session)
-                early.add(data, fin=fin)
-            else:
+            early = self._arrivals.hold(stream, session)
+            if early is None:
                 self._reject(stream, BUFFERED_STREAM_REJECTED, data, fin=fin)
+            else:
+                early.add(data, fin=fin)
         elif session != self._session:
             self._reject(stream, SESSION_GONE, data, fin=fin)
         else:
@@ -390,8 +373,7 @@ class WebTransportConnection(RawConnection):
         self._protocol = protocol
         self._is_established = True
         self._sponsor.established(self)
-        early, self._early = self._early, {}
-        for stream, held in early.items():
+        for stream, held in self._arrivals.take_early().items():
             self._join(stream, held.session, bytes(held.data), fin=held.fin)
 
     def _on_capsule(self, stream: int, kind: int, value: bytes) -> None:
