@@ -121,6 +121,9 @@ class Desk:
     def ended(self, link: Link) -> None:
         """Nothing: there is one link."""
 
+    def part(self, link: Link) -> None:
+        """Nothing: there is one link."""
+
     def forget(self, link: Link) -> None:
         """Nothing: there is one link."""
 

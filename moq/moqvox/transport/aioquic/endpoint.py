@@ -15,8 +15,10 @@ from typing import Final, Protocol
 
 from moqvox.transport.address import Address, show
 from moqvox.transport.aioquic.asked import Ancillary, Asked, listens_everywhere
+from moqvox.transport.aioquic.departures import Departures
 from moqvox.transport.aioquic.link import Link
 from moqvox.transport.aioquic.reception import (
+    SLICE_SECONDS,
     STEP_SECONDS,
     TRANSIENT,
     TURN_SECONDS,
@@ -67,6 +69,7 @@ class Endpoint:
         self._alive: set[Link] = set()
         self._touched: dict[Link, None] = {}
         self._resting = Resting()
+        self._departures = Departures(self._loop)
         self._flush_due = False
         self._reception = Reception(self, self._loop, connection_id_bytes)
         self._timers: list[tuple[float, int, Link]] = []
@@ -188,8 +191,13 @@ class Endpoint:
         self._alive.discard(link)
         self._touched.pop(link, None)
         self._resting.discard(link)
-        if not self._loop.is_closed():
-            self._loop.call_soon(link.let_go)
+        self._departures.add(link)
+
+    def part(self, link: Link) -> None:
+        """Take apart a link that has nothing more to say, but is still known by its IDs."""
+        self._touched.pop(link, None)
+        self._resting.discard(link)
+        self._departures.add(link)
 
     def local_address(self, link: Link) -> Address:
         """Return where the link's packets leave from, as far as it is bound."""
@@ -294,10 +302,10 @@ class Endpoint:
         self._timer = self._loop.call_at(self._timers[0][0], self._on_timer)
 
     def _on_timer(self) -> None:
-        """Wake who asked for it; newcomers among their kind, and nobody once the turn is over."""
+        """Wake who asked for it, newcomers among their kind; after a while, others go first."""
         self._timer = None
         now = self._loop.time()
-        until = now + TURN_SECONDS
+        until = now + SLICE_SECONDS
         while self._timers and self._timers[0][0] <= now and self._loop.time() < until:
             when, _, link = heapq.heappop(self._timers)
             if link.scheduled_at == when:

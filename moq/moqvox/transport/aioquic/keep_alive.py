@@ -12,8 +12,11 @@ THIRD: Final = 1 / 3
 HALF: Final = 1 / 2
 """When a server does, whose client has kept silent for longer than one that pings."""
 
-HANDSHAKE_LOOK: Final = 0.1
-"""Seconds between looks at whether the idle time-out is agreed on yet."""
+FIRST_LOOK: Final = 0.1
+"""Seconds until the first look at whether the idle time-out is agreed on; then twice as many each
+time, as a flood of handshakes that come to nothing would cost for every look."""
+
+LONGEST_LOOK: Final = 1.0
 
 
 class KeepAlive:
@@ -24,16 +27,18 @@ class KeepAlive:
         look_at: when to call `check`.
     """
 
-    __slots__ = ("_interval", "heard_at", "look_at")
+    __slots__ = ("_interval", "_next_look", "heard_at", "look_at")
 
     def __init__(self, interval: float | None, now: float) -> None:
         self.heard_at = self.look_at = now
         self._interval = interval
+        self._next_look = FIRST_LOOK
 
     def check(self, engine: Engine, now: float) -> bool:
         """Ping if it is time; otherwise look again when it may be. Returns whether it was."""
         if not engine.recovery.handshake_confirmed:
-            self.look_at = now + HANDSHAKE_LOOK
+            self.look_at = now + self._next_look
+            self._next_look = min(2 * self._next_look, LONGEST_LOOK)
             return False
         interval = self._interval
         if interval is None:

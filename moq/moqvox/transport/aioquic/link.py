@@ -51,6 +51,7 @@ class Link(LinkStreams):
         self._last_words = LastWords()
         self._cause = ""
         self._is_broken = self._is_gone = False
+        self._leaves_at: float | None = None
         self._keep_alive = KeepAlive(limits.keep_alive, carrier.now())
         self._is_eager = True
         self._counters = Counters()
@@ -58,13 +59,13 @@ class Link(LinkStreams):
 
     # The wire.
 
-    def receive(self, data: bytes, address: Address, now: float) -> None:
-        """Take a datagram."""
+    def receive(self, data: bytes, address: Address, now: float) -> bool:
+        """Take a datagram; returns whether it may have said more than that ours arrived."""
         self._counters.received_bytes += len(data)
         self._counters.received_packets += 1
         if self.engine.is_closing:
             self._repeat_close(self._last_words.answer())
-            return
+            return False
         self._keep_alive.heard_at = now
         if self.roaming is not None:
             self.roaming.on_heard(address)
@@ -79,11 +80,16 @@ class Link(LinkStreams):
                 # A ping, or bytes that are no news: no answer will come to take the ACK along.
                 self.engine.hasten_ack(now)
                 self.touch()
-            return
+            return False
         if self.engine.is_stillborn:
             self.abort(Closed(0, "not a handshake", lost=True))
         else:
             self._react()
+        return True
+
+    def spoke_since(self, when: float) -> bool:
+        """Whether anything came of the peer since then."""
+        return self._keep_alive.heard_at >= when
 
     def on_reset(self, now: float) -> None:
         """Take the peer's stateless reset: it does not know the connection any more."""
@@ -93,6 +99,9 @@ class Link(LinkStreams):
 
     def on_timer(self, now: float) -> None:
         """Do what is due; most timers find that theirs has moved on meanwhile."""
+        if self._leaves_at is not None and now >= self._leaves_at:
+            self._carrier.forget(self)
+            return
         engine = self.engine
         when = self._next_timer()
         if when > now:
@@ -118,6 +127,8 @@ class Link(LinkStreams):
 
     def flush(self, now: float) -> None:
         """Send what may be sent, and arrange the next timer."""
+        if self._leaves_at is not None:
+            return
         engine = self.engine
         if engine.unblocked:
             self._queue.unpark(engine.take_unblocked())
@@ -191,7 +202,9 @@ class Link(LinkStreams):
         self._pump()
         self._follow_path()
         self._conclude()
-        if self._may_rest:
+        if self._over is not None and self._is_dumb:
+            self._leave()
+        elif self._may_rest:
             self._carrier.rest(self)
         else:
             self._carrier.touch(self)
@@ -243,6 +256,8 @@ class Link(LinkStreams):
         return self._carrier.now()
 
     def _next_timer(self) -> float:
+        if self._leaves_at is not None:
+            return self._leaves_at
         due, look_at = self.engine.get_timer(), self._keep_alive.look_at
         if self._over is not None:
             return min(due if due is not None else look_at, self._last_words.due_at)
@@ -293,6 +308,18 @@ class Link(LinkStreams):
     def vanish(self) -> None:
         """Keep nothing once the last packet has left, not even to answer late ones."""
         self._is_gone = True
+
+    @property
+    def _is_dumb(self) -> bool:
+        """Whether the peer has closed, so that nothing may be said any more, and was told."""
+        return self.engine.drains_until is not None and self.roaming is None and not self._is_gone
+
+    def _leave(self) -> None:
+        """Stay only to be known by late packets, which get no answer (RFC 9000, 10.2.2)."""
+        if self._leaves_at is None:
+            self._leaves_at = self.engine.drains_until
+            self._carrier.schedule(self, self._next_timer())
+            self._carrier.part(self)
 
     def let_go(self) -> None:
         """Refer to nothing that refers back, so that no collector is needed. Idempotent.

@@ -64,6 +64,9 @@ class Carrier(Protocol):
     def ended(self, link: "Link") -> None:
         """Learn that a connection is over; its last packets have left."""
 
+    def part(self, link: "Link") -> None:
+        """Have `let_go` called soon; the link's IDs stay its own until it is forgotten."""
+
     def forget(self, link: "Link") -> None:
         """Drop a link that is over in every respect."""
 

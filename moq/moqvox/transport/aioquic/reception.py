@@ -2,9 +2,11 @@
 
 The kernel keeps one queue for everybody. It is emptied before anything costly is done, and what
 came is sorted: a connection that is there is served at once, as long as it asks for no more than
-its share of a turn; what goes beyond waits, and so do strangers and handshakes, which cost a
-hundred times as much. Between two pieces of their work the sockets are looked at again, so that
-a word of a caller's waits for one piece of it at most, and its answer for hardly more.
+its share of a turn; what goes beyond waits. So do those who were silent for a while, once they
+are many: a crowd that speaks up in one moment does so to leave, mostly. Last come strangers and
+handshakes, which cost a hundred times as much. Between two pieces of their work the sockets are
+looked at again, so that a word of a caller's waits for one piece of it at most, and its answer
+for hardly more.
 """
 
 import asyncio
@@ -22,6 +24,7 @@ from moqvox.transport.aioquic.backlog import Backlog
 from moqvox.transport.aioquic.bucket import Bucket
 from moqvox.transport.aioquic.headers import LONG_HEADER
 from moqvox.transport.aioquic.knocks import Knocks
+from moqvox.transport.aioquic.pauses import Pauses
 from moqvox.transport.aioquic.resting import TURNS
 from moqvox.transport.aioquic.ways import by_way
 
@@ -41,9 +44,17 @@ SLICE_SECONDS: Final = 0.0005
 STEP_SECONDS: Final = 0.0003
 """For strangers and handshakes, one after another; of those that take longer, one at a time."""
 
+RECENT_SECONDS: Final = 1.0
+"""Who was heard so lately is in a conversation."""
+
+WAKING_SECONDS: Final = 0.0003
+"""The share of a turn of all together who were not."""
+
 BACKLOG_REST: Final = 1
+WAKING_REST: Final = 2
 DOOR_REST: Final = 4
-"""After such work, so many times as long is left to the others if they have anything to say."""
+"""After such work, and what it brought about, so many times as long is left to the others if they
+have anything to say."""
 
 MAX_STRANGERS: Final = 1024
 """First packets that wait, and packets of one handshake; more are lost, as on the wire."""
@@ -52,6 +63,9 @@ MAX_AT_THE_DOOR: Final = 4096
 
 MAX_LOOKUPS: Final = 1000
 """Questions to the system in a second, what address it would send from."""
+
+PATIENCE_SECONDS: Final = 0.05
+"""So long strangers wait for a pause, at most."""
 
 TRANSIENT: Final = frozenset(
     (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR, errno.ENOBUFS, errno.ENOMEM)
@@ -130,11 +144,17 @@ class Reception:
         self._stop_of_id = 1 + connection_id_bytes
         self._readers: dict[socket.socket, Callable[[], None]] = {}
         self._backlog: Backlog[Datagram] = Backlog()
+        self._waking: Backlog[Datagram] = Backlog()
         self._door: Backlog[Datagram | Link] = Backlog(
             of_each=MAX_STRANGERS, in_all=MAX_AT_THE_DOOR
         )
         self._knocks = Knocks()
         self._backlog_rest, self._door_rest = Rest(BACKLOG_REST), Rest(DOOR_REST)
+        self._waking_rest = Rest(WAKING_REST)
+        self._pauses = Pauses()
+        self._step_began: float | None = None
+        self._put_off_at: float | None = None
+        self._later: asyncio.TimerHandle | None = None
         self._quiet_in = 0
         self._works = False
         self._buffer = bytearray(65536)
@@ -166,7 +186,7 @@ class Reception:
 
     def _on_readable(self, sock: socket.socket, number: int) -> None:
         now = self._loop.time()
-        spent: dict[Link, float] = {}
+        spent: dict[Link | None, float] = {}
         for _ in range(MAX_DATAGRAMS_PER_TURN):
             try:
                 size, address = sock.recvfrom_into(self._buffer)
@@ -182,7 +202,7 @@ class Reception:
     def _on_asked(self, sock: socket.socket, number: int, asked: Asked) -> None:
         """Read a socket that listens on all addresses, and note which of them was asked."""
         now = self._loop.time()
-        spent: dict[Link, float] = {}
+        spent: dict[Link | None, float] = {}
         for _ in range(MAX_DATAGRAMS_PER_TURN):
             try:
                 size, ancillary, _, address = sock.recvmsg_into((self._buffer,), ANCILLARY_BYTES)
@@ -202,7 +222,7 @@ class Reception:
         self._host.on_error(exc, None)
         return sock.fileno() < 0
 
-    def _take(self, datagram: Datagram, turn: float, spent: "dict[Link, float]") -> None:
+    def _take(self, datagram: Datagram, turn: float, spent: "dict[Link | None, float]") -> None:
         """Serve who is there already, within its share; let everybody else wait for his turn."""
         data = datagram[0]
         link = self._find(data)
@@ -212,27 +232,45 @@ class Reception:
                     self._knocks.waits(data)
                 self._work_soon()
             return
-        self._quiet_in = TURNS
+        self._take_known(datagram, link, turn, spent)
+
+    def _take_known(
+        self, datagram: Datagram, link: "Link", turn: float, spent: "dict[Link | None, float]"
+    ) -> None:
         now = self._loop.time()
-        used = spent.get(link, 0.0)
-        if (
-            now - turn >= TURN_SECONDS
-            or used >= SLICE_SECONDS
-            or (self._backlog and link in self._backlog)
-        ):
-            self._backlog.put(link, datagram)
+        is_recent = link.spoke_since(now - RECENT_SECONDS)
+        used = spent.get(link if is_recent else None, 0.0)
+        if self._waking and link in self._waking:
+            queue, has_time = self._waking, False
+        elif is_recent:
+            self._quiet_in = TURNS
+            queue, has_time = self._backlog, used < SLICE_SECONDS
+            if self._backlog and link in self._backlog:
+                has_time = False
+        else:
+            queue, has_time = self._waking, used < WAKING_SECONDS
+        if not has_time or now - turn >= TURN_SECONDS:
+            queue.put(link, datagram)
             self._work_soon()
             return
-        self._deliver(datagram, link, turn)
-        spent[link] = used + self._loop.time() - now
+        if self._deliver(datagram, link, turn) and is_recent:
+            self._pauses.heard(turn)
+            if self._later is not None:
+                self._work_soon()
+        spent[link if is_recent else None] = used + self._loop.time() - now
 
     def _work_soon(self) -> None:
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
         if not self._works:
             self._works = True
             self._loop.call_soon(self._work)
 
     def _work(self) -> None:
         """Do some of what waits, after a look at whether anybody else has something to say."""
+        self._later, self._works = None, True
+        self._note_step(self._loop.time())
         for reader in list(self._readers.values()):
             reader()
         self._works = False
@@ -240,24 +278,51 @@ class Reception:
         self._quiet_in -= 1
         now = self._loop.time()
         if self._backlog and (is_quiet or self._backlog_rest.is_over(now)):
-            self._work_off(now)
-            now = self._loop.time()
-        if self._door and ((is_quiet and not self._backlog) or self._door_rest.is_over(now)):
-            self._attend(now)
-        if self._backlog or self._door:
+            now = self._work_off(self._backlog, SLICE_SECONDS, self._backlog_rest, now)
+        is_idle = is_quiet and not self._backlog
+        if self._waking and (is_idle or self._waking_rest.is_over(now)):
+            now = self._work_off(self._waking, WAKING_SECONDS, self._waking_rest, now)
+        wait_until = self._attend_in_time(now, is_idle=is_idle) if self._door else None
+        if self._backlog or self._waking or (self._door and wait_until is None):
             self._work_soon()
+            return
+        if wait_until is not None:
+            self._later = self._loop.call_at(wait_until, self._work)
+        self._note_step(self._loop.time())
 
-    def _work_off(self, began: float) -> None:
-        """Serve those who have more than their share, in turn."""
-        now, until = began, began + SLICE_SECONDS
-        while self._backlog and now < until:
-            datagram = self._backlog.take()
+    def _work_off(
+        self, queue: Backlog[Datagram], seconds: float, rest: Rest, began: float
+    ) -> float:
+        """Serve those who have more than their share, in turn; returns when that was done."""
+        now, until = began, began + seconds
+        while queue and now < until:
+            datagram = queue.take()
             self._deliver(datagram, self._find(datagram[0]), now)
             now = self._loop.time()
-        self._backlog_rest.worked(began, now)
+        rest.worked(began, now)
+        return now
+
+    def _attend_in_time(self, now: float, *, is_idle: bool) -> float | None:
+        """Attend to the door if that disturbs nobody, or it has had patience enough.
+
+        Returns:
+            When it is to be asked again; None: soon.
+        """
+        room_at = self._pauses.room_at(now)
+        since = self._put_off_at
+        if room_at is None or (since is not None and now - since >= PATIENCE_SECONDS):
+            if is_idle or self._door_rest.is_over(now):
+                self._attend(now)
+            return None
+        if room_at <= now and is_idle:
+            self._attend(now)
+        elif since is None:
+            self._put_off_at = now
+        return room_at if room_at > now else None
 
     def _attend(self, began: float) -> None:
         """Serve strangers and those who are not through with their handshakes, in turn."""
+        self._step_began, self._put_off_at = began, None
         now, until = began, began + STEP_SECONDS
         while self._door and now < until:
             item = self._door.take()
@@ -272,6 +337,12 @@ class Reception:
                 item.on_timer(now)
             now = self._loop.time()
         self._door_rest.worked(began, now)
+
+    def _note_step(self, now: float) -> None:
+        """Note how long a step took, with the answers to it, which left meanwhile."""
+        if self._step_began is not None:
+            self._pauses.stepped(now - self._step_began)
+            self._step_began = None
 
     def _let_in(self, link: "Link") -> None:
         """Let what waits of a connection that is there now go before strangers."""
@@ -292,20 +363,24 @@ class Reception:
             connection_id = data[1 : self._stop_of_id]
         return self._links.get(connection_id)
 
-    def _deliver(self, datagram: Datagram, link: "Link | None", now: float) -> None:
-        """Give a datagram to its link with the way that answers go; strangers get the sure one."""
+    def _deliver(self, datagram: Datagram, link: "Link | None", now: float) -> bool:
+        """Give a datagram to its link with the way that answers go; strangers get the sure one.
+
+        Returns:
+            Whether it may have said something.
+        """
         data, address, question = datagram
         if link is None:
             way = address if question is None else by_way(address, question.sure_way)
             link = self._host.welcome(data, way)
             if link is None:
-                return
+                return False
         if question is not None:
             known = link.asked
             if known is None or known[0] != question.info or known[1] != address[0]:
                 known = link.asked = question.info, address[0], self._way(question, address)
             address = by_way(address, known[2])
-        link.receive(data, address, now)
+        return link.receive(data, address, now)
 
     def _way(self, question: Question, address: Address) -> int:
         """Choose the way of answers: the socket's own, if the system sends as was asked."""

@@ -80,6 +80,9 @@ class Desk:
     def ended(self, link: Link) -> None:
         """Nothing: there is one link."""
 
+    def part(self, link: Link) -> None:
+        self._loop.call_soon(link.let_go)
+
     def forget(self, link: Link) -> None:
         self._is_gone = True
 

@@ -164,3 +164,22 @@ def test_an_end_without_bytes_needs_no_credit_and_is_waited_for():
         assert reader.ended == {second}
 
     run(body())
+
+
+def test_what_the_peer_has_closed_is_taken_apart_at_once_and_known_for_a_while_longer():
+    async def body():
+        (client, _), (server, desk) = await link_up(raw)
+        client.close(0, "done")
+        assert await Reader(server).until_closed() == Closed(0, "done", remote=True)
+        await asyncio.sleep(0.001)
+        link = desk.link
+        assert not hasattr(link.engine, "tls")
+        assert link.observer is None
+        desk.receive(b"\x40" + link.engine.peer[0][0].encode() + bytes(40), link.peer)
+        await asyncio.sleep(0.01)
+        assert desk.closed_at is None  # nothing was said to that
+        assert not desk._is_gone
+        await asyncio.sleep(3.0)
+        assert desk._is_gone
+
+    run(body())

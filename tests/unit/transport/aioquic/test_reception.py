@@ -5,11 +5,18 @@ import socket
 
 from moqvox.transport.aioquic import reception
 from moqvox.transport.aioquic.knocks import MAX_FOLLOWERS
-from moqvox.transport.aioquic.reception import SLICE_SECONDS, Reception
+from moqvox.transport.aioquic.pauses import Pauses
+from moqvox.transport.aioquic.reception import (
+    PATIENCE_SECONDS,
+    SLICE_SECONDS,
+    WAKING_SECONDS,
+    Reception,
+)
 
 OLD, NEW, BUSY = b"old-----", b"new-----", b"busy----"
 STEP = 0.001
 CRUMB = 0.0001
+EVERY = 0.02
 
 
 class Clock:
@@ -32,10 +39,15 @@ class Peer:
     def __init__(self, name, cost, host, *, is_newcomer=False):
         self.name, self.cost, self.host = name, cost, host
         self.is_newcomer = is_newcomer
+        self.is_recent = True
         self.asked = None
+
+    def spoke_since(self, _when):
+        return self.is_recent
 
     def receive(self, data, _address, _now):
         self.host.work(self.name, data[9:], self.cost)
+        return True
 
     def on_timer(self, _now):
         self.host.work(self.name, b"timer", self.cost)
@@ -76,6 +88,14 @@ class Scene:
         self.inside.setblocking(False)
         self.outside = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.outside.connect(self.inside.getsockname())
+
+    def crowd(self, count, cost=CRUMB):
+        """Let there be links that were silent for long; each says something now."""
+        for number in range(count):
+            name = b"idle%04d" % number
+            peer = self.host.links[name] = Peer("idle", cost, self.host)
+            peer.is_recent = False
+            self.send(name)
 
     def send(self, connection_id, count=1):
         for number in range(count):
@@ -280,5 +300,91 @@ def test_early_data_of_nobody_is_dropped_and_that_of_one_is_bounded():
         assert not scene.reception._knocks
         assert not scene.reception._door
         assert len(scene.host.done) == 1 + MAX_FOLLOWERS + 1
+
+    run(play)
+
+
+def test_who_is_in_a_conversation_goes_before_a_crowd_that_was_silent_and_came_first():
+    async def play(scene):
+        scene.crowd(100)
+        scene.send(OLD)
+        done = await scene.until_done(101)
+        assert done.index("old") <= WAKING_SECONDS / CRUMB + 1
+        assert done.count("idle") == 100
+
+    run(play)
+
+
+def test_a_crowd_is_looked_away_from_between_pieces_of_its_share():
+    async def play(scene):
+        scene.crowd(100)
+        speaks = iter(range(5))
+
+        def speak(name, _data):
+            if name == "idle" and len(scene.host.done) % 10 == 0 and next(speaks, None) is not None:
+                spoke_at.append(len(scene.host.done))
+                scene.send(OLD)
+
+        spoke_at = []
+        scene.host.at_work.append(speak)
+        done = await scene.until_done(105)
+        heard_at = [place for place, name in enumerate(done) if name == "old"]
+        assert len(heard_at) == len(spoke_at) == 5
+        waits = [heard - spoke for spoke, heard in zip(spoke_at, heard_at, strict=True)]
+        assert max(waits) <= 2 * WAKING_SECONDS / CRUMB
+
+    run(play)
+
+
+def test_one_that_was_silent_and_says_much_is_heard_in_order():
+    async def play(scene):
+        scene.crowd(20)
+        seen = []
+        scene.host.at_work.append(lambda name, data: seen.append(data) if name == "talks" else None)
+        talker = scene.host.links[b"talks---"] = Peer("talks", CRUMB, scene.host)
+        talker.is_recent = False
+        for number in range(20):
+            scene.outside.send(b"\x40talks---" + bytes([number]))
+            if number == 10:
+                await asyncio.sleep(0)
+                talker.is_recent = True
+        await scene.until_done(40)
+        assert seen == [bytes([number]) for number in range(20)]
+
+    run(play)
+
+
+def test_a_stranger_that_comes_shortly_before_a_word_is_due_waits_for_it():
+    async def play(scene):
+        for _ in range(20):
+            scene.clock.now += EVERY
+            scene.send(OLD)
+            scene.send(b"nobody--")
+            await asyncio.sleep(0)
+            await scene.until_done(len(scene.host.done) + 1)
+        await scene.until_done(40)
+        scene.host.done.clear()
+        scene.clock.now = scene.reception._pauses._heard_at + EVERY - STEP / 4
+        scene.send(b"nobody--")
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert scene.host.done == []
+        scene.send(OLD)
+        assert await scene.until_done(2) == ["old", "stranger"]
+
+    run(play)
+
+
+def test_a_stranger_waits_for_a_pause_as_long_as_there_is_patience(monkeypatch):
+    monkeypatch.setattr(Pauses, "room_at", lambda _self, now: now + 1e-4)  # never now
+
+    async def play(scene):
+        scene.send(b"nobody--")
+        while "stranger" not in scene.host.done:
+            assert scene.clock.now < 100.0 + 2 * PATIENCE_SECONDS
+            scene.clock.now += PATIENCE_SECONDS / 10
+            scene.send(OLD)
+            await asyncio.sleep(0)
+        assert scene.clock.now > 100.0 + PATIENCE_SECONDS
 
     run(play)

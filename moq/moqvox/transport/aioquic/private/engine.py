@@ -178,6 +178,11 @@ class Engine(CreditedConnection, IdentifiedConnection):
         return self._state in END_STATES
 
     @property
+    def drains_until(self) -> float | None:
+        """Until when late packets of a connection that the peer has closed are known as such."""
+        return self._close_at if self._state is QuicConnectionState.DRAINING else None
+
+    @property
     def is_stillborn(self) -> bool:
         """Whether a server has heard nothing yet that a client's keys protect."""
         return not self._is_client and self._state is QuicConnectionState.FIRSTFLIGHT
@@ -333,6 +338,8 @@ class Engine(CreditedConnection, IdentifiedConnection):
         free them, and a crowd that leaves at once would stop the loop for it.
         """
         self.table.dismantle()
+        for space in self._spaces.values():  # its packets refer to it, each by the fate of an ACK
+            space.sent_packets.clear()
         for name in self.__dict__.keys() - KEPT:
             del self.__dict__[name]
 
