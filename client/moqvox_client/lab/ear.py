@@ -170,7 +170,7 @@ def _sum_up(
 
 
 def _is_altered(played: Samples, source: Samples, places: Sequence[Place], at: int) -> bool:
-    """Tell whether something as loud lies between the neighbours of a block, and has room there."""
+    """Tell whether something as loud, or as long, lies between a block's neighbours, with room."""
     after = bisect.bisect(places, at, key=lambda place: place.at)
     if not 0 < after < len(places):
         return False
@@ -184,7 +184,15 @@ def _is_altered(played: Samples, source: Samples, places: Sequence[Place], at: i
         sound = played[max(0, start) : start + BLOCK]
         if len(sound) and _loudness(sound) >= FAINT * _loudness(block):
             return True
-    return False
+    said = _audible(source[left.at + BLOCK : right.at])
+    return _audible(played[left.played + BLOCK : right.played]) >= said * LEAST_ROOM - SPLICE
+
+
+def _audible(sound: Samples) -> int:
+    """Count the samples that are no silence, by quarters of a block."""
+    step = BLOCK // 4
+    chunks = (sound[at : at + step] for at in range(0, len(sound) - step + 1, step))
+    return step * sum(_loudness(chunk) >= FAINT * QUIET for chunk in chunks)
 
 
 def _account(

@@ -151,3 +151,16 @@ def test_a_few_frames_between_two_silences_are_heard_and_the_silences_are_two(so
     assert (heard.missing_ms, heard.altered_ms) == (0, 0)
     assert heard.longest_ms == pytest.approx(470, abs=1)
     assert heard.silence_ms == pytest.approx(600, abs=1)
+
+
+def test_frames_between_two_silences_that_were_stretched_are_altered_not_missing(source):
+    """Three frames, played slower: nothing of them is as it was. Left out, they are missing."""
+    first, second = 60 * BLOCK, 63 * BLOCK
+    spoken = source[first:second].astype(float)
+    slower = np.interp(np.arange(0, len(spoken) - 1, 0.8), np.arange(len(spoken)), spoken)
+    parts = [source[:first], silence(130), slower, silence(470), source[second:]]
+    heard = compare(np.concatenate(parts), source.astype(float))
+    assert (heard.missing_ms, heard.altered_ms) == (0, 60)
+    parts[2] = silence(75)
+    heard = compare(np.concatenate(parts), source.astype(float))
+    assert heard.missing_ms >= 60
