@@ -92,6 +92,8 @@ async def spoken_turn(page: Page, in_prompt: Disturb | None, in_answer: Disturb 
     await happen(in_answer)
     await page.until("seen.ended.length")
     frame, output = await put_out(page)
+    # The answer may be in hand, and heard, before the page has found back.
+    await page.until("seen.call.session")
     ended, blocks, carrier = await page.run("[seen.ended, seen.pieces, seen.call.session.carrier]")
     return said, ended, blocks, (frame, output), carrier
 
