@@ -1,5 +1,7 @@
 """The streams and datagrams of one link: what waits to be sent, what the engine has of it."""
 
+from abc import ABC, abstractmethod
+
 from moqvox.errors import LocalError
 from moqvox.transport.aioquic.limits import Limits
 from moqvox.transport.aioquic.private import Engine
@@ -8,7 +10,7 @@ from moqvox.transport.send_queue import SendQueue
 __all__ = ["LinkStreams"]
 
 
-class LinkStreams:
+class LinkStreams(ABC):
     """What a connection does with its link's streams, as QUIC numbers them.
 
     Bytes go to the engine at once where nothing waits before them and they fit, else into the
@@ -26,14 +28,14 @@ class LinkStreams:
         self.limits = limits
         self._queue = SendQueue(limits.marks)
 
+    @abstractmethod
     def touch(self) -> None:
         """Send at the end of this turn: there is something new to say."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def is_closing(self) -> bool:
         """Whether nothing new is taken any more."""
-        raise NotImplementedError
 
     def open_stream(self, *, bidirectional: bool, priority: int, early: bool = False) -> int:
         """Open a stream; see the contract."""
