@@ -138,6 +138,8 @@ class Redundancy:
         self._turn_at = 0.0
         self._timed = 0
         self._overdue_after = 0.0
+        self._ack_lateness = 0.0
+        self._passed_at = 0.0
         self._arrived_at = 0.0
         self._troubled = 0
         self._probe_at = 0.0
@@ -181,6 +183,15 @@ class Redundancy:
         """Take it that nothing was lost when ACKs were late: the path was clean all the time."""
         if self._is_guess and now < self._lossy_until:
             self._lossy_until = now
+
+    def on_habit(self, ack_lateness: float, passed_at: float) -> None:
+        """Take how late ACKs are by the peer's habit, and when the newest packet in one had left.
+
+        Browsers answer every second packet, or after 25 ms: taken for overdue, every other piece
+        would go along once more, until nothing is left of the budget for those that are lost.
+        """
+        self._ack_lateness = ack_lateness
+        self._passed_at = passed_at
 
     def on_probe(self, now: float) -> None:
         """Fill a probe, which congestion control lets pass, with all that is under way."""
@@ -259,7 +270,7 @@ class Redundancy:
         if now >= self._lossy_until and self._first_bytes <= 0 and not self._troubled:
             self._rest()
         elif fresh or (due_at is not None and now >= due_at):
-            self._overdue_after = rtt + max(GRACE * rtt, MIN_GRACE)
+            self._overdue_after = rtt + max(GRACE * rtt, MIN_GRACE) + self._ack_lateness
             room_bytes -= round(RESERVE * max(0, window_bytes - LEAST_WINDOW_BYTES))
             self._take_turn(now, fresh, room_bytes)
 
@@ -304,7 +315,9 @@ class Redundancy:
         if not self._lossy_until:
             return last
         rest = [piece for piece in self._pieces if piece.turn + near < turn]
-        overdue = [piece for piece in rest if now - piece.at > self._overdue_after]
+        # An ACK that passes one over comes at once, however late the peer's others are.
+        since = max(now - self._overdue_after, self._passed_at)
+        overdue = [piece for piece in rest if piece.at < since]
         spare = self._budget - SAVINGS_BYTES / 2
         if not (self._is_silent(now) and overdue) and self.burstiness <= BURSTY:
             more = [piece for piece in rest if piece.turn + copies >= turn and spare > 0]

@@ -34,6 +34,7 @@ class Talk(Wire):
         delay: float = 0.05,
         lose: Callable[[bool, float], bool] = lambda _, __: False,
         settle: float = 1.0,
+        ack_delay: float | None = None,
     ) -> None:
         self.heard_at: list[float] = []
         self.spoken_at: list[float] = []
@@ -43,6 +44,8 @@ class Talk(Wire):
         self.stream: int | None = None
         self.is_up = True
         super().__init__(limits=limits, delay=delay, lose=lambda: lose(self.is_up, self.now))
+        if ack_delay is not None:  # as browsers, who acknowledge every second packet
+            self.server._ack_delay = ack_delay
         self.run(settle)
         self.sent_bytes = self.sent_datagrams = 0
 
@@ -93,15 +96,33 @@ class Talk(Wire):
         return max(b - a for a, b in itertools.pairwise(times))
 
 
-def lossy(seed: int, loss: float, *, redundancy: float, frames: int = 400) -> Talk:
+def lossy(
+    seed: int,
+    loss: float,
+    *,
+    redundancy: float,
+    frames: int = 400,
+    ack_delay: float | None = None,
+) -> Talk:
     """Each datagram is lost or not by itself, from the handshake on."""
     rngs = _rngs(seed)
     return _talk(
-        lambda is_up, _: rngs[is_up].random() < loss, 0.05, redundancy=redundancy, frames=frames
+        lambda is_up, _: rngs[is_up].random() < loss,
+        0.05,
+        redundancy=redundancy,
+        frames=frames,
+        ack_delay=ack_delay,
     )
 
 
-def bursty(seed: int, *, redundancy: float, delay: float = 0.025, frames: int = 400) -> Talk:
+def bursty(
+    seed: int,
+    *,
+    redundancy: float,
+    delay: float = 0.025,
+    frames: int = 400,
+    ack_delay: float | None = None,
+) -> Talk:
     """Gilbert-Elliott in time: 1.5 s good, then 0.1 s in which four of five are lost."""
     rngs = _rngs(seed)
     until = {is_up: rng.expovariate(1 / 1.5) for is_up, rng in rngs.items()}
@@ -113,7 +134,7 @@ def bursty(seed: int, *, redundancy: float, delay: float = 0.025, frames: int = 
             until[is_up] += rngs[is_up].expovariate(1 / (0.1 if is_bad[is_up] else 1.5))
         return is_bad[is_up] and rngs[is_up].random() < 0.8
 
-    return _talk(lose, delay, redundancy=redundancy, frames=frames)
+    return _talk(lose, delay, redundancy=redundancy, frames=frames, ack_delay=ack_delay)
 
 
 def _rngs(seed: int) -> dict[bool, random.Random]:
@@ -122,9 +143,15 @@ def _rngs(seed: int) -> dict[bool, random.Random]:
 
 
 def _talk(
-    lose: Callable[[bool, float], bool], delay: float, *, redundancy: float, frames: int
+    lose: Callable[[bool, float], bool],
+    delay: float,
+    *,
+    redundancy: float,
+    frames: int,
+    ack_delay: float | None = None,
 ) -> Talk:
-    talk = Talk(limits=Limits(redundancy=redundancy), delay=delay, lose=lose)
+    limits = Limits(redundancy=redundancy)
+    talk = Talk(limits=limits, delay=delay, lose=lose, ack_delay=ack_delay)
     talk.speak(frames)
     talk.lose = lambda: False
     talk.run(3.0)

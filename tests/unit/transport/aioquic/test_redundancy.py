@@ -3,7 +3,7 @@
 import statistics
 
 import pytest
-from tests.unit.transport.aioquic.speech import FRAME_BYTES, SEEDS, Talk, bursty, lossy
+from tests.unit.transport.aioquic.speech import FRAME_BYTES, INTERVAL, SEEDS, Talk, bursty, lossy
 
 from moqvox.transport.aioquic import Limits
 from moqvox.transport.aioquic.redundancy import (
@@ -16,6 +16,7 @@ from moqvox.transport.aioquic.redundancy import (
 from moqvox.transport.aioquic.streams import StreamTable
 
 ON = Limits().redundancy
+BROWSERS_ACK_DELAY = 0.025
 
 
 def lose_once(talk: Talk) -> None:
@@ -205,6 +206,60 @@ def test_the_median_lateness_in_order_is_a_fraction_of_plain_recoverys(loss):
     assert median_bytes(copied) <= 2.2 * median_bytes(plain)
 
 
+def test_a_peer_that_acknowledges_as_browsers_do_is_sent_hardly_more_copies():
+    at_once, browser = (
+        [lossy(n, 0.05, redundancy=ON, frames=200, ack_delay=d) for n in range(2)]
+        for d in (None, BROWSERS_ACK_DELAY)
+    )
+    assert sum(copied(browser)) < 1.1 * sum(copied(at_once))
+
+
+def test_it_is_known_how_late_the_peers_acks_are_and_of_what_the_newest_was():
+    talk = Talk(ack_delay=BROWSERS_ACK_DELAY)
+    talk.speak(60)
+    recovery = talk.client.recovery
+    assert recovery.ack_lateness == pytest.approx(BROWSERS_ACK_DELAY, rel=0.1)
+    assert talk.now - 0.16 < recovery.passed_at < talk.now - 0.1
+    at_once = Talk()
+    at_once.speak(60)
+    assert at_once.client.recovery.ack_lateness < 0.003
+
+
+def test_a_piece_that_an_ack_passes_over_goes_along_at_once_however_late_acks_are():
+    table = StreamTable(lambda s: s, lambda _: False, Limits())
+    table.watches_live = True
+    redundancy = Redundancy(Limits(), table)
+    repeated = []
+    table.lacks = lambda *_: True
+    table.repeat = lambda _, start, stop: repeated.append(start) or stop - start
+    redundancy.on_loss(0.0)
+
+    def speak(number, passed_at):
+        table._live = [(0, number * 80, number * 80 + 80)]
+        repeated.clear()
+        redundancy.on_fates(number * INTERVAL, 1, 0)
+        redundancy.on_habit(BROWSERS_ACK_DELAY, passed_at)
+        redundancy.advance(number * INTERVAL, 0.1, 10_000, 2400)
+
+    for number in range(8):
+        speak(number, -1.0)
+    assert 160 not in repeated
+    speak(8, 0.05)
+    assert 160 in repeated
+    assert 240 not in repeated
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("loss", "most"), [(0.05, 0.045), (0.1, 0.075)])
+def test_a_browser_hears_losses_late_by_a_part_of_plain_recoverys_at_the_same_cost(loss, most):
+    plain, copied = (
+        [lossy(n, loss, redundancy=r, ack_delay=BROWSERS_ACK_DELAY) for n in range(SEEDS)]
+        for r in (0.0, ON)
+    )
+    assert median_p99(copied) <= most < median_p99(plain) / 3
+    assert median_bytes(copied) <= 2.2 * median_bytes(plain)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("delay", "part"), [(0.025, 0.5), (0.05, 0.7)])
 def test_bursts_cost_a_part_of_what_plain_recovery_makes_of_them(delay, part):
@@ -213,6 +268,10 @@ def test_bursts_cost_a_part_of_what_plain_recovery_makes_of_them(delay, part):
     )
     assert median_p99(copied) <= part * median_p99(plain)
     assert median_bytes(copied) <= 2.2 * median_bytes(plain)
+
+
+def copied(talks: list[Talk]) -> list[int]:
+    return [talk.client.redundancy.copied_bytes for talk in talks]
 
 
 def median_p99(talks: list[Talk]) -> float:

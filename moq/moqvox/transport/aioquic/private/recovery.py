@@ -30,6 +30,10 @@ SILENT_AFTER: Final = 0.05
 """Round trips, and seconds, after which a missing ACK is a sign of trouble by itself."""
 
 
+HABIT: Final = 1 / 8
+"""Weight of one ACK in what is known of how late the peer's ACKs are."""
+
+
 class Numbering(Protocol):
     """Knows how far the packets are numbered, and which numbers were left out."""
 
@@ -58,10 +62,18 @@ class Numbering(Protocol):
 
 
 class Recovery(QuicPacketRecovery):
-    """Loss recovery with the RTT variance of RFC 9002, and a count of losses."""
+    """Loss recovery with the RTT variance of RFC 9002, and a count of losses.
+
+    Attributes:
+        ack_lateness: seconds, beyond a round trip, that ACKs are behind the first packet in
+            them, on average: a peer may answer every second packet only, or after a while.
+        passed_at: when the newest packet acknowledged had left.
+    """
 
     engine: Numbering
     lost_packets = 0
+    ack_lateness = 0.0
+    passed_at = -math.inf
     is_asking = False
     """Whether the packet built now asks the peer for a sign of life."""
 
@@ -84,6 +96,9 @@ class Recovery(QuicPacketRecovery):
         had_rtt = self._rtt_initialized
         lost, flying = self.lost_packets, len(space.sent_packets)
         before = self._rtt_smoothed, self._rtt_variance
+        newest_packet = space.sent_packets.get(ack_rangeset.bounds().stop - 1)
+        if newest_packet is not None:
+            self._note_passed(newest_packet.sent_time)
         super().on_ack_received(
             ack_rangeset=ack_rangeset, ack_delay=ack_delay, now=now, space=space
         )
@@ -161,6 +176,8 @@ class Recovery(QuicPacketRecovery):
                 break
             newest = sent.pop(number)
             if newest.is_ack_eliciting:
+                if not asks:
+                    self._learn_lateness(now - (newest.sent_time or 0.0))
                 asks = True
                 space.ack_eliciting_in_flight -= 1
             if newest.in_flight:
@@ -168,6 +185,7 @@ class Recovery(QuicPacketRecovery):
             is_usual &= _tell_acked(newest)
         if newest is None:
             return True
+        self._note_passed(newest.sent_time)
         if asks and newest.packet_number == last:
             self._sample(now - (newest.sent_time or 0.0), delay, now)
         space.loss_time = None
@@ -176,6 +194,16 @@ class Recovery(QuicPacketRecovery):
         if self._suspects is not None:
             self._judge(first, last, now)
         return is_usual
+
+    def _note_passed(self, sent_time: float | None) -> None:
+        if sent_time is not None and sent_time > self.passed_at:
+            self.passed_at = sent_time
+
+    def _learn_lateness(self, age: float) -> None:
+        """Take how old a packet was when it was acknowledged, the first of those in an ACK."""
+        if self._rtt_initialized:
+            late = min(max(0.0, age - self._rtt_smoothed), self.max_ack_delay)
+            self.ack_lateness += HABIT * (late - self.ack_lateness)
 
     def suspect(self, space: QuicPacketSpace) -> None:
         """Take what is under way for lost, until an ACK says otherwise."""
