@@ -134,4 +134,5 @@ def _is_faultless(run: Run) -> bool:
         and (run.back is None or not run.back.lost)
         and (run.down is None or answer_may_end or run.down.arrived == run.down.frames)
         and (run.heard is None or answer_may_end or not run.heard.missing_ms)
+        and (run.heard is None or not run.heard.strange_ms)
     )

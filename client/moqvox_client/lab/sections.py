@@ -99,7 +99,10 @@ def _only(names: tuple[str, ...], limit: Limit) -> Limit:
 
 
 WHOLE: Final = Bound("not delivered: 0 s", "undelivered_s", _fixed(0), each=True)
-SAID: Final = Bound("not heard of the answer: 0 ms", "ear_missing_ms", _fixed(0), each=True)
+SAID: Final = (
+    Bound("not heard of the answer: 0 ms", "ear_missing_ms", _fixed(0), each=True),
+    Bound("heard twice, or not of the answer: 0 ms", "ear_strange_ms", _fixed(0), each=True),
+)
 
 LOSSLESS: Final = ("setup-rtt50-loss0", "setup-rtt100-loss0")
 SETUP: Final = Section(
@@ -207,7 +210,7 @@ SWITCH_PROMPT: Final = Section(
 
 EAR: Final = (
     *("answer_pct", "answer_gap_ms", "silence_ms", "ear_silence_ms", "ear_longest_ms"),
-    *("ear_expected_ms", "ear_error_ms", "ear_missing_ms"),
+    *("ear_expected_ms", "ear_error_ms", "ear_missing_ms", "ear_strange_ms"),
 )
 DUE: Final = Bound("longest silence: what was due, +/- 20 ms", "ear_error_ms", _fixed(20))
 SWITCH_ANSWER: Final = Section(
@@ -221,7 +224,7 @@ SWITCH_ANSWER: Final = Section(
         Part(("switch-answer-gap0.5",), ("websocket", "grpc", "aiortc"), jobs=6),
     ),
     columns=EAR,
-    bounds=(SAID, DUE),
+    bounds=(*SAID, DUE),
 )
 
 BURSTS: Final = "in-bursts"
@@ -237,10 +240,17 @@ CHANGES: Final = Section(
         Part(("switch-twenty",), OTHERS, jobs=3, answer_frames=0),
         Part(("switch-twenty",), CHROMIUM, jobs=4, answer_frames=0),
     ),
-    columns=("complete_pct", "stall_ms", "gap_ms", "answer_pct", "ear_missing_ms"),
+    columns=(
+        "complete_pct",
+        "stall_ms",
+        "gap_ms",
+        "answer_pct",
+        "ear_missing_ms",
+        "ear_strange_ms",
+    ),
     bounds=(
         WHOLE,
-        SAID,
+        *SAID,
         Bound(
             "gap up: half an RTT + 40 ms",
             "gap_ms",
@@ -268,7 +278,7 @@ CHANGES_ANSWER: Final = Section(
         Part(("switch-twenty-answer",), jobs=3),
     ),
     columns=EAR,
-    bounds=(SAID, DUE),
+    bounds=(*SAID, DUE),
 )
 
 OUTAGE: Final = Section(

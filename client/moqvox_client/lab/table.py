@@ -94,6 +94,7 @@ COLUMNS: Final = (
     Column("ear_expected_ms", "due", lambda run: run.heard.expected_ms if run.heard else None),
     Column("ear_error_ms", "off by", _ear_error, asked=True),
     Column("ear_missing_ms", "not heard", lambda run: run.heard.missing_ms if run.heard else None),
+    Column("ear_strange_ms", "not said", lambda run: run.heard.strange_ms if run.heard else None),
 )
 """Times in ms. `docs/continuity.md` explains each figure."""
 
