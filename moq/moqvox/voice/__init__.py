@@ -7,6 +7,7 @@ a caller makes one with `call`. `docs/voice-protocol.md` says what crosses the w
 from moqvox.voice.call import Call
 from moqvox.voice.calling import call
 from moqvox.voice.playback import Account, Playback
+from moqvox.voice.rehearsal import prepare
 from moqvox.voice.response import Response
 from moqvox.voice.serve import Desk, attend, serve
 from moqvox.voice.session import Session
@@ -30,5 +31,6 @@ __all__ = [
     "Utterance",
     "attend",
     "call",
+    "prepare",
     "serve",
 ]

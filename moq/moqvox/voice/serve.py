@@ -10,18 +10,19 @@ from typing import Literal
 
 from moqvox.driver import Driver
 from moqvox.driver.scope import scope
-from moqvox.errors import MoqError, SessionClosed, SessionCode
-from moqvox.listen import Incoming, Keys, Server, listen
+from moqvox.errors import SessionClosed
+from moqvox.listen import Keys, Server, listen
 from moqvox.model import cache
 from moqvox.model.origin import Origin
 from moqvox.transport.credentials import ServerCertificate, Verify
 from moqvox.transport.urge import Urge
 from moqvox.transport.websocket import Http
 from moqvox.voice.dialling import dialling
+from moqvox.voice.door import take_sessions
 from moqvox.voice.keep import KEEP, Keep
 from moqvox.voice.lobby import GRACE, Lobby
-from moqvox.voice.names import AgentView
 from moqvox.voice.redial import HANDOVER, Redial
+from moqvox.voice.rehearsal import prepare_when_idle
 from moqvox.voice.session import MAX_LEAD, Session
 from moqvox.wire.version import LITE_ALPNS as ALPNS
 from moqvox_certs import generate
@@ -76,6 +77,7 @@ async def serve(
     keep: Keep = KEEP,
     keys: Keys | None = None,
     drain: float = 0.0,
+    prepares: bool = True,
 ) -> AsyncIterator[Desk]:
     """Listen for callers on one port: raw QUIC and WebTransport on UDP, WebSocket on TCP.
 
@@ -94,6 +96,7 @@ async def serve(
         keys: secrets of this server; those of the process before make callers notice within
             a round trip that it was started anew.
         drain: seconds that callers are given to go elsewhere when the block is left.
+        prepares: get ready for the first call while nobody calls yet, see `prepare`.
 
     Raises:
         LocalError: the address can't be bound.
@@ -118,10 +121,12 @@ async def serve(
         scope() as tasks,
     ):
         desk = Desk(lobby, server.addresses, fingerprint, tcp=bool(server.tcp_addresses))
-        accepting = tasks.create_task(_accept(server, lobby), name="accept")
+        accepting = tasks.create_task(take_sessions(server, lobby), name="accept")
+        preparing = tasks.create_task(_prepare(server, wanted=prepares), name="prepare")
         try:
             yield desk
         finally:
+            preparing.cancel()
             if drain > 0:
                 await _drain(server, lobby, drain)
             accepting.cancel()
@@ -210,23 +215,9 @@ async def attend(
             began.cancel()
 
 
-async def _accept(server: Server, lobby: Lobby) -> None:
-    async with asyncio.TaskGroup() as tasks:
-        async for request in server:
-            tasks.create_task(_host(request, lobby), name=f"caller-{request.remote_address}")
-
-
-async def _host(request: Incoming, lobby: Lobby) -> None:
-    """Serve one connection. A bug in it ends no other."""
-    local, remote = Origin(), Origin()
-    driver = request.accept(publish=AgentView(local), consume=remote)
-    try:
-        await lobby.host(driver, local, remote, eager=True)
-    except MoqError as exc:
-        log.info("%s: %s", request.remote_address, exc)
-    except Exception:
-        log.exception("calls of %s hit a bug", request.remote_address)
-        request.reject(SessionCode.INTERNAL, "internal error")
+async def _prepare(server: Server, *, wanted: bool) -> None:
+    if wanted:
+        await prepare_when_idle(lambda: server.sessions > 0)
 
 
 async def _drain(server: Server, lobby: Lobby, seconds: float) -> None:

@@ -58,6 +58,7 @@ async def call(side: CallerSide) -> None:
     wallet = Wallet()
     if job.options.get("resumed"):
         await _call_before(url, verify, wallet)
+    await voice.prepare()  # as a program does that was there before its user calls
     side.begin()
     try:
         async with voice.call(urls, verify=verify, wallet=wallet) as made, scope() as tasks:
