@@ -162,6 +162,82 @@ def test_caller_that_leaves_while_connecting_leaves_at_once():
     assert reason == "hung up"
 
 
+def test_handlers_of_a_desk_that_closes_come_to_their_ends():
+    async def main():
+        heard, ends = [], []
+
+        async def handle(session):
+            async for utterance in session.utterances():
+                async for packet in utterance.opus():
+                    heard.append(packet.opus)  # noqa: PERF401  # what came before the end
+            ends.append(session.closed)
+
+        async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+            async with voice.serve("127.0.0.1:0") as desk:
+
+                async def take():
+                    async for session in desk:
+                        tasks.create_task(handle(session))
+
+                taking = tasks.create_task(take())
+                address = f"moqt://127.0.0.1:{desk.addresses[0][1]}"
+                verify = Verify.pinned([desk.fingerprint])
+                stack = voice.call(address, verify=verify, patience=0)
+                call = await stack.__aenter__()
+                speech = call.speak()
+                for packet in packets(5):
+                    speech.write_packet(packet)
+                await until(lambda: speech.acked_frames)
+            why = await call.wait_over()
+            await taking
+            await stack.__aexit__(None, None, None)
+        return heard != [], ends, str(desk.ended), str(why)
+
+    closed = "the agent takes no more calls"
+    assert asyncio.run(main()) == (True, [True], closed, closed)
+
+
+def test_what_is_being_said_when_a_desk_closes_is_heard_whole_by_the_next():
+    async def main():
+        whole = []
+
+        async def hear(desk):
+            async for session in desk:
+                async for utterance in session.utterances():
+                    count = len([packet async for packet in utterance.opus()])
+                    whole.append((count, utterance.receipt().complete))
+
+        async with (
+            asyncio.timeout(20),
+            voice.serve("127.0.0.1:0", websocket=False) as second,
+            asyncio.TaskGroup() as tasks,
+            contextlib.AsyncExitStack() as stack,
+        ):
+            first = await stack.enter_async_context(voice.serve("127.0.0.1:0", websocket=False))
+            hearing = [tasks.create_task(hear(desk)) for desk in (first, second)]
+            urls = [f"moqt://127.0.0.1:{desk.addresses[0][1]}" for desk in (first, second)]
+            verify = Verify.pinned([first.fingerprint, second.fingerprint])
+            async with voice.call(urls, verify=verify) as call:
+                speech = call.speak()
+                for packet in packets(15):
+                    speech.write_packet(packet)
+                await until(lambda: speech.acked_frames)
+                await tasks.create_task(stack.aclose())
+                await until(lambda: call.resumptions)
+                for packet in packets(15):
+                    speech.write_packet(packet)
+                speech.finish()
+                receipt = await speech.receipt()
+                await until(lambda: len(whole) == 2)
+            hearing[1].cancel()
+        return receipt.frames, receipt.complete, whole
+
+    frames, complete, whole = asyncio.run(main())
+    assert (frames, complete) == (30, True)
+    assert [told for _, told in whole] == [False, True]
+    assert whole[1][0] == 30
+
+
 @pytest.mark.parametrize("patience", [0.0, 0.5])
 def test_agent_that_closes_its_port_ends_its_calls_once_they_have_lost_patience(patience):
     async def main():

@@ -71,21 +71,24 @@ class Host:
         """
         agreed = {CALLER: agreed_with(self.driver), RESUMED: None} if self._eager else {}
         sources = [(name, self.driver.broadcast(name, known)) for name, known in agreed.items()]
+        is_hung_up = False
         async with asyncio.TaskGroup() as tasks:
-            for name, source in sources:
-                line = Line(self, is_later=name == RESUMED)
-                self._early.append(line)
-                line.start(tasks, source)
-            listening = [tasks.create_task(self._watch(tasks), name="watch")]
-            if not self._eager:  # a caller knocks itself
-                knocking = keep_knocking(self.driver.connection, self._is_listening)
-                listening.append(tasks.create_task(knocking, name="knock"))
-            closed = await self.driver.wait_closed()
-            for task in listening:
-                task.cancel()
-            is_hung_up = self._eager and closed.remote and not closed.lost and not closed.code
-            for line in dict.fromkeys((*self._lines.values(), *self._early)):
-                line.end(hung_up=is_hung_up)
+            try:
+                for name, source in sources:
+                    line = Line(self, is_later=name == RESUMED)
+                    self._early.append(line)
+                    line.start(tasks, source)
+                listening = [tasks.create_task(self._watch(tasks), name="watch")]
+                if not self._eager:  # a caller knocks itself
+                    knocking = keep_knocking(self.driver.connection, self._is_listening)
+                    listening.append(tasks.create_task(knocking, name="knock"))
+                closed = await self.driver.wait_closed()
+                for task in listening:
+                    task.cancel()
+                is_hung_up = self._eager and closed.remote and not closed.lost and not closed.code
+            finally:  # also when we are told to stop
+                for line in dict.fromkeys((*self._lines.values(), *self._early)):
+                    line.end(hung_up=is_hung_up)
 
     async def _watch(self, tasks: asyncio.TaskGroup) -> None:
         began = asyncio.get_running_loop().time()

@@ -60,7 +60,9 @@ class Lobby:
         self._keep = keep
         self._hosts: dict[Driver, Host] = {}
         self._away: dict[Session, asyncio.TimerHandle] = {}
+        self._sessions: WeakSet[Session] = WeakSet()
         self._offered: WeakSet[Session] = WeakSet()
+        self._closed: SessionClosed | None = None
         self._waiting: Mailbox[Session] = Mailbox(MAX_WAITING)
 
     async def sessions(self) -> AsyncIterator[Session]:
@@ -75,10 +77,16 @@ class Lobby:
             else:
                 self._offered.discard(session)
 
-    def close(self) -> None:
-        """End the iteration, and the sessions of callers that are away."""
+    def close(self, why: SessionClosed | None = None) -> None:
+        """End the iteration and every session; nobody who waits for one is left waiting.
+
+        Callers learn of it by the end of their connections, and may go on with another agent.
+        """
+        self._closed = self._closed or why or SessionClosed(reason="the agent takes no calls")
         self._waiting.close()
-        for session in list(self._away):
+        self.known.clear()
+        for session in list(self._sessions):
+            session.leave(self._closed)
             self._end(session)
 
     async def host(
@@ -124,6 +132,9 @@ class Lobby:
             on_token=self.register,
         )
         session.attached.set()
+        self._sessions.add(session)
+        if self._closed is not None:
+            session.leave(self._closed)
         return session
 
     def register(self, session: Session) -> None:
@@ -140,6 +151,8 @@ class Lobby:
         """Hand a session to the agent, once; False when too many wait already."""
         if session in self._offered:
             return True
+        if self._closed is not None:
+            return False
         self._offered.add(session)
         if self._waiting.put(session):
             return True
@@ -157,7 +170,8 @@ class Lobby:
     def away(self, session: Session) -> None:
         """Keep the session of a caller whose connection is gone, or end it."""
         session.attached.clear()
-        if session.left or not self.grace or self.known.get(session.id) is not session:
+        is_kept = self.grace and self.known.get(session.id) is session  # none is once we are closed
+        if session.left or not is_kept:
             self._end(session)
             return
         loop = asyncio.get_running_loop()
@@ -171,4 +185,5 @@ class Lobby:
             timer.cancel()
         if self.known.get(session.id) is session:
             del self.known[session.id]
+        self._sessions.discard(session)
         session.end(SessionClosed(reason="the caller is gone"))

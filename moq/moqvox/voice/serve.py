@@ -6,11 +6,11 @@ import logging
 import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Literal
+from typing import Final, Literal
 
 from moqvox.driver import Driver
 from moqvox.driver.scope import scope
-from moqvox.errors import SessionClosed
+from moqvox.errors import SessionClosed, SessionCode
 from moqvox.listen import Keys, Server, listen
 from moqvox.model import cache
 from moqvox.model.origin import Origin
@@ -31,15 +31,20 @@ __all__ = ["Desk", "attend", "serve"]
 
 log = logging.getLogger("moqvox.voice")
 
+CLOSED: Final = "the agent takes no more calls"
+
 
 class Desk:
     """Where an agent takes its calls: iterate it for sessions.
+
+    When its block is left, the iteration ends and every session with it: utterances and messages
+    end, `Response.write` and `Session.wait_proven` return False.
 
     Attributes:
         addresses: bound host and port pairs; empty behind a relay.
         fingerprint: SHA-256 of the certificate, hex, for clients to pin; "" behind a relay.
         tcp: the port is bound over TCP as well.
-        ended: why no more calls come, once the relay is gone.
+        ended: why no more calls come, once the relay is gone or the block is left.
         redial: what keeps the connection to the relay, with its counters; None without one.
     """
 
@@ -127,10 +132,15 @@ async def serve(
             yield desk
         finally:
             preparing.cancel()
-            if drain > 0:
-                await _drain(server, lobby, drain)
-            accepting.cancel()
-            lobby.close()
+            try:
+                if drain > 0:
+                    await _drain(server, lobby, drain)
+            finally:
+                accepting.cancel()
+                desk.ended = SessionClosed(SessionCode.NO_ERROR, CLOSED)
+                for driver in server.drivers:
+                    driver.close(desk.ended.code, CLOSED)
+                lobby.close(desk.ended)
 
 
 @asynccontextmanager
@@ -203,7 +213,9 @@ async def attend(
                     hold, settled=lambda: asyncio.sleep(HANDOVER), may_return=lambda: True
                 )
             finally:
-                lobby.close()
+                if desk.ended is None:
+                    desk.ended = SessionClosed(SessionCode.NO_ERROR, CLOSED)
+                lobby.close(desk.ended)
 
         keeping = tasks.create_task(keep_up(), name="relay")
         began = tasks.create_task(up.wait(), name="up")

@@ -102,7 +102,7 @@ class Session:
     @property
     def connected(self) -> bool:
         """Whether the caller is there now; if not, it has its time of grace to come back."""
-        return self.attached.is_set()
+        return self.attached.is_set() and not self.closed
 
     @property
     def resumptions(self) -> int:
@@ -236,8 +236,15 @@ class Session:
         before.close()
         return leg
 
+    def leave(self, why: SessionClosed) -> None:
+        """End it from this side, without a word on what is under way: another agent may go on."""
+        self.outbox.stay()
+        self.outbox.leg.close()
+        self.attached.clear()
+        self.end(why)
+
     def end(self, why: SessionClosed | None = None) -> None:
-        """Let go of everything: the caller is gone."""
+        """Let go of everything: the caller is gone, or the agent."""
         if self._ended.is_set():
             return
         self._ended.set()

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from tests.aio import run
 from tests.unit.driver.sides import driver_on, published
-from tests.unit.voice.calls import caller_on, direct, relayed, speak
+from tests.unit.voice.calls import caller_on, direct, packets, relayed, speak, tone
 
 from moqvox.errors import LocalError
 from moqvox.model.origin import Origin
@@ -148,6 +148,82 @@ def test_iteration_ends_when_the_lobby_closes_even_if_it_is_full():
             taken = [session.id async for session in lobby.sessions()]
             again = [session.id async for session in lobby.sessions()]
             line.driver.close()
-        return taken == [line.call.id], again
+        return taken, again
 
-    assert run(main()) == (True, [])
+    assert run(main()) == ([], [])
+
+
+async def all_of(iterator):
+    return [each async for each in iterator]
+
+
+def test_nobody_who_waits_for_a_session_is_left_waiting_when_the_lobby_closes():
+    async def main():
+        async with direct() as (line, agent), asyncio.TaskGroup() as tasks:
+            speech = line.call.speak()
+            for packet in packets(10):
+                speech.write_packet(packet)
+            session = await agent.session()
+            utterance = await anext(session.utterances())
+            response = session.respond(max_lead=0.1)
+            waiting = [
+                tasks.create_task(each)
+                for each in (
+                    all_of(session.utterances()),
+                    all_of(utterance.opus()),
+                    all_of(session.messages()),
+                    response.write(tone(5000)),
+                    all_of(agent.lobby.sessions()),
+                )
+            ]
+            await asyncio.sleep(1)
+            assert not any(task.done() for task in waiting)
+            agent.lobby.close()
+            async with asyncio.timeout(1):
+                await asyncio.wait(waiting)
+            said, heard, messages, wrote, more = (task.result() for task in waiting)
+            assert (said, len(heard), messages, wrote, more) == ([], 10, [], False, [])
+            with pytest.raises(LocalError, match="over"):
+                session.respond()
+            assert not (await response.played()).complete
+            assert (session.closed, session.connected) == (True, False)
+            return utterance.over, speech.receipted.is_set()
+
+    # The caller is told nothing of what it was saying: another agent may hear the rest.
+    assert run(main()) == (True, False)
+
+
+def test_who_waits_for_a_caller_to_show_itself_learns_that_it_will_not():
+    async def main():
+        lobby = Lobby()
+        async with asyncio.TaskGroup() as tasks:
+            client, _, hosting = await host(tasks, lobby, eager=True)
+            theirs = Origin()
+            mine = driver_on(client, theirs.id)
+            mine.start(tasks)
+            session = lobby.session("somewhere")
+            proven = tasks.create_task(session.wait_proven())
+            await asyncio.sleep(1)
+            lobby.close()
+            late = lobby.session("elsewhere")
+            found = await proven, await late.wait_proven(), late.closed, lobby.offer(late)
+            mine.close()
+            await hosting
+        return found
+
+    assert run(main()) == (False, False, True, False)
+
+
+def test_a_host_that_is_told_to_stop_lets_its_callers_come_back():
+    async def main():
+        async with direct() as (line, agent):
+            await speak(line, 2)
+            session = await agent.session()
+            await asyncio.sleep(1)
+            hosting = next(task for task in asyncio.all_tasks() if task.get_name() == "host")
+            hosting.cancel()
+            await asyncio.sleep(1)
+            found = session.connected, session.closed, agent.lobby.find(session.id) is session
+        return found, session.closed
+
+    assert run(main()) == ((False, False, True), True)
