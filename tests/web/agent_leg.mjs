@@ -10,6 +10,7 @@ import { Session } from "../../client/web/session.js";
 import { concat, encodeVarint } from "../../client/web/varint.js";
 import { versionOf } from "../../client/web/version.js";
 import * as wire from "../../client/web/wire.js";
+import { hungUpAfter } from "./hanging_up.mjs";
 import { pair } from "./memory_transport.mjs";
 
 export const VERSION = versionOf("moq-lite-06");
@@ -119,12 +120,12 @@ export class AgentLeg {
 /** A call, and the legs of its agent; `refuse(goaway)` tells which dials find nobody. */
 export function scene({ refuse = () => false } = {}) {
   const legs = [];
-  const call = new Call(async (origin, originId, goaway) => {
+  const call = hungUpAfter(new Call(async (origin, originId, goaway) => {
     if (refuse(goaway)) throw new Unavailable("network", "nothing answers");
     const [near, far] = pair();
     legs.push(new AgentLeg(far));
     return new Session(near, VERSION, origin, { originId });
-  });
+  }));
   const leg = async (number) => {
     await until(() => legs[number]?.hello, `hello of leg ${number}`);
     return legs[number];

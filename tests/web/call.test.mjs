@@ -11,6 +11,7 @@ import { decodeEvent } from "../../client/web/inbox.js";
 import { Session } from "../../client/web/session.js";
 import { Response, digestOf } from "../../client/web/speech.js";
 import { versionOf } from "../../client/web/version.js";
+import { hungUpAfter } from "./hanging_up.mjs";
 import { pair } from "./memory_transport.mjs";
 
 const VERSION = versionOf("moq-lite-06");
@@ -94,12 +95,12 @@ class FarEnd {
 function scene({ refuse = 0 } = {}) {
   const ends = [];
   let refusals = refuse;
-  const call = new Call(async (origin, originId) => {
+  const call = hungUpAfter(new Call(async (origin, originId) => {
     if (refusals-- > 0) throw new Unavailable("network", "nothing answers");
     const [near, far] = pair();
     ends.push(new FarEnd(far));
     return new Session(near, VERSION, origin, { originId });
-  });
+  }));
   return { call, ends, last: () => ends.at(-1) };
 }
 

@@ -38,5 +38,19 @@ def test_javascript_passes(suite: Path) -> None:
     assert int(passed[1]) > 0
 
 
+def test_a_test_that_fails_in_the_middle_of_a_call_ends() -> None:
+    ran = subprocess.run(
+        [node(), "--test", "--test-reporter=tap", str(HERE / "failing.mjs")],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert re.findall(r"^# (pass|fail) (\d+)$", ran.stdout, re.MULTILINE) == [
+        ("pass", "0"),
+        ("fail", "2"),
+    ]
+
+
 def test_there_are_suites_for_wire_and_playout() -> None:
     assert {"wire.test.mjs", "playout.test.mjs"} <= {suite.name for suite in SUITES}
