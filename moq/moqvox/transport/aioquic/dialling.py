@@ -50,6 +50,7 @@ class Dialling:
         self._early: RawConnection | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._kept: Kept | None = None
+        self._roots = order.roots()
         self.answer: asyncio.Future[RawConnection] = asyncio.get_running_loop().create_future()
 
     def start(self, endpoint: Endpoint, kept: Kept | None) -> None:
@@ -61,6 +62,7 @@ class Dialling:
             order.configuration(kept, token),
             order.limits,
             pins=order.verify.fingerprints,
+            roots=self._roots,
             on_ticket=self._keep if wallet is not None else None,
             on_token=self._keep_token if wallet is not None else None,
         )
@@ -99,6 +101,8 @@ class Dialling:
         """Prepare for the answer, if it is not here by now."""
         if self._link is not None and not self._link.engine.protocol:
             warm_up()
+            if self._roots is not None:
+                self._roots.get_ready()
 
     def _keep(self, session: SessionTicket) -> None:
         link, wallet = self._link, self._order.wallet

@@ -2,7 +2,6 @@
 
 import datetime
 import ssl
-from pathlib import Path
 
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.tls import AlertBadCertificate, AlertCertificateExpired
@@ -33,17 +32,12 @@ def identify(configuration: QuicConfiguration, certificate: ServerCertificate) -
 
 
 def trust(configuration: QuicConfiguration, verify: Verify) -> None:
-    """Set in an engine's configuration whom a client trusts; pins are checked apart."""
-    if verify.insecure or verify.fingerprints:
-        configuration.verify_mode = ssl.CERT_NONE
-        return
-    configuration.verify_mode = ssl.CERT_REQUIRED
-    if verify.ca_pem is not None:
-        configuration.load_verify_locations(cadata=verify.ca_pem)
-        return
-    paths = ssl.get_default_verify_paths()
-    if paths.cafile is not None and Path(paths.cafile).is_file():
-        configuration.load_verify_locations(cafile=paths.cafile)
+    """Set in an engine's configuration whether it checks certificates; pins are checked apart.
+
+    Where it does, it does so by the `Roots` that it is given.
+    """
+    anyone = verify.insecure or verify.fingerprints
+    configuration.verify_mode = ssl.CERT_NONE if anyone else ssl.CERT_REQUIRED
 
 
 def check_pin(leaf: x509.Certificate | None, pins: frozenset[bytes]) -> None:

@@ -12,6 +12,7 @@ from moqvox.transport.aioquic.endpoint import CONNECTION_ID_BYTES
 from moqvox.transport.aioquic.greeting import H3
 from moqvox.transport.aioquic.identity import trust
 from moqvox.transport.aioquic.limits import Limits
+from moqvox.transport.aioquic.roots import Roots
 from moqvox.transport.aioquic.wallet import Kept, Wallet
 from moqvox.transport.credentials import Verify
 from moqvox.transport.urge import Urge
@@ -56,6 +57,15 @@ class Order(msgspec.Struct, frozen=True):
     def where(self) -> str:
         """Name the server in messages."""
         return show((self.host, self.port))
+
+    def roots(self) -> Roots | None:
+        """Make what checks the server's certificate; None where none of its issuers is asked.
+
+        Raises:
+            LocalError: the roots to trust can't be read.
+        """
+        verify = self.verify
+        return None if verify.insecure or verify.fingerprints else Roots(verify.ca_pem)
 
     def configuration(self, kept: Kept | None, token: bytes) -> QuicConfiguration:
         """Build the engine's configuration."""

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from moqvox.transport.aioquic.limits import Limits
 from moqvox.transport.aioquic.private import Engine
+from moqvox.transport.aioquic.roots import Roots
 
 __all__ = ["set_aside", "warm_up"]
 
@@ -30,11 +31,11 @@ def warm_up() -> None:
     client = Engine(
         QuicConfiguration(
             is_client=True,
-            cadata=certificate.public_bytes(serialization.Encoding.PEM),
             alpn_protocols=["warm"],
             server_name=NAME,
         ),
         Limits(),
+        roots=Roots(certificate.public_bytes(serialization.Encoding.PEM)),
     )
     server = Engine(
         QuicConfiguration(

@@ -12,6 +12,7 @@ from moqvox.transport.address import Address
 from moqvox.transport.aioquic import Limits
 from moqvox.transport.aioquic.identity import identify, trust
 from moqvox.transport.aioquic.private import Engine
+from moqvox.transport.aioquic.roots import Roots
 from moqvox.transport.aioquic.tickets import Tickets
 from moqvox.transport.aioquic.ways import by_way, way_of
 from moqvox.transport.credentials import ServerCertificate, Verify
@@ -39,6 +40,7 @@ def configuration(*, is_client: bool, limits: Limits, **options: object) -> Quic
     )
     if is_client:
         trust(made, Verify.authority(certificate().ca_pem))
+        made.load_verify_locations(cadata=certificate().ca_pem)  # where no roots are given
     else:
         identify(made, ServerCertificate(certificate().cert_pem, certificate().key_pem))
     return made
@@ -53,6 +55,7 @@ class Wire:
         limits: Limits | None = None,
         delay: float = 0.01,
         pins: frozenset[bytes] = frozenset(),
+        roots: Roots | None = None,
         lose: Callable[[], bool] = lambda: False,
         issuer: Issuer | None = None,
         tickets: Tickets | None = None,
@@ -69,6 +72,7 @@ class Wire:
             configuration(is_client=True, limits=limits, session_ticket=ticket),
             limits,
             pins=pins,
+            roots=roots or Roots(certificate().ca_pem),
             on_ticket=self.tickets.append,
             on_token=self.tokens.append,
         )

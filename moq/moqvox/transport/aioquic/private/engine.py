@@ -25,6 +25,7 @@ from moqvox.transport.aioquic.private.recovery import Recovery
 from moqvox.transport.aioquic.private.sender import Sender
 from moqvox.transport.aioquic.quiet import QuietLog
 from moqvox.transport.aioquic.redundancy import Redundancy
+from moqvox.transport.aioquic.roots import Roots
 from moqvox.transport.aioquic.streams import BusyStreams, HeldStream, StreamTable
 from moqvox.transport.aioquic.tickets import Tickets
 from moqvox.transport.quic.connection_ids import Issuer
@@ -67,6 +68,7 @@ class Engine(CreditedConnection, IdentifiedConnection):
         original_destination_connection_id: bytes | None = None,
         retry_source_connection_id: bytes | None = None,
         pins: frozenset[bytes] = frozenset(),
+        roots: Roots | None = None,
         issuer: Issuer | None = None,
         tickets: Tickets | None = None,
         is_proven: bool = False,
@@ -81,6 +83,8 @@ class Engine(CreditedConnection, IdentifiedConnection):
             original_destination_connection_id: a server's: of the client's very first packet.
             retry_source_connection_id: a server's: of the Retry that it sent, if it did.
             pins: a client's: fingerprints of which the certificate must have one.
+            roots: a client's: check the certificate where there are no pins, in place of the
+                configuration's.
             issuer: makes its connection IDs and their reset tokens.
             tickets: a server's: issues and takes them.
             is_proven: a server's: the client has shown that it is where it says.
@@ -96,6 +100,7 @@ class Engine(CreditedConnection, IdentifiedConnection):
             tickets=tickets,
             is_proven=is_proven,
             pins=pins,
+            roots=roots,
             on_ticket=on_ticket,
             on_token=on_token,
         )

@@ -4,6 +4,7 @@ RFC 9001, sections 4.6 and 4.1.4; RFC 9000, section 8.1.3; RFC 8446, section 4.6
 """
 
 import os
+import ssl
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ from moqvox.transport.aioquic.limits import Limits
 from moqvox.transport.aioquic.private.compact import InitialKeys, LeanContext, slim_path
 from moqvox.transport.aioquic.private.guard import GuardedConnection
 from moqvox.transport.aioquic.private.recovery import Recovery
+from moqvox.transport.aioquic.roots import Roots
 from moqvox.transport.aioquic.tickets import TICKET_SECONDS, Resumed, Tickets, session_of
 
 __all__ = ["HandshakeConnection"]
@@ -55,6 +57,7 @@ class HandshakeConnection(GuardedConnection):
         tickets: Tickets | None = None,
         is_proven: bool = False,
         pins: frozenset[bytes] = frozenset(),
+        roots: Roots | None = None,
         on_ticket: tls.SessionTicketHandler | None = None,
         on_token: Callable[[bytes], None] | None = None,
     ) -> None:
@@ -70,6 +73,7 @@ class HandshakeConnection(GuardedConnection):
         self._tickets = tickets
         self._is_proven = is_proven
         self._pins = pins
+        self._roots = roots
         self._redeemed: tuple[bytes, Resumed] | None = None
         self._sends_early = False
 
@@ -136,6 +140,8 @@ class HandshakeConnection(GuardedConnection):
         if self._is_client:  # it writes its first message next, and needs the buffers for that
             known = self.tls._supported_groups  # noqa: SLF001  # no public way
             known[:] = [group for group in GROUPS if group in known]
+            if self._roots is not None and self.tls._verify_mode is ssl.CERT_REQUIRED:  # noqa: SLF001
+                self.tls._verify_mode = ssl.CERT_NONE  # noqa: SLF001  # for the roots to check
         else:
             self._crypto_buffers = {}
             LeanContext.adopt(self.tls)
@@ -180,8 +186,8 @@ class HandshakeConnection(GuardedConnection):
     ) -> None:
         """Install a key; not that of early data which may be a replay.
 
-        Nor the application's while the certificate is not one that is pinned. A resumed
-        session has none; its ticket came from one that was checked.
+        Nor the application's while the certificate is not one that is pinned, or that the
+        roots vouch for. A resumed session has none; its ticket came from one that was checked.
         """
         if epoch is tls.Epoch.ZERO_RTT:
             if self._is_client:
@@ -189,9 +195,22 @@ class HandshakeConnection(GuardedConnection):
             elif not self._takes_early():
                 self.tls.early_data_accepted = False
                 return
-        elif self._pins and epoch is tls.Epoch.ONE_RTT and not self.tls.session_resumed:
-            check_pin(self.tls._peer_certificate, self._pins)  # noqa: SLF001  # no public way
+        elif self._is_client and epoch is tls.Epoch.ONE_RTT and not self.tls.session_resumed:
+            self._check_certificate()
         super()._update_traffic_key(direction, epoch, cipher_suite, secret)
+
+    def _check_certificate(self) -> None:
+        """Check a server's certificate, whose key has signed the handshake.
+
+        Raises:
+            Alert: it is not one that is trusted.
+        """
+        leaf = self.tls._peer_certificate  # noqa: SLF001  # no public way
+        if self._pins:
+            check_pin(leaf, self._pins)
+        elif self._roots is not None:
+            chain = self.tls._peer_certificate_chain  # noqa: SLF001  # no public way
+            self._roots.check(leaf, chain, self._configuration.server_name or "")
 
     def _takes_early(self) -> bool:
         if self._tickets is None or self._redeemed is None:
