@@ -1,28 +1,37 @@
 """Attacks on our server and on a naive aioquic server, side by side; loopback only.
 
-`python -m bench.attack [--json FILE] [--quick] [--row T8]`. Each row starts a fresh server on one
-core, and on another an honest caller (100 bytes there and back each 5 ms) and the attacker, whom
-the caller precedes. Where the system permits it (root), server and caller are real-time processes
-and the attacker runs when the core is idle, so that nothing else of the machine's delays the two;
-`kB/s` is what the server was really sent in the time of the attack. The memory is the peak of the
-server's resident bytes over what it had before, the CPU is without what the caller's echoes cost
-in calm; the turn is the longest that the server's loop took between two looks at its sockets, in
-CPU time.
+`python -m bench.attack [--json FILE] [--quick] [--row T8] [--repeat 5]`. Each row starts a fresh
+server on one core, and on another an honest caller (100 bytes there and back each 5 ms) and the
+attacker, whom the caller precedes. Where the system permits it (root), server and caller are
+real-time processes and the attacker runs when the core is idle, so that nothing else of the
+machine's delays the two; `kB/s` is what the server was really sent in the time of the attack. The
+memory is the peak of the server's resident bytes over what it had before, the CPU is without what
+the caller's echoes cost in calm; the turn is the longest that the server's loop took between two
+looks at its sockets, in CPU time.
 
 `--row T16 --count 1000000`: so many mutated datagrams through a listener of ours, without the
 network between. `--row T20 --count 5000`: so many connections, closed in one go.
+
+`--repeat 5`: each attack so often, a fresh server each time. A line's figures are medians then,
+and behind it stand median, least and greatest of the calm p99, of the p99 under attack, and of how
+many times the one is in the other. An attack of a quarter of a second sees fifty echoes, of
+which the second worst is the p99: one hiccup of the machine is enough to make it anything.
 """
 
 import argparse
 import dataclasses
 import json
+import statistics
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.attack.measure import MIB, Outcome, measure
 from tests.attack.processes import Victim
 from tests.attack.rows import ATTACKS, CROWD
 from tests.attack.storm import Storm, storm
+
+from bench.arithmetic import ratio, spread
 
 QUICK = 0.25
 CALM_S = 2.0
@@ -60,15 +69,48 @@ def as_json(outcome: Outcome) -> dict[str, object]:
     return {name: None if value == float("inf") else value for name, value in figures.items()}
 
 
-def run(rows: list[str], scale: float) -> list[Outcome]:
+def middle(runs: Sequence[Outcome]) -> Outcome:
+    """Take the median of each figure; of what is not one, the worst that was seen."""
+    survives = all(run.survives for run in runs)
+    complaints = tuple(complaint for run in runs for complaint in run.complaints)
+    figures: dict[str, float] = {}
+    for field in dataclasses.fields(Outcome):
+        values = [getattr(run, field.name) for run in runs]
+        if field.type in (int, float):
+            figures[field.name] = statistics.median_low(values)
+    shots = [run.shot for run in runs]
+    shot = dataclasses.replace(
+        min(shots, key=lambda shot: shot.closed_with is not None),
+        sent_bytes=statistics.median_low([shot.sent_bytes for shot in shots]),
+        received_bytes=statistics.median_low([shot.received_bytes for shot in shots]),
+    )
+    return dataclasses.replace(
+        runs[0], **figures, shot=shot, survives=survives, complaints=complaints
+    )
+
+
+def apart(runs: Sequence[Outcome]) -> str:
+    """Tell how far the runs were apart in what the honest caller notices."""
+    calm = [run.calm_p99_s * 1e3 for run in runs]
+    attacked = [run.attack_p99_s * 1e3 for run in runs]
+    found = {"calm p99": spread(calm), "p99": spread(attacked), "times": ratio(attacked, calm)}
+    told = [f"{name} {one.show(2)}" for name, one in found.items() if one is not None]
+    return f"{'':24}{len(runs)} runs: {', '.join(told)}"
+
+
+def run(rows: list[str], scale: float, repeat: int, victims: Sequence[str]) -> list[Outcome]:
     outcomes = []
     print(HEADER, flush=True)
     for row in rows:
-        for what in VICTIMS:
-            with Victim(what, is_apart=True) as victim:
-                outcome = measure(victim, row, scale, CALM_S)
-            outcomes.append(outcome)
-            print(line(outcome), flush=True)
+        for what in victims:
+            runs = []
+            for _ in range(repeat):
+                with Victim(what, is_apart=True) as victim:
+                    runs.append(measure(victim, row, scale, CALM_S))
+            outcomes += runs
+            print(line(middle(runs)), flush=True)
+            if repeat > 1:
+                print(apart(runs), flush=True)
     return outcomes
 
 
@@ -86,6 +128,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     parser.add_argument("--quick", action="store_true", help="a quarter of each attack")
     parser.add_argument("--row", metavar="T8", help="only the attacks of this row")
+    parser.add_argument("--repeat", type=int, default=1, help="each attack so often; medians")
+    parser.add_argument("--only", choices=VICTIMS, help="this server alone")
     parser.add_argument("--count", type=int, help="of datagrams (T16), of connections (T20)")
     args = parser.parse_args()
     if args.count and args.row == "T16":
@@ -98,7 +142,8 @@ def main() -> None:
     if not rows:
         sys.exit(f"no attack of row {args.row!r}; there are: {', '.join(ATTACKS)}")
     scale = args.count / CROWD if args.count else QUICK if args.quick else 1.0
-    outcomes = run(rows, scale)
+    victims = VICTIMS if args.only is None else (args.only,)
+    outcomes = run(rows, scale, max(1, args.repeat), victims)
     if args.json is not None:
         args.json.write_text(json.dumps([as_json(outcome) for outcome in outcomes], indent=1))
 
