@@ -21,6 +21,7 @@ from moqvox.transport.aioquic.last_words import LastWords
 from moqvox.transport.aioquic.limits import Limits
 from moqvox.transport.aioquic.link_streams import LinkStreams
 from moqvox.transport.aioquic.neighbours import Carrier, Observer
+from moqvox.transport.aioquic.pauses import Rhythm
 from moqvox.transport.aioquic.private import Engine
 from moqvox.transport.aioquic.roaming import Roaming
 from moqvox.transport.interface import Closed, Stats
@@ -41,6 +42,7 @@ class Link(LinkStreams):
         self.observer: Observer | None = None
         self.roaming: Roaming | None = None
         self.is_newcomer = False
+        self.rhythm: Rhythm | None = None
         self.scheduled_at: float | None = None
         self.connection_ids: dict[bytes, None] = {}
         self.asked: tuple[bytes, str, int] | None = None

@@ -24,7 +24,7 @@ from moqvox.transport.aioquic.backlog import Backlog
 from moqvox.transport.aioquic.bucket import Bucket
 from moqvox.transport.aioquic.headers import LONG_HEADER
 from moqvox.transport.aioquic.knocks import Knocks
-from moqvox.transport.aioquic.pauses import Pauses
+from moqvox.transport.aioquic.pauses import Pauses, Rhythm
 from moqvox.transport.aioquic.resting import TURNS
 from moqvox.transport.aioquic.ways import by_way
 
@@ -254,7 +254,9 @@ class Reception:
             self._work_soon()
             return
         if self._deliver(datagram, link, turn) and is_recent:
-            self._pauses.heard(turn)
+            if link.rhythm is None:
+                link.rhythm = Rhythm()
+            self._pauses.heard(link.rhythm, turn)
             if self._later is not None:
                 self._work_soon()
         spent[link if is_recent else None] = used + self._loop.time() - now

@@ -1,7 +1,10 @@
 """Who goes first when much arrives at once: real sockets, a clock that only work moves."""
 
 import asyncio
+import random
 import socket
+
+import pytest
 
 from moqvox.transport.aioquic import reception
 from moqvox.transport.aioquic.knocks import MAX_FOLLOWERS
@@ -40,7 +43,7 @@ class Peer:
         self.name, self.cost, self.host = name, cost, host
         self.is_newcomer = is_newcomer
         self.is_recent = True
-        self.asked = None
+        self.asked = self.rhythm = None
 
     def spoke_since(self, _when):
         return self.is_recent
@@ -356,15 +359,18 @@ def test_one_that_was_silent_and_says_much_is_heard_in_order():
 
 def test_a_stranger_that_comes_shortly_before_a_word_is_due_waits_for_it():
     async def play(scene):
-        for _ in range(20):
-            scene.clock.now += EVERY
+        old = scene.host.links[OLD]
+        due = scene.clock.now
+        for _ in range(60):
+            due += EVERY
+            scene.clock.now = due
             scene.send(OLD)
             scene.send(b"nobody--")
-            await asyncio.sleep(0)
             await scene.until_done(len(scene.host.done) + 1)
-        await scene.until_done(40)
+        for _ in range(20):
+            await asyncio.sleep(0)
         scene.host.done.clear()
-        scene.clock.now = scene.reception._pauses._heard_at + EVERY - STEP / 4
+        scene.clock.now = old.rhythm.heard_at + EVERY - STEP / 4
         scene.send(b"nobody--")
         for _ in range(20):
             await asyncio.sleep(0)
@@ -386,5 +392,71 @@ def test_a_stranger_waits_for_a_pause_as_long_as_there_is_patience(monkeypatch):
             scene.send(OLD)
             await asyncio.sleep(0)
         assert scene.clock.now > 100.0 + PATIENCE_SECONDS
+
+    run(play)
+
+
+class Conversation:
+    """Somebody who speaks in time, whatever is done meanwhile; how long each word waited."""
+
+    def __init__(self, scene):
+        self.scene, self.due_at, self.waits = scene, scene.clock.now + EVERY, []
+        self.peer = scene.host.links[OLD]
+        scene.host.at_work.append(self.on_work)
+        take = self.peer.receive
+
+        def receive(data, address, now):
+            self.waits.append(scene.clock.now - self.due_at)
+            self.due_at += EVERY
+            return take(data, address, now)
+
+        self.peer.receive = receive
+        self.spoken = 0
+
+    def on_work(self, _name, _data):
+        self.speak_if_due()
+
+    def speak_if_due(self):
+        """Send the next word when its time has come, which a step may have been in the way of."""
+        if self.spoken == len(self.waits) and self.scene.clock.now >= self.due_at:
+            self.spoken += 1
+            self.scene.send(OLD)
+
+    async def go_on(self, words, between):
+        async with asyncio.timeout(10):
+            while len(self.waits) < words:
+                self.scene.clock.now += CRUMB
+                self.speak_if_due()
+                between()
+                for _ in range(3):
+                    await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("handshakes", [10, 400])
+def test_a_word_in_time_waits_for_no_step_however_many_handshakes_wait(handshakes):
+    """Those who come, and the connections that an attacker completes, talk at random in between.
+
+    Where their times are taken for one, words wait for what is left of a step.
+    """
+
+    async def play(scene):
+        rng = random.Random(handshakes)
+        talk = Conversation(scene)
+        for number in range(8):
+            scene.host.links[b"mob%05d" % number] = Peer("mob", CRUMB, scene.host)
+        await talk.go_on(60, lambda: None)
+        talk.waits.clear()
+        talk.spoken = 0
+
+        def attack():
+            if rng.random() < 0.05:
+                scene.send(b"mob%05d" % rng.randrange(8))
+            missing = handshakes - len(scene.reception._door)
+            for _ in range(min(missing, 4)):
+                scene.outside.send(long_header(rng.randbytes(8), INITIAL, 1200))
+
+        await talk.go_on(60, attack)
+        assert scene.host.done.count("stranger") > 60
+        assert max(talk.waits) < 3 * CRUMB
 
     run(play)
