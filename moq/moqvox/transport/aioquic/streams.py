@@ -268,6 +268,14 @@ class StreamTable(dict[int, HeldStream]):
                 found.append((stream_id, start, stop))
         return found
 
+    def has_live_under_way(self) -> bool:
+        """Whether bytes of a live stream, thin or not, have not arrived as far as we know."""
+        return any(
+            stream.priority < self._limits.redundant_below
+            and stream.sender.released_offset < stream.sender.highest_offset
+            for _, stream in self.items()
+        )
+
     def repeat(self, stream_id: int, start: int, stop: int) -> int:
         """Send what was sent of a range again, unless it has arrived; how many bytes."""
         stream = self.get(stream_id)

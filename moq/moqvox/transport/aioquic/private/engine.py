@@ -244,6 +244,11 @@ class Engine(CreditedConnection, IdentifiedConnection):
             if not self.recovery.bytes_in_flight:
                 self.redundancy.forget_arrived()
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether somebody waits for live bytes that are under way."""
+        return self.redundancy.is_active and self.table.has_live_under_way()
+
     def on_probe(self, now: float) -> None:
         """Let a probe carry what else is under way."""
         self.redundancy.on_probe(now)

@@ -2,8 +2,8 @@
 
 import itertools
 import math
-from collections.abc import Collection, Iterable
-from typing import Final, Protocol
+from collections.abc import Iterable
+from typing import Final
 
 from aioquic.quic.congestion.base import create_congestion_control
 from aioquic.quic.connection import QuicConnectionError
@@ -12,9 +12,10 @@ from aioquic.quic.packet_builder import QuicDeliveryState, QuicSentPacket
 from aioquic.quic.rangeset import RangeSet
 from aioquic.quic.recovery import QuicPacketRecovery, QuicPacketSpace
 
+from moqvox.transport.aioquic.private.numbering import Numbering
 from moqvox.transport.aioquic.private.packets import PlainPacket, ReceivedAck
 
-__all__ = ["Numbering", "Recovery"]
+__all__ = ["Recovery"]
 
 MIN_RTT: Final = 0.001
 """Seconds, below which upstream takes no measurement seriously."""
@@ -30,35 +31,17 @@ SILENT_AFTER: Final = 0.05
 """Round trips, and seconds, after which a missing ACK is a sign of trouble by itself."""
 
 
+LONGEST_PAUSE: Final = 0.1
+HURRIED_FOR: Final = 10.0
+"""Seconds between two probes, at most, while somebody waits for live bytes; and for how long.
+
+RFC 9002 doubles the pause each time (section 6.2.1). In bursts of loss that makes seconds of
+silence out of a few hundred milliseconds, as the path is long back before it is asked again. One
+packet in a tenth of a second is no load to any path that a call could use.
+"""
+
 HABIT: Final = 1 / 8
 """Weight of one ACK in what is known of how late the peer's ACKs are."""
-
-
-class Numbering(Protocol):
-    """Knows how far the packets are numbered, and which numbers were left out."""
-
-    @property
-    def skipped_numbers(self) -> Collection[int]:
-        """Numbers that were never used."""
-
-    @property
-    def next_packet_number(self) -> int:
-        """One more than the highest packet number sent."""
-
-    def on_probe(self, now: float) -> None:
-        """Learn that a probe is about to leave."""
-
-    def on_run(self, length: int) -> None:
-        """Learn how many packets were lost one after another."""
-
-    def on_fates(self, now: float, arrived: int, lost: int) -> None:
-        """Learn what became of packets."""
-
-    def on_loss(self, now: float, *, is_guess: bool = False) -> None:
-        """Learn of a sign that packets are lost; a guess is that no ACK came in time."""
-
-    def on_false_alarm(self, now: float) -> None:
-        """Learn that everything under way at the time of a guess has arrived."""
 
 
 class Recovery(QuicPacketRecovery):
@@ -81,6 +64,9 @@ class Recovery(QuicPacketRecovery):
     """Packets under way when the want of an ACK was last taken for a loss."""
 
     _is_guessing = False
+
+    _silent_since: float | None = None
+    """When the first probe left that nothing has answered yet."""
 
     def on_ack_received(
         self, *, ack_rangeset: RangeSet, ack_delay: float, now: float, space: QuicPacketSpace
@@ -196,6 +182,7 @@ class Recovery(QuicPacketRecovery):
         return is_usual
 
     def _note_passed(self, sent_time: float | None) -> None:
+        self._silent_since = None
         if sent_time is not None and sent_time > self.passed_at:
             self.passed_at = sent_time
 
@@ -276,6 +263,7 @@ class Recovery(QuicPacketRecovery):
         self._rtt_initialized = False
         self._rtt_min = math.inf
         self._pto_count = 0
+        self._silent_since = None
         if congestion_control is not None:
             fresh = create_congestion_control(
                 congestion_control, max_datagram_size=max_datagram_size
@@ -326,6 +314,16 @@ class Recovery(QuicPacketRecovery):
                 space.ack_eliciting_in_flight -= 1
             if packet.in_flight:
                 self._cc.on_packets_expired(packets=[packet])
+
+    def on_loss_detection_timeout(self, *, now: float) -> None:
+        """Probe, and wait for longer until the next time, unless somebody waits for live bytes."""
+        super().on_loss_detection_timeout(now=now)
+        if self._silent_since is None:
+            self._silent_since = now
+        is_hurried = self.handshake_confirmed and now - self._silent_since < HURRIED_FOR
+        if self._pto_count and is_hurried and self.engine.is_awaited:
+            doublings = max(0, math.floor(math.log2(LONGEST_PAUSE / self.get_probe_timeout())))
+            self._pto_count = min(self._pto_count, doublings)
 
     def reschedule_data(self, *, now: float, speed_up_handshake: bool = False) -> None:
         """Prepare a probe (RFC 9002, section 6.2.4); live bytes fill it up."""
