@@ -209,6 +209,8 @@ class Consuming:
         self._closed = True
         for remote in [*self._announced.values(), *self._draining, *self._direct.values()]:
             remote.close(code)
+        for remotes in (self._announced, self._draining, self._direct):
+            remotes.clear()
 
     def group_opened(self, event: events.GroupOpened) -> None:
         """Begin a group for whom asked for it."""

@@ -3,11 +3,12 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from moqvox.driver.asking import Agreed
 from moqvox.driver.consuming import Consuming, Remote
+from moqvox.driver.errands import Errands
 from moqvox.driver.estimates import LOOK_EVERY, Estimates
 from moqvox.driver.publishing import Publishing
 from moqvox.driver.pump import Pump
@@ -59,10 +60,11 @@ class Driver:
         self._set_up = asyncio.Event()
         self._pump = Pump(connection, session)
         stand_in = secrets.randbits(52) | 1
-        self._publishing = Publishing(self._pump, self._spawn, stand_in=stand_in)
+        self._errands = Errands()
+        self._publishing = Publishing(self._pump, self._errands.spawn, stand_in=stand_in)
         self._consuming = Consuming(
             self._pump,
-            self._spawn,
+            self._errands.spawn,
             origin_id=origin_id,
             stand_in=stand_in,
             linger=linger,
@@ -70,8 +72,6 @@ class Driver:
             budget=budget,
         )
         self._handlers = self._table()
-        self._tasks: asyncio.TaskGroup | None = None
-        self._running: set[asyncio.Task[None]] = set()
         self._alarm: asyncio.TimerHandle | None = None
         self._probes: set[int] = set()
         self._estimates = Estimates()
@@ -87,7 +87,7 @@ class Driver:
         A peer that breaks the protocol is closed with the code of its offence, and so is one
         that leads us over a limit of our own; a bug here fails `tasks`.
         """
-        self._tasks = tasks
+        self._errands.start(tasks)
         log.info("session %s with %s opened", self.session.version, self.connection.remote_address)
         self.session.start(self._pump.now())
         self._pump.woken.set()
@@ -184,7 +184,7 @@ class Driver:
 
     async def _run(self) -> None:
         closed = transport.Closed(SessionCode.NO_ERROR, "")
-        sending = self._spawn(self._pump.woken.take(self._take_turn), "send")
+        sending = self._errands.spawn(self._pump.woken.take(self._take_turn), "send")
         try:
             closed = await self._receive()
         finally:
@@ -254,6 +254,8 @@ class Driver:
 
     def _take_turn(self) -> None:
         """Move on what was woken, and what is due."""
+        if self.closed:
+            return
         deadline = self.session.deadline()
         now = self._pump.now()
         try:
@@ -309,7 +311,7 @@ class Driver:
         self._estimates.forget()
         if not self._probing:
             self._probing = True
-            self._spawn(self._probe(), "probe")
+            self._errands.spawn(self._probe(), "probe")
 
     def _offered(self, event: events.TrackOffered) -> None:
         self.session.reject(event.request, StreamCode.UNSUPPORTED, "not asked for")
@@ -355,23 +357,17 @@ class Driver:
             await asyncio.sleep(LOOK_EVERY)
         self._probing = False
 
-    def _spawn(self, work: Coroutine[object, object, None], name: str) -> asyncio.Task[None]:
-        if self._tasks is None:
-            raise RuntimeError("the driver was not started")
-        task = self._tasks.create_task(work, name=name)
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-        return task
-
     def _finish(self, closed: transport.Closed) -> None:
+        """End everything, and refer to nothing that refers back: no collector is needed then."""
         self._set_up.set()
         if self._alarm is not None:
             self._alarm.cancel()
+        self.session.close(closed.code, closed.reason)
         self._pump.close()
         self._publishing.close()
         self._consuming.close(StreamCode.SESSION_CLOSED)
-        for task in list(self._running):
-            task.cancel()
+        self._errands.end()
+        self._handlers = {}
         self._closed = closed
         self._ended.set()
         self.connection.close(SessionCode.NO_ERROR, "")

@@ -41,7 +41,7 @@ class Publishing:
         self._stand_in = stand_in
         self._spawn = spawn
         self._reader: origin.Reader | None = None
-        self._attached = False
+        self._attached = self._closed = False
         self._early: dict[int, Request] = {}
         self._pending: dict[int, asyncio.Task[None]] = {}
         self._wishes: dict[int, Subscription] = {}
@@ -56,6 +56,8 @@ class Publishing:
 
     def request(self, event: Request) -> None:
         """Take one request of the peer's."""
+        if self._closed:
+            return
         if not self._attached:
             self._early[event.request] = event
             return
@@ -101,7 +103,9 @@ class Publishing:
             self.pump.mark(served)
 
     def close(self) -> None:
-        """Let go of every reader."""
+        """Let go of every reader; nothing is served any more."""
+        self._closed = True
+        self._early.clear()
         for served in list(self.serving.by_request.values()):
             served.cancel()
 

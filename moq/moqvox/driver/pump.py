@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from typing import Final, Protocol
+from typing import ClassVar, Final, Protocol
 
 from moqvox.driver.turn import Turn
 from moqvox.errors import LocalError, SessionClosed, SessionCode
@@ -62,22 +62,6 @@ class Pump:
         self._retry: asyncio.TimerHandle | None = None
         self._soon: dict[Pumped, None] = {}
         self._look: asyncio.TimerHandle | None = None
-        self._carry_out: dict[type, Callable[..., None]] = {
-            actions.Write: self._write,
-            actions.OpenStream: self._open,
-            actions.Reset: self._reset,
-            actions.Stop: self._stop,
-            actions.Prioritise: self._prioritise,
-            actions.SendDatagram: self._datagram,
-            actions.Close: self._close,
-        }
-        self._take: dict[type, Callable[..., None]] = {
-            transport.StreamData: self._data,
-            transport.StreamOpened: self._opened,
-            transport.StreamReset: self._was_reset,
-            transport.StreamStopped: self._was_stopped,
-            transport.DatagramReceived: self._arrived,
-        }
 
     def now(self) -> float:
         """Read the clock that everything here runs on."""
@@ -155,7 +139,7 @@ class Pump:
     def _do(self, asked: Iterable[actions.Action]) -> None:
         for action in asked:
             try:
-                self._carry_out[type(action)](action)
+                self._CARRY_OUT[type(action)](self, action)
             except SessionClosed:
                 return
             except LocalError as exc:
@@ -244,9 +228,9 @@ class Pump:
         Raises:
             RemoteError: the peer broke the protocol.
         """
-        take = self._take.get(type(event))
+        take = self._TAKE.get(type(event))
         if take is not None:
-            take(event)
+            take(self, event)
         elif isinstance(event, transport.StreamWritable):
             stream = self._by_engine.get(event.stream)
             return None if stream is None else stream.session_id
@@ -291,3 +275,22 @@ class Pump:
         if not stream.open_sides:
             self._by_engine.pop(stream.engine_id, None)
             self._by_session.pop(stream.session_id, None)
+
+    # By class and not by object, as what refers to an object's methods refers back to it.
+    _CARRY_OUT: ClassVar[dict[type, Callable[..., None]]] = {
+        actions.Write: _write,
+        actions.OpenStream: _open,
+        actions.Reset: _reset,
+        actions.Stop: _stop,
+        actions.Prioritise: _prioritise,
+        actions.SendDatagram: _datagram,
+        actions.Close: _close,
+    }
+
+    _TAKE: ClassVar[dict[type, Callable[..., None]]] = {
+        transport.StreamData: _data,
+        transport.StreamOpened: _opened,
+        transport.StreamReset: _was_reset,
+        transport.StreamStopped: _was_stopped,
+        transport.DatagramReceived: _arrived,
+    }

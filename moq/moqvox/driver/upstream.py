@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Final
+from typing import ClassVar, Final
 
 from moqvox.driver.account import Account
 from moqvox.driver.asking import UNANSWERED, Asking, Source
@@ -67,15 +67,6 @@ class Upstream:
         self._linger: asyncio.TimerHandle | None = None
         self._quiet_for = 0.0
         self._changes_before = 0
-        self._deliver: dict[type, Callable[..., None]] = {
-            events.FrameReceived: self._frame,
-            events.GroupOpened: self._opened,
-            events.GroupFinished: self._finished,
-            events.GroupReset: self._reset,
-            events.DatagramReceived: self._datagram,
-            events.GroupsDropped: self._dropped,
-            events.SubscriptionEnded: self._over,
-        }
 
     def start(self) -> None:
         """Ask for the facts and, when somebody wants groups, for those too."""
@@ -109,9 +100,9 @@ class Upstream:
             case _ if self._producer is None:
                 self._hold(event)
             case _:
-                deliver = self._deliver.get(type(event))
+                deliver = self._DELIVER.get(type(event))
                 if deliver is not None:
-                    deliver(self._producer, event)
+                    deliver(self, self._producer, event)
 
     @property
     def name(self) -> str:
@@ -197,7 +188,7 @@ class Upstream:
         self.wake()
         early, self._early = self._early, []
         for event in early:
-            self._deliver[type(event)](self._producer, event)
+            self._DELIVER[type(event)](self, self._producer, event)
 
     def _wait_for_answer(self) -> None:
         """Give up a request that the peer leaves unanswered, once nobody waits for it."""
@@ -371,3 +362,13 @@ class Upstream:
     def _drop_request(self, request: int | None) -> None:
         if request is not None:
             self._owner.requests.pop(request, None)
+
+    _DELIVER: ClassVar[dict[type, Callable[..., None]]] = {
+        events.FrameReceived: _frame,
+        events.GroupOpened: _opened,
+        events.GroupFinished: _finished,
+        events.GroupReset: _reset,
+        events.DatagramReceived: _datagram,
+        events.GroupsDropped: _dropped,
+        events.SubscriptionEnded: _over,
+    }

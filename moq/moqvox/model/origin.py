@@ -128,6 +128,7 @@ class Route:
         if not self.closed:
             self.closed = True
             self._take_back()
+            self._take_back = _nothing  # it refers back to this
             self._changed(self)
 
     @property
@@ -336,6 +337,10 @@ class View:
     def _outermost(self, prefixes: Sequence[str]) -> list[str]:
         full = sorted({self._full(prefix) for prefix in prefixes})
         return [p for p in full if not any(q != p and paths.contains(q, p) for q in full)]
+
+
+def _nothing() -> None:
+    """There is nothing to take back any more."""
 
 
 def _rank(route: Route) -> tuple[int, int, int]:

@@ -17,6 +17,7 @@ from tests.unit.driver.sides import (
 )
 
 from moqvox.errors import LocalError, SessionCode, StreamCode
+from moqvox.frame import Subscription
 from moqvox.model import broadcast
 from moqvox.session import events
 from moqvox.transport.interface import StreamReset, StreamStopped
@@ -103,7 +104,9 @@ def test_probe_is_answered_now_and_then_until_it_is_cancelled(version):
             client.session.cancel(request)
             client.driver._pump.woken.set()
             await asyncio.sleep(40)
-            probing = [task for task in server.driver._running if task.get_name() == "probe"]
+            probing = [
+                task for task in server.driver._errands._running if task.get_name() == "probe"
+            ]
             return count, len(heard) - count, probing, heard[0].bitrate_bps > 0
 
     assert run(main()) == (3, 0, [], True)
@@ -117,7 +120,7 @@ def test_flood_of_probe_targets_starts_one_task():
                 server.driver._cancelled(events.RequestCancelled(5, 0))
             server.driver._probe_asked(events.ProbeRequested(6, 1000))
             await asyncio.sleep(0.1)
-            names = [task.get_name() for task in server.driver._running]
+            names = [task.get_name() for task in server.driver._errands._running]
             assert not client.driver.closed
             return names.count("probe")
 
@@ -230,7 +233,11 @@ def test_closed_session_takes_every_verb_and_does_nothing(version):
             write(audio, b"x")
             producer.close()
             await settle()
-            return got.code, len(client.driver._running), len(server.driver._running)
+            return (
+                got.code,
+                len(client.driver._errands._running),
+                len(server.driver._errands._running),
+            )
 
     assert run(main()) == (StreamCode.SESSION_CLOSED, 0, 0)
 
@@ -247,7 +254,7 @@ def test_peer_that_vanishes_leaves_nothing_behind(reset):
             await asyncio.sleep(60)
             reader.close()
             behind = relay.drivers[3]
-            return behind.closed, len(behind._running), audio.used
+            return behind.closed, len(behind._errands), audio.used
 
     assert run(main()) == (True, 0, False)
 
@@ -336,3 +343,19 @@ def test_unknown_streams_of_a_peer_are_refused_and_the_rest_goes_on():
             return closed
 
     assert run(main()) is False
+
+
+def test_what_is_accepted_only_once_it_is_over_starts_nothing():
+    async def main():
+        async with joined(attach=False) as (client, server):
+            published(server.local)
+            client.session.subscribe("alice", "audio", Subscription())
+            client.driver.attach(client.local, client.remote)
+            await asyncio.sleep(0.1)
+            client.driver.close()
+            await server.driver.wait_closed()
+            await settle()
+            server.driver.attach(server.local, server.remote)
+            return len(server.driver._errands), server.driver.closed
+
+    assert run(main()) == (0, True)

@@ -155,6 +155,13 @@ class Subscriptions:
         if len(self._ended) > _MAX_ENDED:
             self.remove(next(iter(self._ended.values())))
 
+    def clear(self) -> None:
+        """Let groups find no subscription any more."""
+        for subscription in self._by_number.values():
+            subscription.let_go()
+        self._by_number.clear()
+        self._ended.clear()
+
     def remove(self, subscription: "AskedSubscription") -> None:
         """Let groups find a subscription no longer."""
         self._ended.pop(subscription.name, None)
@@ -231,6 +238,10 @@ class AskedSubscription(Asked):
         for group in list(self.groups.values()):
             group.refuse(code)
         super().break_off(code, reason)
+
+    def let_go(self) -> None:
+        """Refer to no group of it."""
+        self.groups.clear()
 
     def update(self, wishes: Subscription) -> None:
         """Tell new wishes."""

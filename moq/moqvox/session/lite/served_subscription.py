@@ -128,6 +128,10 @@ class ServedSubscription(Served):
         for group in self._open.values():
             group.subscription = self
 
+    def let_go(self) -> None:
+        """Refer to no group of it."""
+        self._open.clear()
+
     def stopped(self, code: int) -> bool:
         """Hear that the peer stops a group; True when that ends more than the group."""
         return False

@@ -101,6 +101,8 @@ class Streams:
 
     def clear(self) -> None:
         """Forget all streams."""
+        for stream in self._live.values():
+            stream.let_go()
         self._live.clear()
         self._requests.clear()
         self._data.clear()
@@ -147,6 +149,9 @@ class Stream:
     def time_out(self) -> None:
         """Give up on the rest of a message."""
         self.abandon(StreamCode.DELIVERY_TIMEOUT)
+
+    def let_go(self) -> None:
+        """Refer to nothing that refers back: the session is over."""
 
     def abandon(self, code: int) -> None:
         """End both directions and forget the stream."""

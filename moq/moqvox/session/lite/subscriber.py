@@ -139,7 +139,7 @@ class Subscriber:
 
     def clear(self) -> None:
         """Forget everything."""
-        self._subscriptions = Subscriptions()
+        self._subscriptions.clear()
         self._probes_waiting.clear()
         self.settling.clear()
         self.parking.clear()
