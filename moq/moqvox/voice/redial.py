@@ -42,6 +42,10 @@ ASK_OFTEN: Final = 100
 ASK_RARELY: Final = 10
 """Looks for the end of a silence of which each asks for it, and of which one asks later on."""
 
+KNOCK_EVERY: Final = 3
+"""Looks, while each asks, of which one lets the dial under way ask again, too: a server that was
+started anew then has its first packet about when it says that it was, not a round trip later."""
+
 CHANCE: Final = 0.05
 CHANCE_RTTS: Final = 1.5
 """Seconds, or round trips if that is more, that a silent connection has to answer a question
@@ -195,7 +199,7 @@ class Redial:
         """
         async with asyncio.TaskGroup() as tasks:
             dialling = [tasks.create_task(self._again(), name="dial")]
-            reviving = tasks.create_task(_wait_revived(driver), name="revived")
+            reviving = tasks.create_task(_wait_revived(driver, self._hurry), name="revived")
             ending = tasks.create_task(driver.wait_closed(), name="closed")
             if not driver.closed:
                 await _first_of(*dialling, reviving, ending)
@@ -290,11 +294,11 @@ async def _wait_silent(driver: Driver) -> None:
         await asyncio.sleep(min(left, LOOK_EVERY))
 
 
-async def _wait_revived(driver: Driver) -> None:
+async def _wait_revived(driver: Driver, knock: Callable[[], object] = bool) -> None:
     """Ask a silent connection until it is heard again; for ever if it is over or to be left.
 
     The successor of a server that was killed answers with a stateless reset as soon as it is
-    there, and so ends it.
+    there, and so ends it. `knock` lets the dial under way ask again, lest that find out later.
     """
     heard = driver.connection.stats().received_packets
     looks = 0
@@ -304,6 +308,8 @@ async def _wait_revived(driver: Driver) -> None:
             continue
         if looks < ASK_OFTEN or not looks % ASK_RARELY:
             driver.connection.ping()
+        if looks < ASK_OFTEN and looks % KNOCK_EVERY == KNOCK_EVERY - 1:
+            knock()
         looks += 1
         await asyncio.sleep(LOOK_OFTEN)
         is_of_use = not driver.goaway.is_set() and not driver.closed

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import random
 
 import pytest
@@ -95,6 +96,42 @@ def test_silent_server_is_asked_often_and_then_now_and_then():
     pings = run(main())
     assert 90 <= sum(at < 2 for at in pings) <= 101
     assert 90 <= sum(at >= 2 for at in pings) <= 101
+
+
+@pytest.mark.parametrize("urls", [["a"], ["a", "b"]])
+def test_attempt_under_way_asks_again_while_a_server_may_be_about_to_be_back(urls):
+    async def main():
+        loop, urge, asked, lines = asyncio.get_running_loop(), Urge(), [], []
+
+        async def dial(_url):
+            if lines:
+                me = object()
+                urge.add(me, lambda: asked.append(loop.time() - began))
+                try:
+                    await asyncio.sleep(20)
+                finally:
+                    urge.discard(me)
+            lines.append(Line())
+            return lines[-1]
+
+        async def hold(line):
+            await line.wait_closed()
+
+        began = loop.time()
+        redial = Redial(urls, dial, patience=9, dice=random.Random(1), urge=urge)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(9):
+                await redial.run(hold, settled=lambda: asyncio.sleep(0), may_return=lambda: True)
+        return asked
+
+    asked = run(main())
+    if len(urls) > 1:  # the attempt under way may be to another one
+        assert asked == []
+        return
+    gaps = [after - before for before, after in itertools.pairwise(asked)]
+    assert gaps == pytest.approx([0.06] * len(gaps), abs=0.001)
+    assert 30 <= len(asked) <= 33
+    assert asked[-1] < 0.7 + 2.0
 
 
 @pytest.mark.parametrize("urls", [["a"], ["a", "b"]])
