@@ -12,10 +12,9 @@ from moqvox_client.lab.systems import OURS
 from moqvox_client.lab.table import COLUMNS
 from moqvox_client.lab.verdict import Run
 
-__all__ = ["BESIDE", "Bound", "Check", "Limit", "check", "counted", "faultless"]
+__all__ = ["Bound", "Check", "Limit", "check", "counted", "faultless"]
 
 TWENTY: Final = 20
-BESIDE: Final = "beside"
 FIGURES: Final = {column.name: column for column in COLUMNS}
 
 Medians = Mapping[str, float]
@@ -32,7 +31,8 @@ class Bound(msgspec.Struct, frozen=True):
         limit: the rule.
         systems: whom it binds.
         of_twenty: it binds the 19th of 20 runs, not the median.
-        beside: a scenario whose median (of the first system) the rule is told of as `BESIDE`.
+        beside: a scenario whose figure with the same seed is taken off each run's: what is left
+            is bound. Seeds that one of the two lacks have no say.
         each: it binds every run, void ones too: what a busy machine is no excuse for.
     """
 
@@ -77,10 +77,11 @@ def counted(runs: Sequence[Run]) -> list[Run]:
 
 def check(bound: Bound, scenario: Scenario, runs: Sequence[Run]) -> list[Check]:
     """Apply a bound in one scenario; void runs have a say where it binds each, or all are."""
-    values = _values(bound, scenario.name, runs)
+    by_seed = _values(bound, scenario.name, runs)
+    if bound.beside:
+        by_seed = _beyond(by_seed, _values(bound, bound.beside, runs))
+    values = {system: list(taken.values()) for system, taken in by_seed.items()}
     medians = {system: statistics.median(taken) for system, taken in values.items()}
-    if bound.beside and (usual := _values(bound, bound.beside, runs).get(bound.systems[0])):
-        medians[BESIDE] = statistics.median(usual)
     allowed = bound.limit(scenario, medians)
     if allowed is None:
         return []
@@ -91,17 +92,30 @@ def check(bound: Bound, scenario: Scenario, runs: Sequence[Run]) -> list[Check]:
     ]
 
 
-def _values(bound: Bound, scenario: str, runs: Sequence[Run]) -> dict[str, list[float]]:
-    """Take the figure from the runs that have a say in a scenario, by system."""
+def _values(bound: Bound, scenario: str, runs: Sequence[Run]) -> dict[str, dict[int, float]]:
+    """Take the figure from the runs that have a say in a scenario, by system and seed."""
     take = FIGURES[bound.figure].take
-    values: dict[str, list[float]] = {}
+    values: dict[str, dict[int, float]] = {}
     for system in dict.fromkeys(run.system for run in runs):
         group = [run for run in runs if run.system == system and run.scenario == scenario]
         sound = [run for run in group if bound.each or not run.doubts] or group
-        taken = [value for run in sound if (value := take(run)) is not None]
+        taken = {run.seed: value for run in sound if (value := take(run)) is not None}
         if taken:
             values[system] = taken
     return values
+
+
+def _beyond(
+    values: Mapping[str, Mapping[int, float]], usual: Mapping[str, Mapping[int, float]]
+) -> dict[str, dict[int, float]]:
+    """Take off each value what the same system had with the same seed."""
+    found = {}
+    for system, taken in values.items():
+        others = usual.get(system, {})
+        beyond = {seed: value - others[seed] for seed, value in taken.items() if seed in others}
+        if beyond:
+            found[system] = beyond
+    return found
 
 
 def _check(bound: Bound, scenario: str, system: str, allowed: float, taken: list[float]) -> Check:

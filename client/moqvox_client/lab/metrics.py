@@ -39,6 +39,7 @@ class Uplink(msgspec.Struct, frozen=True, kw_only=True):
         stall_ms: total of the pauses between frames in order, beyond a frame's length, of
             those pauses that are two frames or longer.
         gap_ms: the longest pause between two frames in order.
+        change_ms: the longest of those that touch the time that was asked about.
         tail_ms: when the last frame was there in order, after its capture and the delay.
     """
 
@@ -53,6 +54,7 @@ class Uplink(msgspec.Struct, frozen=True, kw_only=True):
     on_time_pct: float = 0.0
     stall_ms: float = 0.0
     gap_ms: float = 0.0
+    change_ms: float | None = None
     tail_ms: float | None = None
 
 
@@ -104,9 +106,17 @@ def in_order(arrived: Sequence[tuple[int, int]], frames: int) -> list[int | None
 
 
 def uplink(
-    began_ns: int, arrived: Sequence[tuple[int, int]], *, frames: int, one_way_ms: float
+    began_ns: int,
+    arrived: Sequence[tuple[int, int]],
+    *,
+    frames: int,
+    one_way_ms: float,
+    around_ms: tuple[float, float] | None = None,
 ) -> Uplink:
-    """Judge a prompt whose frame `n` was captured (n + 1) frame lengths after `began_ns`."""
+    """Judge a prompt whose frame `n` was captured (n + 1) frame lengths after `began_ns`.
+
+    `around_ms` is when something happened, from the beginning on.
+    """
     there = in_order(arrived, frames)
     came = [(index, at) for index, at in enumerate(there) if at is not None]
     complete_pct = 100 * len(came) / frames if frames else 100.0
@@ -128,6 +138,7 @@ def uplink(
         on_time_pct=100 * sum(ms <= ON_TIME_MS for ms in late.values()) / frames,
         stall_ms=sum(pause - FRAME_NS for pause in pauses if pause >= STALLED_NS) / MS,
         gap_ms=max(pauses, default=0) / MS,
+        change_ms=_longest(began_ns, [at for _, at in came], around_ms),
         tail_ms=late[came[-1][0]],
     )
 
@@ -157,6 +168,17 @@ def _late_ms(began_ns: int, index: int, at_ns: int, one_way_ms: float) -> float:
 
 def _pauses(times: Sequence[int]) -> list[int]:
     return [after - before for before, after in pairwise(times)]
+
+
+def _longest(
+    began_ns: int, times: Sequence[int], around_ms: tuple[float, float] | None
+) -> float | None:
+    """Tell the longest pause of those that touch some time; None without one, or without time."""
+    if around_ms is None:
+        return None
+    first_ns, last_ns = (began_ns + ms * MS for ms in around_ms)
+    touching = [b - a for a, b in pairwise(times) if a <= last_ns and b >= first_ns]
+    return max(touching) / MS if touching else None
 
 
 def _played(there: Sequence[int | None], frames: int) -> tuple[int, int]:

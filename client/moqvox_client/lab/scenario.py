@@ -12,6 +12,9 @@ MAX_EVENTS: Final = 200
 MAX_AT_S: Final = 600.0
 MAX_FRAMES: Final = 15_000
 
+AFTERMATH_MS: Final = 500.0
+"""So long after a change it may still be what holds frames up."""
+
 _EVENT: Final = re.compile(r"(?P<at>\d+(?:\.\d+)?):(?P<what>[a-z]+)(?:=(?P<value>.+))?")
 
 KINDS: Final = {
@@ -80,6 +83,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
         pace: of the answer, as a multiple of real time; 0 hands it over at once.
         relays: caller and agent meet at the first of two relays.
         again: frames spoken in a second prompt, once a server that was killed is back.
+        watched: seconds after the caller began to speak at which others of its network have a
+            change, and this one has none: what to compare theirs with.
     """
 
     name: str
@@ -91,6 +96,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     pace: float = 0.0
     relays: bool = False
     again: int = 0
+    watched: float | None = None
 
     @property
     def network_events(self) -> tuple[Event, ...]:
@@ -112,6 +118,12 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     def nothing_ms(self) -> float:
         """The longest time in which no network was there, from the events."""
         return max((max(0.0, event.ms) for event in self.events), default=0.0)
+
+    @property
+    def change_ms(self) -> tuple[float, float] | None:
+        """From the network's first change until soon after there is a network again, if any."""
+        at = min((event.at for event in self.network_events), default=self.watched)
+        return None if at is None else (1000 * at, 1000 * at + self.nothing_ms + AFTERMATH_MS)
 
     @property
     def seconds(self) -> float:
@@ -263,7 +275,7 @@ def _changes() -> list[Scenario]:
             found.append(
                 Scenario(name=name + label, path=path, cell=CELL, events=events, pace=pace)
             )
-    found.append(Scenario(name="in-bursts", path=burst))
+    found.append(Scenario(name="in-bursts", path=burst, watched=3.0))
     return found
 
 

@@ -72,6 +72,7 @@ COLUMNS: Final = (
     Column("late_p99_ms", "late p99", lambda run: run.up.late_p99_ms),
     Column("stall_ms", "stalls", lambda run: run.up.stall_ms),
     Column("gap_ms", "gap up", lambda run: run.up.gap_ms),
+    Column("change_ms", "at the change", lambda run: run.up.change_ms, asked=True),
     Column("away_ms", "away", lambda run: run.back.away_ms if run.back else None),
     Column("detected_ms", "noticed", lambda run: run.back.detected_ms if run.back else None),
     Column("resumed_ms", "back", lambda run: run.back.resumed_ms if run.back else None),

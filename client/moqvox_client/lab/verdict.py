@@ -166,7 +166,13 @@ def judge(evidence: Evidence) -> Run:
     arrived, lost = _survived(folder, scenario, server.up.arrived)
     one_way_ms = scenario.path.rtt_ms / 2
     frames = scenario.frames
-    up = uplink(caller.began_ns, arrived, frames=frames, one_way_ms=one_way_ms)
+    up = uplink(
+        caller.began_ns,
+        arrived,
+        frames=frames,
+        one_way_ms=one_way_ms,
+        around_ms=scenario.change_ms,
+    )
     error = "; ".join(filter(None, (caller.error, server.error)))
     if not up.arrived and not error:
         logs = (tail(folder / "caller.log"), evidence.logs)

@@ -96,3 +96,14 @@ def test_frames_that_never_come_are_concealed_one_by_one():
     arrived = [(n, n * FRAME_NS) for n in range(100) if n not in (10, 11, 50)]
     judged = downlink(0, arrived, frames=100)
     assert (judged.silence_ms, judged.stalls) == (60, 2)
+
+
+def test_of_several_pauses_the_one_at_the_change_is_told():
+    """Frame 50 is 200 ms late, frame 100 by 600 ms, frame 200 by 900 ms."""
+    arrived = arrivals(400, late={50: 200, 100: 600, 200: 900})
+    for around_ms, pause_ms in {(1900, 2500): 620, (2040, 2050): 620, (900, 950): 20}.items():
+        judged = uplink(0, arrived, frames=400, one_way_ms=25, around_ms=around_ms)
+        assert judged.change_ms == pause_ms
+    assert judged.gap_ms == 920
+    judged = uplink(0, arrived, frames=400, one_way_ms=25, around_ms=(9000, 9500))
+    assert judged.change_ms is None

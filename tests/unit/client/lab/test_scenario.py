@@ -91,3 +91,10 @@ def test_every_member_is_found_by_its_name_and_names_are_unique():
 def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(ValueError, match=r"no scenario 'matrx'.*matrix"):
         named(["matrx"])
+
+
+def test_what_is_compared_with_a_change_is_watched_at_the_same_time():
+    nat, switch, bursts = named(["nat-in-bursts", "switch-in-bursts", "in-bursts"])
+    assert nat.change_ms == bursts.change_ms == (3000.0, 3500.0)
+    assert switch.change_ms == (3000.0, 4000.0)
+    assert named(["rtt50-loss0"])[0].change_ms is None
