@@ -271,19 +271,27 @@ def test_when_time_is_up_what_there_is_is_written_and_the_rest_is_said(tmp_path,
 
 
 def test_what_was_made_before_an_interruption_is_in_the_report(tmp_path, monkeypatch):
+    runs = []
+
     async def trial(system, scenario, seed, *_):
+        if len(runs) == 2:
+            await asyncio.Event().wait()
         return run(scenario.name, system.name, seed)
 
     monkeypatch.setattr(batch, "run_trial", trial)
     campaign = campaign_of(again=0, report=tmp_path / "figures.md")
-    runs = []
 
-    def keep(one):
-        if len(runs) == 2:
-            raise KeyboardInterrupt
+    async def main():
+        carrying = asyncio.current_task()
 
-    with pytest.raises(KeyboardInterrupt):
-        asyncio.run(continuity.carry_out(campaign, runs, keep, Silent()))
+        def keep(one):
+            if len(runs) == 2:  # as asyncio's runner does at the user's Ctrl-C
+                carrying.cancel()
+
+        await continuity.carry_out(campaign, runs, keep, Silent())
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(main())
     assert "| outage0 | moqvox | 100.0 | 50 | 2 |" in campaign.report.read_text()
 
 
