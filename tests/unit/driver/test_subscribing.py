@@ -9,6 +9,7 @@ from tests.unit.driver.sides import (
     LATEST,
     VERSIONS,
     Got,
+    Hub,
     gone,
     hub,
     joined,
@@ -310,6 +311,36 @@ def test_publisher_that_comes_back_is_read_anew(version):
             return heard
 
     assert run(main()) == [b"0", b"1", b"2"]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_publisher_that_comes_back_before_it_is_found_dead_is_read_anew_behind_two_relays(version):
+    """Its former session stands: nobody has noticed that nothing comes of it any more."""
+
+    async def main():
+        async with asyncio.TaskGroup() as tasks:
+            first, second = Hub(tasks), Hub(tasks)
+            first.join(version, shared=second.origin)
+            client = second.join(version)
+            dead = first.join(version)
+            published(dead.local)
+            await client.remote.wait("alice")
+            watch = client.remote.watch()
+            watch.poll()
+            again = first.join(version, hop=dead.local.id)
+            _, audio = published(again.local)
+            await asyncio.sleep(0.2)
+            news = [type(change).__name__ for change in watch.poll()]
+            reader = await subscribe(client.remote)
+            write(audio, b"new")
+            frame = await (await reader.next_group()).read()
+            for side in (client, dead, again):
+                side.driver.close()
+            for driver in (*first.drivers, *second.drivers):
+                driver.close()
+        return news, frame.payload
+
+    assert run(main()) == (["Unannounced", "Announced"], b"new")
 
 
 def test_replaced_broadcast_is_told_as_gone_and_come():

@@ -124,6 +124,20 @@ def test_where_nothing_can_be_replaced_another_route_to_the_source_is_kept_silen
     assert pair.client.events == []
 
 
+@pytest.mark.parametrize("alpn", OLD)
+def test_where_nothing_can_be_replaced_a_source_that_begins_anew_ends_and_starts(alpn):
+    pair, watch, request = watching(alpn)
+    pair.server.session.accept_watch(request, [Announcement("a", (7,))])
+    pair.settle()
+    pair.client.events.clear()
+    pair.server.session.announce(request, Announcement("a", (7,)))
+    pair.settle()
+    assert pair.client.events == [
+        Unannounced(watch, "a"),
+        Announced(watch, "a", hops_of(alpn, 7, SERVER)),
+    ]
+
+
 @pytest.mark.parametrize("alpn", ["moq-lite-06", "moq-lite-05", "moq-lite-04"])
 def test_routes_through_the_watcher_are_kept_back(alpn):
     pair, _, request = watching(alpn)

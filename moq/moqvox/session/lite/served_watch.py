@@ -197,7 +197,8 @@ class ServedWatch(ControlStream):
         """Replace in place where the version can.
 
         Where it can't, another route to the same source is kept silent: ending and starting
-        the broadcast would cut off those who listen to it.
+        the broadcast would cut off those who listen to it. The same route told once more is no
+        other route: the source has begun anew, before anybody found its former session dead.
         """
         if self.streams.version.announce_typed:
             self._told[suffix] = announcement
@@ -206,7 +207,8 @@ class ServedWatch(ControlStream):
             return [AnnounceUpdate(number, self._hops(announcement), cost, cost)]
         if self.streams.version.announce_replaces:
             return [self._start(suffix, announcement)]
-        if former.hops[:1] == announcement.hops[:1] and 0 not in former.hops[:1]:
+        is_same_source = former.hops[:1] == announcement.hops[:1] and 0 not in former.hops[:1]
+        if is_same_source and former != announcement:
             self._told[suffix] = announcement
             return []
         return [self._end(suffix), self._start(suffix, announcement)]
