@@ -210,7 +210,9 @@ async def connect(
         verify: whom to trust; None trusts the system's roots.
         token: added to the URL as `?jwt=`.
         versions: ALPN names offered, most wanted first.
-        origin_id: this node's hop id; None makes one up.
+        origin_id: this node's hop id, by which relays know what it publishes when it moves from
+            one to another; None takes the id of an `Origin` that it publishes, else makes one
+            up; 0 is nobody's.
         cache_limits: what is kept of each track read.
         budget: what is kept of all of them together; None gives this session one of its own.
         timeout: seconds for the handshake.
@@ -245,6 +247,10 @@ async def connect(
         yield driver
 
 
+def _hop_of(publish: origin.Reader | None) -> int:
+    return publish.id if isinstance(publish, origin.Origin) else secrets.randbits(52) | 1
+
+
 @asynccontextmanager
 async def hold(
     connection: Connection,
@@ -262,7 +268,7 @@ async def hold(
     Raises:
         LocalError: see `open_session`.
     """
-    hop = secrets.randbits(52) | 1 if origin_id is None else origin_id
+    hop = _hop_of(publish) if origin_id is None else origin_id
     try:
         driver = open_session(
             connection,

@@ -8,9 +8,9 @@ from tests.loopback.relays import running, settings, trust, until, url
 from tests.unit.driver.sides import ALL, published, write
 
 from moqvox.connect import connect
-from moqvox.errors import MoqError
+from moqvox.errors import MoqError, StreamCode, StreamEnded
 from moqvox.frame import Frame
-from moqvox.model.origin import Origin
+from moqvox.model.origin import Announced, Origin
 from moqvox.transport.credentials import Verify
 from moqvox_relay.config import Upstream
 from moqvox_relay.relay import Relay
@@ -47,7 +47,8 @@ async def read_group(group, heard):
         got.append(frame.payload)
 
 
-def test_readers_at_an_edge_notice_nothing_of_its_upstream_draining(monkeypatch):
+@pytest.mark.parametrize("version", ["moq-lite-06", "moq-lite-05", "moq-lite-04"])
+def test_readers_at_an_edge_notice_nothing_of_its_upstream_draining(monkeypatch, version):
     """A group that is open all the time and some short ones, before, at and after the move."""
     monkeypatch.setattr("moqvox_relay.upstream.HANDOVER", 0.3)
 
@@ -57,12 +58,12 @@ def test_readers_at_an_edge_notice_nothing_of_its_upstream_draining(monkeypatch)
         async with (
             running() as second,
             draining() as (first, serving),
-            running(upstream=above(first, second)) as edge,
+            running(upstream=above(first, second), versions=(version,)) as edge,
             contextlib.AsyncExitStack() as stack,
             asyncio.TaskGroup() as tasks,
         ):
             _, audio = published(near)
-            publish = {"publish": near, "origin_id": near.id, "verify": verify}
+            publish = {"publish": near, "verify": verify}
             leaver = await stack.enter_async_context(connect(url(first), **publish))
             await stack.enter_async_context(connect(url(edge), consume=far, verify=trust(edge)))
             found = await far.wait("alice")
@@ -100,6 +101,66 @@ def test_readers_at_an_edge_notice_nothing_of_its_upstream_draining(monkeypatch)
 
     heard, sent = asyncio.run(main())
     assert heard == sent
+
+
+@pytest.mark.parametrize("anonymous", [{"origin_id": 0}, {"versions": ("moq-lite-03",)}])
+def test_an_anonymous_publisher_that_moves_is_there_twice_for_who_reads_both(
+    monkeypatch, anonymous
+):
+    """Nothing tells that it is the same one; what it says meanwhile is there in either place."""
+    monkeypatch.setattr("moqvox_relay.upstream.HANDOVER", 0.3)
+
+    async def main():
+        near, far, heard, ends = Origin(), Origin(), [{}, {}], []
+
+        async def read(source, into):
+            try:
+                await read_all(await source.subscribe("audio", ALL), into)
+            except* StreamEnded as ended:
+                ends.append(ended.exceptions[0].code)
+            else:
+                ends.append("in order")
+
+        async with (
+            running() as second,
+            draining() as (first, serving),
+            running(upstream=above(first, second)) as edge,
+            contextlib.AsyncExitStack() as stack,
+            asyncio.TaskGroup() as tasks,
+        ):
+            _, audio = published(near)
+            publish = {"publish": near, "verify": Verify.nothing(), **anonymous}
+            leaver = await stack.enter_async_context(connect(url(first), **publish))
+            await stack.enter_async_context(connect(url(edge), consume=far, verify=trust(edge)))
+            former = await far.wait("alice")
+            watch = far.watch()
+            watch.poll()
+            reading = [tasks.create_task(read(former, heard[0]))]
+            write(audio, b"0")
+            await until(lambda: heard[0])
+            serving.cancel()
+            if "versions" not in anonymous:  # moq-lite-03 has no GOAWAY: who moves does so unasked
+                await leaver.goaway.wait()
+            await until(lambda: edge.line.moves == 1)
+            await stack.enter_async_context(connect(url(second), **publish))
+            await until(lambda: any(isinstance(news, Announced) for news in watch.poll()))
+            reading.append(tasks.create_task(read(far.get("alice"), heard[1])))
+            write(audio, b"1")
+            await until(lambda: 1 in heard[0] and 1 in heard[1])
+            former_goes_on = not former.closed
+            leaver.close()
+            await until(serving.done)
+            await until(lambda: reading[0].done())
+            write(audio, b"2")
+            audio.finish()
+            await asyncio.wait(reading)
+        return former_goes_on, heard, ends
+
+    overlapped, (former, latter), ends = asyncio.run(main())
+    assert overlapped
+    assert ends == [StreamCode.SESSION_CLOSED, "in order"]
+    assert former == {0: [b"0"], 1: [b"1"]}
+    assert {n: latter[n] for n in (1, 2)} == {1: [b"1"], 2: [b"2"]}
 
 
 @pytest.mark.parametrize("scheme", ["moqt", "https"])
