@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -19,7 +19,10 @@ from moqvox_client.lab.verdict import Run
 
 __all__ = ["Campaign", "Outlook", "Told", "carry_out", "outlook", "publish", "within"]
 
-PREFIX = "continuity-"
+PREFIX: Final = "continuity-"
+
+SUBSTITUTIONS: Final = 5
+"""Rounds of further seeds: for those that stayed void, then for what is void of these, and on."""
 
 
 class Told(Protocol):
@@ -100,7 +103,7 @@ async def carry_out(
     await _prepare(campaign, told)
     try:
         async with asyncio.timeout(campaign.seconds):
-            for attempt in range(2 + campaign.again):
+            for attempt in range(1 + campaign.again + SUBSTITUTIONS):
                 for section in campaign.sections:
                     for part in section.parts:
                         await _carry_out(campaign, section, part, attempt, runs, made, failed, told)

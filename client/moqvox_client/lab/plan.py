@@ -19,7 +19,7 @@ AROUND_S: Final = 3.5
 AFTER_S: Final = 1.3
 """Seconds of a call in which nobody speaks: it begins, an end is waited for, it is left."""
 
-SPARE: Final = 5
+SPARE: Final = 4
 """Of so many seeds one more may stand in for one whose every run was void."""
 
 
