@@ -8,7 +8,7 @@ import pytest
 from aioquic import tls
 from aioquic.quic.congestion.base import QuicRttMonitor
 from aioquic.quic.connection import QuicConnection
-from aioquic.quic.events import DatagramFrameReceived, StreamDataReceived
+from aioquic.quic.events import ConnectionTerminated, DatagramFrameReceived, StreamDataReceived
 from aioquic.quic.packet import QuicErrorCode
 from aioquic.quic.packet_builder import QuicPacketBuilder
 from aioquic.quic.recovery import QuicPacketPacer
@@ -19,6 +19,7 @@ from tests.unit.transport.aioquic.wires import CLIENT, Wire
 
 from moqvox.transport.aioquic import Limits
 from moqvox.transport.aioquic.private import plain
+from moqvox.transport.aioquic.private.packets import read_close
 
 STREAMS = 3
 step = st.tuples(
@@ -426,3 +427,48 @@ def test_nothing_leaves_after_the_close_however_much_waits(is_over):
         server.handle_timer(wire.now)
     server.table.feed(stream, b"answer", fin=True)
     assert server.datagrams_to_send(wire.now) == []
+
+
+CLOSES = [(0, None, ""), (0x17, None, "bye"), (QuicErrorCode.CONNECTION_REFUSED, 0, "grüße")]
+
+
+@pytest.mark.parametrize(("code", "frame_type", "reason"), CLOSES)
+def test_a_close_is_read_once_and_is_upstreams_in_every_other_respect(
+    monkeypatch, code, frame_type, reason
+):
+    ends = []
+    for is_plain in (False, True):
+        wire = Wire().handshake()
+        wire.run(1.0)
+        wire.client.close(code, frame_type, reason)
+        ((words, _),) = wire.client.datagrams_to_send(wire.now)
+        with monkeypatch.context() as patch:
+            if is_plain:
+                patch.setattr(QuicConnection, "receive_datagram", None)
+            else:
+                patch.setattr(plain.PlainConnection, "take_plain", lambda *_: False)
+            wire.server.receive_datagram(words, CLIENT, wire.now)
+        server = wire.server
+        ends.append((server.ending(), server._state, server.drains_until, server._close_event))
+        assert server.datagrams_to_send(wire.now) == []
+        server.handle_timer(server.drains_until)
+        assert server.is_terminated
+    assert ends[0] == ends[1]
+    assert (ends[1][0].code, ends[1][0].reason, ends[1][0].remote) == (code, reason, True)
+
+
+@pytest.mark.parametrize(
+    ("payload", "found"),
+    [
+        (b"\x1d\x05\x02no", ConnectionTerminated(5, None, "no")),
+        (b"\x1c\x0a\x06\x00" + bytes(20), ConnectionTerminated(10, 6, "")),
+        (b"\x1d\x05\x02\xff\xfe", ConnectionTerminated(5, None, "")),
+        (b"\x1d\x05\x03no", None),
+        (b"\x1d\x05", None),
+        (b"\x1d\x05\x02no\x01", None),
+        (b"\x01\x1d\x05\x02no", None),
+        (b"", None),
+    ],
+)
+def test_a_close_is_taken_for_one_when_nothing_else_is_in_the_packet(payload, found):
+    assert read_close(payload) == found

@@ -1,6 +1,7 @@
 """Packets of the usual kind: their protection, what they held, what they hold.
 
-RFC 9000, sections 17.3.1 (short header), 19.3 (ACK), 19.8 (STREAM); RFC 9001, section 5.
+RFC 9000, sections 17.3.1 (short header), 19.3 (ACK), 19.8 (STREAM), 19.19 (CONNECTION_CLOSE);
+RFC 9001, section 5.
 """
 
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from aioquic._buffer import Buffer, BufferReadError
 from aioquic.quic.crypto import CryptoContext, CryptoPair, KeyUnavailableError
+from aioquic.quic.events import ConnectionTerminated
 from aioquic.quic.packet import QuicFrameType, QuicPacketType, decode_packet_number
 from aioquic.quic.packet_builder import QuicDeliveryState
 from aioquic.tls import Epoch
@@ -28,6 +30,7 @@ __all__ = [
     "SentFrame",
     "Shield",
     "ack_frame",
+    "read_close",
     "read_frames",
     "stream_frame",
 ]
@@ -59,6 +62,8 @@ SAMPLE_START, SAMPLE_STOP = SAMPLE_OFFSET - NUMBER_BYTES, UNPROTECTED_BYTES - NU
 PADDING, PING, ACK = (
     kind.value for kind in (QuicFrameType.PADDING, QuicFrameType.PING, QuicFrameType.ACK)
 )
+TRANSPORT_CLOSE: Final = QuicFrameType.TRANSPORT_CLOSE.value
+CLOSES: Final = (TRANSPORT_CLOSE, QuicFrameType.APPLICATION_CLOSE.value)
 
 Cipher = Callable[[bytes, bytes, bytes], bytes]
 """Encrypts or decrypts: nonce, data, associated data."""
@@ -215,6 +220,28 @@ def read_frames(payload: bytes) -> tuple[ReceivedAck | None, ReceivedFrame | Non
     except (BufferReadError, ValueError):
         return None
     return (ack, frame, asks) if ack or asks else None
+
+
+def read_close(payload: bytes) -> ConnectionTerminated | None:
+    """Read a packet that holds a CONNECTION_CLOSE, and PADDING behind it at most; None: another."""
+    buf = Buffer(data=payload)
+    pull = buf.pull_uint_var
+    try:
+        kind = pull()
+        if kind not in CLOSES:
+            return None
+        code = pull()
+        frame_type = pull() if kind == TRANSPORT_CLOSE else None
+        reason = buf.pull_bytes(pull())
+    except (BufferReadError, ValueError):
+        return None
+    if payload[buf.tell() :].strip(b"\0"):
+        return None
+    try:
+        told = reason.decode()
+    except UnicodeDecodeError:
+        told = ""
+    return ConnectionTerminated(error_code=code, frame_type=frame_type, reason_phrase=told)
 
 
 def ack_frame(first: int, last: int, delay: int) -> bytes:

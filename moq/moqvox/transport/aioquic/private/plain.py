@@ -26,6 +26,7 @@ from moqvox.transport.aioquic.private.packets import (
     SentFrame,
     Shield,
     ack_frame,
+    read_close,
     read_frames,
 )
 from moqvox.transport.aioquic.private.paths import RovingConnection
@@ -197,7 +198,7 @@ class PlainConnection(RovingConnection):
         first_byte, number, payload = opened
         found = read_frames(payload)
         if found is None:
-            return False
+            return self._take_close(payload, now)
         ack, frame, asks = found
         if ack is not None and not self.recovery.is_plain_ack(ack, space, self._packet_number):
             return False
@@ -213,6 +214,15 @@ class PlainConnection(RovingConnection):
             self._events.append(event)
             self._local_max_data.used += len(event.data)
         self._note_received(space, number, spin=bool(first_byte & SPIN_BIT), asks=asks, now=now)
+        return True
+
+    def _take_close(self, payload: bytes, now: float) -> bool:
+        """Take it that the peer has closed; a crowd that leaves at once is read once each."""
+        event = read_close(payload)
+        if event is None or self._close_event is not None:
+            return False
+        self._close_event = event
+        self._close_begin(is_initiator=False, now=now)
         return True
 
     def _takes(self, frame: ReceivedFrame) -> HeldStream | None:
