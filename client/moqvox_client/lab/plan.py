@@ -11,7 +11,15 @@ from moqvox_client.lab.sections import Part
 from moqvox_client.lab.systems import OURS, SYSTEMS, System
 from moqvox_client.lab.verdict import Run
 
-__all__ = ["call_s", "expected_s", "lacking", "most_seeds", "scenarios_of", "substitutes"]
+__all__ = [
+    "call_s",
+    "expected_s",
+    "lacking",
+    "most_seeds",
+    "scenarios_of",
+    "soundness",
+    "substitutes",
+]
 
 AROUND_S: Final = 3.5
 """Seconds in which a network is set up, two programs load, all of it is taken down and judged."""
@@ -48,6 +56,17 @@ def lacking(part: Part, runs: Sequence[Run], attempts: int) -> list[Planned]:
         for scenario, system in _rows(part)
         if (key := (scenario.name, system, seed)) not in sound and tried.get(key, 0) < attempts
     ]
+
+
+def soundness(part: Part, runs: Sequence[Run]) -> float:
+    """Tell which share of the seeds is sound in the row of a part that has the fewest; 1.0: all."""
+    _, sound = _tally(runs)
+    seeds = range(1, 1 + part.seeds)
+    shares = [
+        sum((scenario.name, system, seed) in sound for seed in seeds) / part.seeds
+        for scenario, system in _rows(part)
+    ]
+    return min(shares, default=1.0)
 
 
 def substitutes(part: Part, runs: Sequence[Run]) -> list[Planned]:

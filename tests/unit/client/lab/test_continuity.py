@@ -225,6 +225,27 @@ def test_void_runs_are_repeated_so_often_and_an_interrupted_plan_goes_on(tmp_pat
     assert "3 (+2 void)" in campaign.report.read_text()
 
 
+def test_what_has_the_fewest_sound_runs_is_repeated_first(tmp_path, monkeypatch):
+    """Of the first part one of three is void, of the second two: those are made again first."""
+    tries = []
+
+    async def trial(system, scenario, seed, *_):
+        tries.append((scenario.name, seed))
+        void = {"outage0": (3,), "outage1": (1, 2)}[scenario.name]
+        again = tries.count((scenario.name, seed)) > 1
+        return run(
+            scenario.name, system.name, seed, doubts=["busy"] if seed in void and not again else ()
+        )
+
+    monkeypatch.setattr(batch, "run_trial", trial)
+    parts = tuple(Part((name,), ("moqvox",), seeds=3, jobs=1) for name in ("outage0", "outage1"))
+    campaign = campaign_of(again=2, report=tmp_path / "figures.md")
+    section = msgspec.structs.replace(SECTION, parts=parts)
+    campaign = msgspec.structs.replace(campaign, sections=(section,))
+    asyncio.run(continuity.carry_out(campaign, [], lambda _: None, Silent()))
+    assert tries[6:] == [("outage1", 1), ("outage1", 2), ("outage0", 3)]
+
+
 def test_no_seed_stands_in_for_one_that_was_not_made_or_for_more_than_are_missing():
     part = msgspec.structs.replace(PART, scenarios=("outage0",), systems=("moqvox",), seeds=10)
     assert substitutes_of(part, [run(seed=seed) for seed in range(1, 10)]) == []

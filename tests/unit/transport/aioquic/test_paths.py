@@ -2,12 +2,14 @@
 
 import inspect
 import random
+import statistics
 from types import SimpleNamespace
 
 import pytest
 from aioquic.buffer import Buffer
 from aioquic.quic.connection import QuicConnection, QuicNetworkPath, QuicReceiveContext
 from aioquic.quic.packet import pull_quic_transport_parameters
+from tests.unit.transport.aioquic.rebindings import pauses
 from tests.unit.transport.aioquic.speech import INTERVAL, Talk
 from tests.unit.transport.aioquic.wires import CLIENT, SERVER, Wire
 
@@ -224,6 +226,13 @@ def test_twenty_moves_with_losses_lose_nothing():
     roam(talk, times=20, frames_between=15)
     assert len(talk.heard_at) == len(talk.spoken_at)
     assert talk.gap(0.0) <= 0.1
+
+
+@pytest.mark.slow
+def test_a_rebinding_adds_nothing_to_the_pauses_of_the_same_bursts_of_loss():
+    more = [pauses(n, rebinds=True)[0] - pauses(n, rebinds=False)[0] for n in range(12)]
+    assert statistics.median(more) <= 0.02
+    assert statistics.mean(more) <= 0.1
 
 
 def lie_dead(talk: Talk, seconds: float, *, moves_to: Address | None = None) -> None:
