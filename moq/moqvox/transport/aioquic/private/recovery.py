@@ -1,6 +1,5 @@
 """Loss recovery and congestion control."""
 
-import itertools
 import math
 from collections.abc import Iterable
 from typing import Final
@@ -12,6 +11,7 @@ from aioquic.quic.packet_builder import QuicDeliveryState, QuicSentPacket
 from aioquic.quic.rangeset import RangeSet
 from aioquic.quic.recovery import QuicPacketRecovery, QuicPacketSpace
 
+from moqvox.transport.aioquic.private.flight import found, has_gap, runs
 from moqvox.transport.aioquic.private.numbering import Numbering
 from moqvox.transport.aioquic.private.packets import PlainPacket, ReceivedAck
 
@@ -82,18 +82,20 @@ class Recovery(QuicPacketRecovery):
         had_rtt = self._rtt_initialized
         lost, flying = self.lost_packets, len(space.sent_packets)
         before = self._rtt_smoothed, self._rtt_variance
-        newest_packet = space.sent_packets.get(ack_rangeset.bounds().stop - 1)
-        if newest_packet is not None:
-            self._note_passed(newest_packet.sent_time)
+        newest = ack_rangeset[len(ack_rangeset) - 1]
+        oldest, passed = found(space, newest.start, newest.stop - 1)
+        if oldest is not None:
+            self._learn_lateness(now - (oldest.sent_time or 0.0))
+        if passed is not None:
+            self._note_passed(passed.sent_time)
         super().on_ack_received(
             ack_rangeset=ack_rangeset, ack_delay=ack_delay, now=now, space=space
         )
         lost = self.lost_packets - lost
         self.engine.on_fates(now, flying - len(space.sent_packets) - lost, lost)
-        if _has_gap(space):
+        if has_gap(space):
             self.engine.on_loss(now)
         if self._suspects is not None:
-            newest = ack_rangeset[len(ack_rangeset) - 1]
             self._judge(newest.start, newest.stop - 1, now)
         if had_rtt and before != (self._rtt_smoothed, self._rtt_variance):
             smoothed, variance = before
@@ -366,30 +368,9 @@ class Recovery(QuicPacketRecovery):
         self.lost_packets += len(packets)
         if packets:
             self.engine.on_loss(now, is_guess=self._is_guessing)
-            for length in _runs([packet.packet_number for packet in packets]):
+            for length in runs([packet.packet_number for packet in packets]):
                 self.engine.on_run(length)
         super()._on_packets_lost(packets=packets, now=now, **rest)  # type: ignore[arg-type]  # as above
-
-
-def _has_gap(space: QuicPacketSpace) -> bool:
-    """Whether a packet that asks for an ACK was passed over by a later one's."""
-    for number, packet in space.sent_packets.items():
-        if number > space.largest_acked_packet:
-            break
-        if packet.is_ack_eliciting:
-            return True
-    return False
-
-
-def _runs(numbers: list[int]) -> list[int]:
-    """Count ascending numbers that follow one another without a gap."""
-    runs = [1]
-    for before, number in itertools.pairwise(numbers):
-        if number == before + 1:
-            runs[-1] += 1
-        else:
-            runs.append(1)
-    return runs
 
 
 def _tell_acked(packet: QuicSentPacket | PlainPacket) -> bool:
