@@ -28,6 +28,7 @@ from moqvox.transport.address import Address
 from moqvox.transport.aioquic.limits import Limits
 from moqvox.transport.aioquic.link import Link
 from moqvox.transport.aioquic.private import Engine
+from moqvox.transport.aioquic.private.aside import take_up
 from moqvox.transport.aioquic.raw import RawConnection
 from moqvox_certs import generate
 
@@ -153,6 +154,18 @@ class Carried:
     def send(self, stream: int, data: bytes) -> list[bytes]:
         self._connection.write(stream, data)
         return self._turn()
+
+    def fall_silent(self) -> None:
+        """Let the time pass after which a half-open connection is put aside."""
+        link = self._link
+        link.is_newcomer = True
+        link.on_timer(self._clock.now + link.limits.aside_after)
+        if not link.is_aside:
+            raise RuntimeError("a half-open connection is not put aside")
+
+    def take_up(self) -> None:
+        """Go on with one that is put aside."""
+        take_up(self._link.engine)
 
     def _turn(self) -> list[bytes]:
         desk, now = self._desk, self._clock.now

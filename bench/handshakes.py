@@ -3,9 +3,11 @@
 As `bench.engine`, without sockets: server connections in memory, clients of bare aioquic. Timed
 is the server's part of a full handshake (certificate, no ticket) until it is confirmed. Memory
 is what one server connection adds: `half-open` after the client's first flight and nothing
-else, `idle` after the handshake. `heap` is Python's own count and leaves out what the crypto
-library holds; `resident` is the process' growth, which needs many connections to be exact.
-`flood` is the heap that each of so many openings leaves which nobody goes on with, through the
+else, `aside` the same once nothing has come for a second, `idle` after the handshake; timed is
+also what it takes to put one aside, and to take it up again. `heap` is Python's own count and
+leaves out what the crypto library holds; `resident` is the process' growth, which needs many
+connections to be exact. `flood` is the heap that each of so many openings leaves which nobody
+goes on with, through the
 server's own door (`bench.flood`): ours asks for proof of the address beyond a few. JSON goes to
 stdout, a table to stderr.
 """
@@ -74,6 +76,46 @@ def handshakes_per_s(kind: KIND, server: QuicConfiguration, count: int) -> float
     return count * 1e9 / spent_ns
 
 
+class Aside(msgspec.Struct):
+    """What connections cost that are put aside.
+
+    Attributes:
+        put_us: CPU microseconds to put one aside.
+        taken_us: to take it up again.
+    """
+
+    bytes: float
+    put_us: float
+    taken_us: float
+
+
+def aside(server: QuicConfiguration, count: int) -> Aside:
+    """Measure our half-open connections after a second of silence."""
+    clock = Clock()
+    flights = [first_flight(clock) for _ in range(count)]
+    held: list[Carried] = []
+
+    def fill() -> None:
+        for first, datagrams in flights:
+            side = Carried(server, first, clock)
+            for data in datagrams:
+                side.receive(data)
+            held.append(side)
+            side.fall_silent()
+
+    grown, _ = _grown(fill, count)
+    taken_us = _each_us(Carried.take_up, held)
+    return Aside(grown, _each_us(Carried.fall_silent, held), taken_us)
+
+
+def _each_us(work: Callable[[Carried], None], held: list[Carried]) -> float:
+    gc.collect()
+    start = time.process_time_ns()
+    for side in held:
+        work(side)
+    return (time.process_time_ns() - start) / len(held) / 1000
+
+
 def half_open_bytes(kind: KIND, server: QuicConfiguration, count: int) -> tuple[float, float]:
     """Measure heap and resident bytes of a connection that got a first flight only."""
     clock = Clock()
@@ -129,6 +171,7 @@ class Figures(msgspec.Struct):
     rates: list[float] = []
     half_open_bytes: float = 0.0
     half_open_resident_bytes: float = 0.0
+    aside: Aside | None = None
     idle_bytes: float = 0.0
     flood_bytes: dict[int, float] = {}
 
@@ -144,6 +187,7 @@ def measure(server: QuicConfiguration, given: argparse.Namespace) -> dict[str, F
         own = found[name]
         heap, resident = half_open_bytes(kind, server, given.connections)
         own.half_open_bytes, own.half_open_resident_bytes = round(heap), round(resident)
+        own.aside = aside(server, given.connections) if kind is Carried else None
         own.idle_bytes = round(idle_bytes(kind, server, max(1, given.connections // 4)))
         own.flood_bytes = {
             count: round(flooded_bytes(name, server, count)) for count in given.flood
@@ -154,16 +198,25 @@ def measure(server: QuicConfiguration, given: argparse.Namespace) -> dict[str, F
 def show(found: dict[str, Figures]) -> str:
     """Make a Markdown table."""
     floods = sorted({count for one in found.values() for count in one.flood_bytes})
-    heads = ["", "handshakes for a CPU second", "half-open KiB", "(resident)", "idle KiB"]
+    heads = ["", "handshakes for a CPU second", "half-open KiB", "(resident)"]
+    heads += ["aside KiB", "put aside us", "taken up us", "idle KiB"]
     heads += [f"KiB each in a flood of {count}" for count in floods]
     lines = [heads, ["---", *["---:"] * (len(heads) - 1)]]
     for name, one in found.items():
         rate = spread(one.rates)
-        sizes = [one.half_open_bytes, one.half_open_resident_bytes, one.idle_bytes]
-        sizes += [one.flood_bytes[count] for count in floods]
-        cells = [f"{size / 1024:.1f}" for size in sizes]
+        cells = _kib(one.half_open_bytes, one.half_open_resident_bytes)
+        if one.aside is not None:
+            cells += _kib(one.aside.bytes)
+            cells += [f"{one.aside.put_us:.0f}", f"{one.aside.taken_us:.0f}"]
+        else:
+            cells += [""] * 3
+        cells += _kib(one.idle_bytes, *(one.flood_bytes[count] for count in floods))
         lines.append([name, rate.show(0) if rate else "", *cells])
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _kib(*sizes: float) -> list[str]:
+    return [f"{size / 1024:.1f}" for size in sizes]
 
 
 def main(words: list[str] | None = None) -> int:

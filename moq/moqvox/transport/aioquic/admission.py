@@ -67,6 +67,7 @@ class Admission:
             "misdirected_packets": self.resets.misdirected,
             "unknown_packets": self.resets.unknown,
             "half_open": len(self._half_open),
+            "half_open_aside": sum(greeting.is_aside for greeting in self._half_open),
         }
 
     # The endpoint's questions.
@@ -163,7 +164,12 @@ class Admission:
         self._half_open.add(greeting)
         return link
 
-    # The greetings' answers.
+    # The greetings' questions and answers.
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether so many handshakes are open that only who is through gets a session."""
+        return len(self._half_open) > self._limits.max_early_sessions
 
     def admit(self, connection: RawConnection) -> None:
         """Queue a connection for `accept`; refuse it when nobody has accepted for long."""

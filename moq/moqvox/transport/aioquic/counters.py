@@ -1,6 +1,7 @@
 """What a connection has counted since its start."""
 
 from moqvox.transport.aioquic.private import Engine
+from moqvox.transport.aioquic.private.aside import Record
 from moqvox.transport.interface import Stats
 
 __all__ = ["Counters"]
@@ -33,4 +34,16 @@ class Counters:
             path_changes=self.path_changes,
             path_probes=path_probes,
             copied_bytes=engine.redundancy.copied_bytes,
+        )
+
+    def stats_aside(self, record: Record, waiting_bytes: int) -> Stats:
+        """Take them while the connection is put aside: of its path nothing is known."""
+        return Stats(
+            unsent_bytes=waiting_bytes + record.unsent_bytes,
+            unacked_bytes=record.unacked_bytes,
+            sent_bytes=self.sent_bytes,
+            received_bytes=self.received_bytes,
+            sent_packets=record.sent_packets,
+            received_packets=self.received_packets,
+            path_changes=self.path_changes,
         )

@@ -5,7 +5,14 @@ import logging
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from aioquic.quic.events import HandshakeCompleted, ProtocolNegotiated, QuicEvent
+from aioquic.quic.events import (
+    DatagramFrameReceived,
+    HandshakeCompleted,
+    ProtocolNegotiated,
+    QuicEvent,
+    StreamDataReceived,
+    StreamReset,
+)
 from aioquic.quic.packet import QuicErrorCode
 
 from moqvox.transport.address import Address, show
@@ -26,12 +33,20 @@ H3: Final = "h3"
 """ALPN of HTTP/3, which carries WebTransport."""
 
 
+NEWS: Final = (HandshakeCompleted, StreamDataReceived, StreamReset, DatagramFrameReceived)
+"""Events with which a connection begins that has not begun to speak by itself."""
+
+
 class Door(Protocol):
     """What a greeting needs of the admission that it belongs to."""
 
     tokens: Tokens
     protocols: Sequence[str]
     webtransport: bool
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether so many handshakes are open that only who is through gets a session."""
 
     def admit(self, connection: RawConnection) -> None:
         """Queue a connection for `accept`, or refuse it."""
@@ -45,7 +60,9 @@ class Greeting:
 
     A raw connection is handed over before the handshake is complete, as soon as there are keys
     for what a server may say first: with its first flight, half a round trip after the client's
-    packet left. Till then it counts as half open all the same.
+    packet left. Till then it counts as half open all the same. In a crowd there is nothing for
+    it to be handed over to before the client has answered: a session costs more than all the
+    rest, and most of a flood never come so far.
     """
 
     def __init__(self, door: Door, link: Link, address: Address, *, is_proven: bool) -> None:
@@ -57,11 +74,15 @@ class Greeting:
         self._loop = asyncio.get_running_loop()
         self._session: WebTransportConnection | None = None
         self._raw: RawConnection | None = None
+        self._protocol: str | None = None
         self._deadline = self._loop.call_later(link.limits.handshake_timeout, self._expire)
 
     def _expire(self) -> None:
         logger.debug("dropping %s: no handshake in time", show(self._address))
-        self._break_off()
+        if self._link.is_aside:
+            self._link.abort(Closed(0, "no handshake in time", lost=True))
+        else:
+            self._break_off()
 
     def close(self, code: int = 0, reason: str = "") -> None:
         """Close what there is."""
@@ -80,20 +101,31 @@ class Greeting:
         self._deadline.cancel()
         self._door.dismiss(self, self._loop.time(), is_complete=is_complete)
 
+    @property
+    def is_aside(self) -> bool:
+        """Whether no more than a record of the connection is left."""
+        return self._link.is_aside
+
     # The observer of the link.
 
     def on_engine_event(self, event: QuicEvent) -> None:
         """Hand over to what the negotiated protocol calls for."""
         if isinstance(event, ProtocolNegotiated) and self._link.engine.has_begun:
-            self._begin(event.alpn_protocol or "")
-        elif self._session is not None:
+            self._protocol = event.alpn_protocol or ""
+            if not self._door.is_crowded:
+                self._begin()
+            return
+        if self._protocol is not None and isinstance(event, NEWS):
+            self._begin()
+        if self._session is not None:
             self._session.on_engine_event(event)
         elif self._raw is not None:
             self._raw.on_engine_event(event)
         if isinstance(event, HandshakeCompleted):
             self._complete()
 
-    def _begin(self, protocol: str) -> None:
+    def _begin(self) -> None:
+        protocol, self._protocol = self._protocol or "", None
         if self._door.webtransport and protocol == H3:
             # Now rather than when the handshake is complete: SETTINGS travel with the
             # server's first flight, and the client may ask for its session at once.

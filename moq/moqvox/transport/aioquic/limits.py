@@ -54,6 +54,11 @@ class Limits(msgspec.Struct, frozen=True):
         linger: seconds that a close may take to deliver what is queued.
         marks: bounds of the send queue.
         handshake_timeout: seconds until an unfinished incoming handshake is dropped.
+        max_early_sessions: unfinished incoming handshakes of which each has a session already,
+            that may speak with the server's first flight; beyond, sessions begin when their
+            handshakes are complete.
+        aside_after: seconds after which little is kept of an incoming handshake whose client
+            has not answered ours; it goes on when the client does.
         max_connections: of one listener, all states.
         max_half_open: unfinished incoming handshakes; more are dropped unanswered.
         retry_above_half_open: from here on a new client must prove its address (Retry).
@@ -90,6 +95,8 @@ class Limits(msgspec.Struct, frozen=True):
     linger: float = 3.0
     marks: Marks = Marks()
     handshake_timeout: float = 10.0
+    max_early_sessions: int = 32
+    aside_after: float = 1.0
     max_connections: int = 10_000
     max_half_open: int = 1000
     retry_above_half_open: int = 100

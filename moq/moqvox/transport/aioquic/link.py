@@ -23,6 +23,7 @@ from moqvox.transport.aioquic.link_streams import LinkStreams
 from moqvox.transport.aioquic.neighbours import Carrier, Observer
 from moqvox.transport.aioquic.pauses import Rhythm
 from moqvox.transport.aioquic.private import Engine
+from moqvox.transport.aioquic.private.aside import hears, is_aside, is_unheard, put_aside, record_of
 from moqvox.transport.aioquic.roaming import Roaming
 from moqvox.transport.interface import Closed, Stats
 
@@ -52,6 +53,7 @@ class Link(LinkStreams):
         self._over: Closed | None = None
         self._last_words = LastWords()
         self._cause = ""
+        self._awake_since = carrier.now()
         self._is_broken = self._is_gone = False
         self._leaves_at: float | None = None
         self._keep_alive = KeepAlive(limits.keep_alive, carrier.now())
@@ -65,6 +67,8 @@ class Link(LinkStreams):
         """Take a datagram; returns whether it may have said more than that ours arrived."""
         self._counters.received_bytes += len(data)
         self._counters.received_packets += 1
+        if self.is_aside and not self._take_up(data, now):
+            return False
         if self.engine.is_closing:
             self._repeat_close(self._last_words.answer())
             return False
@@ -104,6 +108,8 @@ class Link(LinkStreams):
         if self._leaves_at is not None and now >= self._leaves_at:
             self._carrier.forget(self)
             return
+        if self.is_newcomer and self._may_stay_aside(now):
+            return
         engine = self.engine
         when = self._next_timer()
         if when > now:
@@ -129,7 +135,7 @@ class Link(LinkStreams):
 
     def flush(self, now: float) -> None:
         """Send what may be sent, and arrange the next timer."""
-        if self._leaves_at is not None:
+        if self._leaves_at is not None or (self.is_aside and not self.is_closing):
             return
         engine = self.engine
         if engine.unblocked:
@@ -268,6 +274,35 @@ class Link(LinkStreams):
             when = min(when, self.roaming.due_at)
         return min(when, self._closing.until) if self._closing is not None else when
 
+    # Aside.
+
+    @property
+    def is_aside(self) -> bool:
+        """Whether its client has said nothing for long, and only a record of it is left."""
+        return self.is_newcomer and is_aside(self.engine)
+
+    def _may_stay_aside(self, now: float) -> bool:
+        """Put a newcomer aside of which nothing was heard for long; whether it is, and stays."""
+        engine = self.engine
+        if not is_aside(engine):
+            is_late = now >= self._awake_since + self.limits.aside_after and not self.is_closing
+            if not (is_late and is_unheard(engine)):
+                return False
+            put_aside(engine)
+        until = record_of(engine).until
+        if now >= until:
+            return False
+        self._carrier.schedule(self, until)
+        return True
+
+    def _take_up(self, data: bytes, now: float) -> bool:
+        """Go on with a connection that was put aside, if that is its client; whether it is."""
+        if not hears(self.engine, data):
+            return False
+        self._awake_since = now
+        self._is_eager = True
+        return True
+
     # The end.
 
     def close(
@@ -391,6 +426,8 @@ class Link(LinkStreams):
     @property
     def peer(self) -> Address | None:
         """The peer's address now; None before the first packet."""
+        if self.is_aside:
+            return record_of(self.engine).peer
         return self.engine.peer[0]
 
     @property
@@ -407,5 +444,7 @@ class Link(LinkStreams):
         """Take the counters, as they were at the end when that is past."""
         if self._last_stats is not None:
             return self._last_stats
+        if self.is_aside:
+            return self._counters.stats_aside(record_of(self.engine), self._queue.waiting_bytes)
         probes = self.roaming.probes if self.roaming is not None else 0
         return self._counters.stats(self.engine, self._queue.waiting_bytes, probes)

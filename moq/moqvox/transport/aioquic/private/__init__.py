@@ -16,6 +16,7 @@
 - ACKs of packets never sent close the connection (RFC 9000, section 13.1), and some numbers
   are left out so that guesses are found out; handshake bytes ahead of a gap are few, and
   streams may be abandoned only so fast (`guard`);
+- a server's connection whose client keeps silent is put aside, in a tenth of the room (`aside`);
 - a server certificate may be pinned, checked before any application key is installed.
 """
 

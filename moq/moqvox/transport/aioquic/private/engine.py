@@ -58,7 +58,13 @@ KEPT: Final = frozenset(
 
 
 class Engine(CreditedConnection, IdentifiedConnection):
-    """One QUIC connection without I/O; the folder says what differs from upstream."""
+    """One QUIC connection without I/O; the folder says what differs from upstream.
+
+    Attributes:
+        repeats: first packets for which it was taken up again; see `aside`.
+    """
+
+    repeats = 0
 
     def __init__(
         self,
