@@ -20,6 +20,9 @@ from aioquic.quic.packet import QuicProtocolVersion
 from aioquic.tls import Epoch, SessionTicket
 
 PATIENCE: Final = 8.0
+LATE_SECONDS: Final = 2.0
+"""Longer than a server waits before it puts a handshake aside."""
+
 UNKNOWN_VERSION: Final = 0x1A2A3A4A
 """Reserved to force version negotiation (RFC 9000, section 15)."""
 
@@ -33,6 +36,7 @@ async def dialled(address: str, **options: object) -> AsyncIterator[QuicConnecti
     """Hold a connection."""
     tickets, tokens = options.pop("tickets", None), options.pop("tokens", None)
     waits = not options.pop("early", False)
+    create_protocol = options.pop("create_protocol", QuicConnectionProtocol)
     host, _, port = address.rpartition(":")
     configuration = QuicConfiguration(
         is_client=True, alpn_protocols=["echo-1"], verify_mode=ssl.CERT_NONE, **options
@@ -41,6 +45,7 @@ async def dialled(address: str, **options: object) -> AsyncIterator[QuicConnecti
         host,
         int(port),
         configuration=configuration,
+        create_protocol=create_protocol,
         session_ticket_handler=tickets.append if isinstance(tickets, list) else None,
         token_handler=tokens.append if isinstance(tokens, list) else None,
         wait_connected=waits,
@@ -141,6 +146,30 @@ async def rebinding(address: str) -> None:
         await echo(protocol)
 
 
+class Late(QuicConnectionProtocol):
+    """A client that says nothing for a while after its first packet, and hears all the same."""
+
+    _is_mute = _has_spoken = False
+
+    def transmit(self) -> None:
+        """Send, but for the pause."""
+        if self._is_mute:
+            return
+        super().transmit()
+        if not self._has_spoken:
+            self._has_spoken = self._is_mute = True
+            self._loop.call_later(LATE_SECONDS, self._speak_again)
+
+    def _speak_again(self) -> None:
+        self._is_mute = False
+        self.transmit()
+
+
+async def late_answer(address: str) -> None:
+    async with dialled(address, create_protocol=Late) as protocol:
+        await echo(protocol)
+
+
 CHECKS: Final[dict[str, Check]] = {
     "handshake": handshake,
     "version negotiation": version_negotiation,
@@ -148,6 +177,7 @@ CHECKS: Final[dict[str, Check]] = {
     "resumption": resumption,
     "0-RTT, taken once": early_data,
     "rebinding to a new port and connection ID": rebinding,
+    "an answer that comes two seconds late": late_answer,
 }
 
 

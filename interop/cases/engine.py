@@ -7,7 +7,7 @@ from interop.failure import Failure
 from interop.program import Event, text
 from interop.scene import Scene
 
-CHECKS: Final = 9
+CHECKS: Final = 10
 
 
 @case("plain-quic", Direction.TO_MOQVOX)

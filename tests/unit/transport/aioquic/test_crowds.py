@@ -1,0 +1,217 @@
+"""A listener's newcomers in memory: what is left of those who never come back, time jumps."""
+
+import asyncio
+import socket
+from contextlib import asynccontextmanager
+
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.events import HandshakeCompleted
+from tests import aio
+from tests.unit.transport.aioquic.wires import configuration
+
+from moqvox.transport.aioquic import Limits
+from moqvox.transport.aioquic.admission import Admission
+from moqvox.transport.aioquic.endpoint import Endpoint
+from moqvox.transport.aioquic.private import Engine
+from moqvox.transport.interface import StreamData
+from moqvox.transport.quic.connection_ids import Issuer, RandomIds
+from moqvox.transport.quic.keys import Keys
+
+SERVER = ("192.0.2.2", 443)
+WALL_CLOCK = 1_800_000_000.0
+
+
+class Mute(Endpoint):
+    """An endpoint whose packets are noted, by whom they are for."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.sent = {}
+
+    def send(self, link, data, address):
+        self.sent.setdefault(address, []).append(data)
+
+
+class Hall:
+    """A listener that is given its datagrams by hand."""
+
+    def __init__(self, limits: Limits, *, alpn: str = "x") -> None:
+        settings = configuration(is_client=False, limits=limits, connection_id_length=8)
+        settings.alpn_protocols = ["x", "h3"]
+        self.limits = limits
+        self.alpn = alpn
+        self.admission = Admission(
+            settings,
+            ["x"],
+            limits,
+            webtransport=True,
+            issuer=Issuer(RandomIds(), Keys(bytes(32)), None),
+            wall_clock=lambda: WALL_CLOCK + asyncio.get_running_loop().time(),
+        )
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.bind(("127.0.0.1", 0))
+        self.endpoint = Mute(sock, self.admission)
+        self._guests = 0
+
+    def guest(self, **options) -> "Guest":
+        self._guests += 1
+        return Guest(self, ("198.51.100.1", 1000 + self._guests), **options)
+
+    @property
+    def counted(self) -> tuple[int, int]:
+        counters = self.admission.counters()
+        return counters["half_open"], counters["half_open_aside"]
+
+    @property
+    def arrivals(self) -> int:
+        return len(self.admission._arrivals)
+
+
+class Guest:
+    """A client."""
+
+    def __init__(self, hall: Hall, address, ticket=None, early: bytes = b"") -> None:
+        self.hall, self.address = hall, address
+        settings: QuicConfiguration = configuration(
+            is_client=True, limits=hall.limits, session_ticket=ticket
+        )
+        settings.alpn_protocols = [hall.alpn]
+        self.tickets = []
+        self.engine = Engine(settings, hall.limits, on_ticket=self.tickets.append)
+        self.events = []
+        self.engine.connect(SERVER, hall.endpoint.now())
+        if early:
+            stream = self.engine.open_stream(bidirectional=False, priority=0, early=True)
+            self.engine.table.feed(stream, early, fin=True)
+
+    async def say(self) -> None:
+        endpoint = self.hall.endpoint
+        for data, _ in self.engine.datagrams_to_send(endpoint.now()):
+            link = endpoint._reception._find(data) or endpoint.welcome(data, self.address)
+            if link is not None:
+                link.receive(data, self.address, endpoint.now())
+        await asyncio.sleep(0.01)
+
+    def hear(self) -> None:
+        for data in self.hall.endpoint.sent.pop(self.address, []):
+            self.engine.receive_datagram(data, SERVER, self.hall.endpoint.now())
+        while (event := self.engine.next_event()) is not None:
+            self.events.append(event)
+
+    async def complete(self) -> None:
+        for _ in range(4):
+            self.hear()
+            await self.say()
+        self.hear()
+        assert any(isinstance(event, HandshakeCompleted) for event in self.events)
+
+
+@asynccontextmanager
+async def hall(limits: Limits, **options):
+    made = Hall(limits, **options)
+    try:
+        yield made
+    finally:
+        made.admission.close(0, "")
+        made.endpoint.close()
+
+
+def test_who_never_comes_back_is_put_aside_and_then_forgotten_without_a_word():
+    async def main():
+        async with hall(Limits()) as it:
+            for _ in range(5):
+                await it.guest().say()
+            assert it.counted == (5, 0)
+            await asyncio.sleep(3.0)
+            assert it.counted == (5, 5)
+            it.endpoint.sent.clear()
+            await asyncio.sleep(10.0)
+            assert it.counted == (0, 0)
+            assert len(it.endpoint) == 0
+            assert it.endpoint.links == {}
+            assert it.endpoint.sent == {}
+
+    aio.run(main())
+
+
+def test_a_guest_who_answers_late_is_let_in_all_the_same():
+    async def main():
+        for alpn in ("x", "h3"):
+            async with hall(Limits(), alpn=alpn) as it:
+                guest = it.guest()
+                await guest.say()
+                await asyncio.sleep(5.0)
+                assert it.counted == (1, 1)
+                await guest.complete()
+                assert it.counted[1] == 0
+                assert it.arrivals == (1 if alpn == "x" else 0)
+
+    aio.run(main())
+
+
+def test_in_a_crowd_a_session_begins_when_the_handshake_is_complete():
+    async def main():
+        async with hall(Limits(max_early_sessions=2)) as it:
+            guests = [it.guest() for _ in range(4)]
+            for guest in guests:
+                await guest.say()
+            assert it.arrivals == 2
+            await guests[3].complete()
+            assert it.arrivals == 3
+            for _ in range(2):
+                await it.admission.accept()
+            connection = await it.admission.accept()
+            stream = connection.open_stream(bidirectional=False)
+            connection.write(stream, b"welcome", fin=True)
+            await asyncio.sleep(0.1)
+            guests[3].hear()
+            assert b"welcome" in [getattr(event, "data", b"") for event in guests[3].events]
+
+    aio.run(main())
+
+
+def test_in_a_crowd_settings_of_http_leave_when_the_handshake_is_complete():
+    async def main():
+        async with hall(Limits(max_early_sessions=0), alpn="h3") as it:
+            guest = it.guest()
+            await guest.say()
+            guest.hear()
+            assert not [event for event in guest.events if getattr(event, "data", b"")]
+            await guest.complete()
+            await asyncio.sleep(0.1)
+            guest.hear()
+            assert [event for event in guest.events if getattr(event, "data", b"")]
+
+    aio.run(main())
+
+
+def test_in_a_crowd_who_is_known_still_speaks_first():
+    async def main():
+        async with hall(Limits(max_early_sessions=0)) as it:
+            first = it.guest()
+            await first.say()
+            await first.complete()
+            await asyncio.sleep(0.1)
+            first.hear()
+            await it.admission.accept()
+            second = it.guest(ticket=first.tickets[0], early=b"at once")
+            await second.say()
+            connection = await it.admission.accept()
+            events = await connection.events()
+            assert b"at once" in [e.data for e in events if isinstance(e, StreamData)]
+            assert it.counted[0] == 1
+
+    aio.run(main())
+
+
+def test_closing_the_listener_ends_those_that_are_aside():
+    async def main():
+        async with hall(Limits()) as it:
+            await it.guest().say()
+            await asyncio.sleep(3.0)
+            assert it.counted == (1, 1)
+            it.endpoint.close_links(0, "")
+            await asyncio.sleep(5.0)
+            assert len(it.endpoint) == 0
+
+    aio.run(main())
