@@ -17,6 +17,7 @@ from moqvox.session.lite.session import LiteSession
 from moqvox.transport.memory import Limits, LinkSettings, MemoryConnection, Network
 from moqvox.voice import Session
 from moqvox.voice.call import Call
+from moqvox.voice.journal import Journal
 from moqvox.voice.keep import KEEP, Keep
 from moqvox.voice.lobby import Lobby
 from moqvox.voice.names import AgentView
@@ -51,7 +52,7 @@ class Server:
     def start(self) -> None:
         """Start the process, with an empty memory."""
         self._listener = self._made.network.listen(self.name, [self._made.version])
-        self.lobby = Lobby(grace=self._grace) if self.is_agent else None
+        self.lobby = self._made.lobby(self._grace) if self.is_agent else None
         self._origin = Origin(id=self._made.next_id())
         self._running = self._made.tasks.create_task(self._serve(self._listener, self._origin))
         if self.upstream:
@@ -149,7 +150,7 @@ class Attendant:
 
     def start(self) -> None:
         """Start the process, with an empty memory."""
-        self.lobby = Lobby(grace=self._grace)
+        self.lobby = self._made.lobby(self._grace)
         self._drivers: list[Driver] = []
         self._running = self._made.tasks.create_task(self._run())
 
@@ -199,9 +200,11 @@ class World:
 
     Attributes:
         agent: what an agent's process does with a session.
+        journal: where agents write their calls down, "" for nowhere.
     """
 
     def __init__(self, network: Network, tasks: asyncio.TaskGroup, version: str, seed: int) -> None:
+        self.journal = ""
         self.network = network
         self.tasks = tasks
         self.version = version
@@ -214,6 +217,10 @@ class World:
         """Take everything and say nothing."""
         async for _ in session.utterances():
             pass
+
+    def lobby(self, grace: float) -> Lobby:
+        """Make an agent's lobby."""
+        return Lobby(grace=grace, journal=Journal(self.journal) if self.journal else None)
 
     def next_id(self) -> int:
         """Make up an origin's id."""
@@ -304,11 +311,13 @@ async def world(
     link: LinkSettings = LINK,
     limits: Limits | None = None,
     patience: float = 600.0,
+    journal: str = "",
 ) -> AsyncIterator[World]:
     """Run a network; a body that hangs for `patience` virtual seconds fails."""
     network = Network(seed, link=link, limits=limits or Limits(idle_timeout=20))
     async with asyncio.timeout(patience), asyncio.TaskGroup() as tasks:
         made = World(network, tasks, version, seed)
+        made.journal = journal
         try:
             yield made
         finally:

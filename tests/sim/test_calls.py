@@ -12,6 +12,10 @@ STORMS = int(os.environ.get("MOQVOX_TEST_CALL_STORMS", "1000"))
 """Seeds 0 to this; a failing test's name has its seed, and that test alone replays it."""
 
 
+KILLS = int(os.environ.get("MOQVOX_TEST_JOURNAL_STORMS", "60"))
+"""As many with an agent that is killed and has a journal."""
+
+
 def version_of(seed: int) -> str:
     return LITE_ALPNS[seed % len(LITE_ALPNS)]
 
@@ -19,6 +23,18 @@ def version_of(seed: int) -> str:
 @pytest.mark.parametrize("seed", range(STORMS))
 def test_call_loses_nothing_and_hears_nothing_twice_in_a_storm(seed):
     run(storm(seed, version_of(seed))).check()
+
+
+@pytest.mark.parametrize("seed", range(KILLS))
+def test_an_agent_that_is_killed_in_a_storm_goes_on_by_its_journal(seed, tmp_path):
+    run(storm(seed, version_of(seed), str(tmp_path))).check()
+
+
+def test_storms_do_kill_agents_in_mid_answer(tmp_path):
+    tales = [run(storm(seed, version_of(seed), str(tmp_path / str(seed)))) for seed in range(20)]
+    assert sum(tale.killed for tale in tales) > 20
+    assert sum(tale.carried for tale in tales) > 5
+    assert sum(tale.short for tale in tales) > 0
 
 
 def test_storms_do_rage():

@@ -12,7 +12,7 @@ from tests.unit.voice.calls import packets
 from moqvox.errors import SessionClosed
 from moqvox.media.opus import packet_duration_us
 from moqvox.transport.memory import LinkSettings
-from moqvox.voice import Session, Utterance
+from moqvox.voice import Response, Session, Utterance
 from moqvox.voice.call import Call
 from moqvox.voice.playback import Playback
 from moqvox.voice.speech import Speech
@@ -64,6 +64,8 @@ class Answer:
     played_ms: float | None = None
     is_cut: bool = False
     is_told: bool = False
+    to: int = -1
+    left: list[bytes] = field(default_factory=list)
 
 
 @dataclass
@@ -85,6 +87,10 @@ class Tale:
     left_bytes: int = 0
     left_events: int = 0
     most_bytes: int = 0
+    is_journalled: bool = False
+    carried: int = 0
+    short: int = 0
+    unanswered: set[int] = field(default_factory=set)
 
     def check(self) -> None:
         """See that nothing was lost, nothing came twice or in another order."""
@@ -112,8 +118,13 @@ class Tale:
             assert len(order) == len(set(order)), "heard twice"
 
     def _check_answers(self) -> None:
+        if self.is_journalled:
+            answered = self.unanswered | {answer.to for answer in self.answers}
+            assert answered >= set(self.said), "an utterance has no answer, and nobody knows"
+            numbers = [answer.number for answer in self.answers]
+            assert len(numbers) == len(set(numbers)), "a number was used again"
         for answer in self.answers:
-            if answer.process != self.killed:
+            if answer.process != self.killed and not self.is_journalled:
                 continue
             got = self.got.get(answer.number, [])
             assert got == answer.sent[: len(got)]
@@ -125,6 +136,10 @@ class Tale:
                 assert self.heard_ms[answer.number] == 20 * len(answer.sent)
 
     def _check_notes(self) -> None:
+        if self.is_journalled:
+            notes = [note for process in sorted(self.notes) for note in self.notes[process]]
+            assert notes == list(range(self.sent_notes)), "messages lost, or read twice"
+            return
         for process, notes in self.notes.items():
             assert notes == sorted(set(notes)), "a message came twice or in another order"
             if not self.killed:
@@ -138,18 +153,24 @@ class Agent:
         self._tale = tale
         self._dice = dice
         self._made = 0
+        self._pace = 0.002
 
     async def __call__(self, session: Session) -> None:
         process = self._tale.killed
         self._tale.sessions += 1
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._note(session, process))
+            self._tale.unanswered.update(session.unanswered)
+            for response in session.carried:
+                tasks.create_task(self._go_on(session, response, process))
             async for utterance in session.utterances():
                 tasks.create_task(self._listen(session, utterance, process, tasks))
 
     async def _note(self, session: Session, process: int) -> None:
         notes = self._tale.notes.setdefault(process, [])
         async for message in session.messages():
+            if session.closed:
+                return  # the process is dead
             notes.append(int(bytes(message.data)))
 
     async def _listen(
@@ -162,19 +183,39 @@ class Agent:
             heard.packets.append(packet.opus)
         heard.is_whole = utterance.is_whole
         if heard.is_whole and not session.closed:
-            tasks.create_task(self._answer(session, process))
+            tasks.create_task(self._answer(session, process, utterance.number))
 
-    async def _answer(self, session: Session, process: int) -> None:
+    async def _go_on(self, session: Session, response: Response, process: int) -> None:
+        """Wait until what another process said is played; of what that left out, say the rest."""
+        self._tale.carried += 1
+        answer = next(each for each in self._tale.answers if each.number == response.number)
+        rest = answer.left if response.is_short else []
+        if rest:
+            self._tale.short += 1
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._wait_played(response, answer))
+            if rest:
+                tasks.create_task(self._say(session, process, rest, answer.to))
+
+    async def _answer(self, session: Session, process: int, to: int) -> None:
+        if self._tale.is_journalled:
+            self._pace = self._dice.choice((0.002, 0.03))
         text = [sound(1_000_000 + self._made + n) for n in range(self._dice.randint(5, 60))]
         self._made += 100
+        await self._say(session, process, text, to)
+
+    async def _say(self, session: Session, process: int, text: list[bytes], to: int) -> None:
         response = session.respond()
-        answer = Answer(process, response.number, [])
+        answer = Answer(process, response.number, [], to=to, left=list(text))
         self._tale.answers.append(answer)
         for packet in text:
             if not await response.write_packet(packet):
                 break
-            answer.sent.append(packet)
-            await asyncio.sleep(0.002)
+            answer.sent.append(answer.left.pop(0))
+            await asyncio.sleep(self._pace)
+        await self._wait_played(response, answer)
+
+    async def _wait_played(self, response: Response, answer: Answer) -> None:
         played = await response.played()
         if not response.speech.lost:
             answer.played_ms, answer.is_cut = played.ms, played.interrupted
@@ -268,7 +309,8 @@ async def kill(dice: random.Random, made: World, weather: Weather, tale: Tale) -
     """Kill processes in mid-word; others take their place at once."""
     for _ in range(weather.kills):
         await asyncio.sleep(dice.uniform(0.1, 3))
-        process = dice.choice(made.processes)
+        agents = [each for each in made.processes if each.is_agent]
+        process = dice.choice(agents if tale.is_journalled else made.processes)
         if process.is_agent:
             tale.killed += 1
             process.restart()
@@ -300,12 +342,14 @@ def build(made: World, weather: Weather) -> list[str]:
             return ["edge"]
 
 
-async def storm(seed: int, version: str) -> Tale:
-    """Let a caller and an agent talk through a storm."""
+async def storm(seed: int, version: str, journal: str = "") -> Tale:
+    """Let a caller and an agent talk through a storm; with a journal, the agent is killed in it."""
     dice = random.Random(seed)
     weather = Weather.drawn(dice)
-    tale = Tale()
-    async with world(version, seed=seed, patience=PATIENCE) as made:
+    tale = Tale(is_journalled=bool(journal))
+    if journal:
+        weather = msgspec.structs.replace(weather, kills=dice.choice((1, 2, 3)))
+    async with world(version, seed=seed, patience=PATIENCE, journal=journal) as made:
         made.agent = Agent(tale, random.Random(f"agent {seed}"))
         urls = build(made, weather)
         async with made.call(*urls) as call:
@@ -333,7 +377,7 @@ async def _hear_out(call: Call, playback: Playback, tale: Tale) -> None:
     until = loop.time() + 60
     while loop.time() < until:
         await asyncio.sleep(0.25)
-        waited = [a for a in tale.answers if a.process == tale.killed]
+        waited = [a for a in tale.answers if tale.is_journalled or a.process == tale.killed]
         told = all(answer.played_ms is not None for answer in waited)
         if told and len(waited) and not len(call.outbox.unnoted):
             break

@@ -12,6 +12,7 @@ from typing import Annotated, Final
 
 from moqvox import voice
 from moqvox.driver.scope import scope
+from moqvox.errors import LocalError
 from moqvox.listen import Keys
 from moqvox.transport.websocket import facts
 from moqvox_certs import Certificate, pin_obstacles
@@ -63,6 +64,10 @@ class Options(Reaching, frozen=True, kw_only=True):
     secret_file: Annotated[
         Path | None, Flag("hex digits kept from run to run: callers then notice a restart at once")
     ] = None
+    journal: Annotated[
+        Path | None,
+        Flag("write calls down here, so that a server killed in mid-answer goes on", metavar="DIR"),
+    ] = None
 
 
 async def run(options: Options, output: Output) -> int:
@@ -95,6 +100,7 @@ async def _attend(
         timeout=options.timeout,
         websocket=options.websocket,
         grace=options.grace,
+        journal=_journal(options),
     ) as desk:
         output.event("ready", url=url)
         output.text(f"agent behind {url}")
@@ -120,6 +126,7 @@ async def _listen(options: Options, agent: Agent, output: Output, calls: list[in
         websocket=options.websocket,
         http=facts(lambda: found.fingerprint_hex, site),
         grace=options.grace,
+        journal=_journal(options),
         drain=options.drain,
         keys=None if options.secret_file is None else Keys.read(options.secret_file),
     ) as desk:
@@ -136,6 +143,22 @@ async def _listen(options: Options, agent: Agent, output: Output, calls: list[in
         if page is not None:
             output.text(f"talk to it at {page}")
         await take_calls(desk, agent, output, calls)
+
+
+def _journal(options: Options) -> voice.Journal | None:
+    """Open the journal.
+
+    Raises:
+        UsageError: it can't be used.
+    """
+    if options.journal is None:
+        return None
+    journal = voice.Journal(options.journal, voice.Bounds(max_age=options.grace))
+    try:
+        journal.open()
+    except LocalError as exc:
+        raise UsageError(f"--{exc}") from exc
+    return journal
 
 
 def _pin(certificate: Certificate) -> str:

@@ -6,6 +6,7 @@ a caller makes one with `call`. `docs/voice-protocol.md` says what crosses the w
 
 from moqvox.voice.call import Call
 from moqvox.voice.calling import call
+from moqvox.voice.journal import Bounds, Journal
 from moqvox.voice.playback import Account, Playback
 from moqvox.voice.rehearsal import prepare
 from moqvox.voice.response import Response
@@ -17,9 +18,11 @@ from moqvox.voice.words import Caption, Message, Played, Receipt
 
 __all__ = [
     "Account",
+    "Bounds",
     "Call",
     "Caption",
     "Desk",
+    "Journal",
     "Message",
     "Packet",
     "Playback",

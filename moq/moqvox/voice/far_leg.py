@@ -309,6 +309,7 @@ class FarLeg:
             inbox.end(utterance, Utterance.cancel)
         else:
             utterance.path_changes += self._path_changes() - before
+            utterance.is_short = self.hello is not None and number in self.hello.short
             inbox.end(utterance, Utterance.finish)
             return
         finally:

@@ -64,6 +64,9 @@ class Owner(Protocol):
     def note(self, number: int) -> None:
         """Tell the other side that its events up to `number` were taken."""
 
+    def took(self, number: int, payload: bytes) -> None:
+        """Note a numbered event, before it has any effect."""
+
     def noted(self, number: int) -> None:
         """Take that our events up to `number` were taken."""
 
@@ -96,6 +99,15 @@ class Inbox:
         self._gone = cache.Sequences()
         self._taken_back: deque[int] = deque(maxlen=MAX_KEPT)
         self._size_bytes = 0
+
+    def revive(self, taken: int, newest: int) -> None:
+        """Go on where another process of the same session stopped."""
+        self.taken = taken
+        self._next = newest + 1
+
+    def refuse(self, number: int) -> None:
+        """Take a speech no more: it was heard already."""
+        self._gone.add(number)
 
     def have(self) -> tuple[tuple[int, int, int], ...]:
         """List what is there of the latest speeches, for a `hello`."""
@@ -187,6 +199,7 @@ class Inbox:
                 self._owner.note(self.taken)
                 return
             self.taken = number
+            self._owner.took(number, payload)
         match event:
             case Cancel(speech=speech):
                 self._cancel(speech)

@@ -1,13 +1,14 @@
 """What is kept for a new leg of a call: frames without a receipt, events without a note."""
 
 from collections import deque
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
 
 from moqvox.voice.words import Event
 
-__all__ = ["KEEP", "Keep", "Unnoted"]
+__all__ = ["KEEP", "MAX_EVENTS", "Keep", "Unnoted"]
 
 MAX_EVENTS: Final = 256
 """Numbered events that wait to be noted; then the oldest is lost."""
@@ -36,21 +37,31 @@ class Unnoted:
 
     Attributes:
         lost: events that were dropped for want of room.
+        last: number of the last one.
     """
 
     def __init__(self) -> None:
         self.lost = 0
-        self._last = 0
+        self.last = 0
         self._events: deque[tuple[int, Event, float]] = deque()
 
     def add(self, event: Event, now: float) -> int:
         """Keep an event; returns its number."""
-        self._last += 1
-        self._events.append((self._last, event, now))
+        self.last += 1
+        self._events.append((self.last, event, now))
         if len(self._events) > MAX_EVENTS:
             self._events.popleft()
             self.lost += 1
-        return self._last
+        return self.last
+
+    def revive(self, events: Iterable[tuple[int, Event]], last: int, now: float) -> None:
+        """Go on where another process of the same session stopped."""
+        self._events.extend((number, event, now) for number, event in events)
+        self.last = last
+
+    def drop(self, number: int) -> None:
+        """Let go of one event that shall not be told."""
+        self._events = deque(each for each in self._events if each[0] != number)
 
     def note(self, number: int) -> None:
         """Let go of what the other side has taken, all up to `number`."""

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from typing import Final, Protocol
 
-from moqvox.errors import Refused
+from moqvox.errors import LocalError, Refused
 from moqvox.model import broadcast, origin
 from moqvox.voice.far_leg import FarLeg
 from moqvox.voice.inbox import Inbox
@@ -32,6 +32,13 @@ class Register(Protocol):
 
     def find(self, call: str) -> Session | None:
         """Look for the session of a call that may come back."""
+
+    def revive(self, hello: Hello, address: str) -> Session | None:
+        """Go on with a call whose process is gone, if there is a journal of it.
+
+        Raises:
+            LocalError: there is, and the caller is another one.
+        """
 
     def offer(self, session: Session) -> bool:
         """Hand a session to the agent, once; False when too many wait already."""
@@ -229,7 +236,11 @@ class Line:
         if hello.leg and self._board.is_elsewhere(hello.call):
             # Both would answer, and each ask for the next leg because the other did.
             return None
-        session = self._board.register.find(hello.call)
+        try:
+            session = self._find(hello)
+        except LocalError as exc:
+            log.warning("%s: %s", self._board.address, exc)
+            return None
         if session is None:
             is_old = self._was_there or (hello.leg and not self._board.is_direct)
             if is_old and hello.again != self._board.again:
@@ -254,6 +265,10 @@ class Line:
         self._board.register.back(session)
         self._answer(session, name, leg)
         return None if session.closed else session.inbox
+
+    def _find(self, hello: Hello) -> Session | None:
+        register = self._board.register
+        return register.find(hello.call) or register.revive(hello, self._board.address)
 
     def _admit_stranger(self) -> Inbox | None:
         """Take a caller that can't come back as a new one."""

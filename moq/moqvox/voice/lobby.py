@@ -7,13 +7,15 @@ from typing import Final
 from weakref import WeakSet
 
 from moqvox.driver import Driver
-from moqvox.errors import SessionClosed
+from moqvox.errors import LocalError, SessionClosed
 from moqvox.model import origin
 from moqvox.voice.host import Host
+from moqvox.voice.journal import Journal
 from moqvox.voice.keep import KEEP, Keep
 from moqvox.voice.mailbox import Mailbox
 from moqvox.voice.names import AGENT, CALLER
 from moqvox.voice.session import MAX_LEAD, Session
+from moqvox.voice.words import Hello
 
 __all__ = ["AGENT", "CALLER", "GRACE", "Lobby"]
 
@@ -52,18 +54,24 @@ class Lobby:
         max_lead: float = MAX_LEAD,
         grace: float = GRACE,
         keep: Keep = KEEP,
+        journal: Journal | None = None,
     ) -> None:
         self.grace = grace
         self.known: dict[str, Session] = {}
         self._barge_in = barge_in
         self._max_lead = max_lead
         self._keep = keep
+        self._journal = journal
+        self._minding: asyncio.TimerHandle | None = None
         self._hosts: dict[Driver, Host] = {}
         self._away: dict[Session, asyncio.TimerHandle] = {}
         self._sessions: WeakSet[Session] = WeakSet()
         self._offered: WeakSet[Session] = WeakSet()
         self._closed: SessionClosed | None = None
         self._waiting: Mailbox[Session] = Mailbox(MAX_WAITING)
+        if journal is not None:
+            journal.open()
+            self._mind(journal)
 
     async def sessions(self) -> AsyncIterator[Session]:
         """Take each call as it comes.
@@ -80,10 +88,18 @@ class Lobby:
     def close(self, why: SessionClosed | None = None) -> None:
         """End the iteration and every session; nobody who waits for one is left waiting.
 
-        Callers learn of it by the end of their connections, and may go on with another agent.
+        Callers learn of it by the end of their connections, and may go on with another agent. What
+        a journal has of calls that did not end is left to the next process.
         """
         self._closed = self._closed or why or SessionClosed(reason="the agent takes no calls")
         self._waiting.close()
+        if self._minding is not None:
+            self._minding.cancel()
+        if self._journal is not None:
+            for session in self.known.values():
+                if session.outbox.is_finished:
+                    session.party.scribe.remove()
+            self._journal.close()
         self.known.clear()
         for session in list(self._sessions):
             session.leave(self._closed)
@@ -139,13 +155,50 @@ class Lobby:
 
     def register(self, session: Session) -> None:
         """Let a caller that has shown its token come back."""
-        if session.can_resume and session.id and self.find(session.id) is None:
-            self.known[session.id] = session
+        if not session.can_resume or not session.id or self.find(session.id) is not None:
+            return
+        if self._journal is not None:
+            if self._journal.has(session.id):
+                log.warning("call %s is another caller's already", session.id)
+                return
+            session.write_down(self._journal)
+        self.known[session.id] = session
 
     def find(self, call: str) -> Session | None:
         """Look for the session of a call that may come back."""
         session = self.known.get(call)
         return None if session is None or session.closed else session
+
+    def revive(self, hello: Hello, address: str) -> Session | None:
+        """Go on with a call whose process is gone, if a journal has it.
+
+        Raises:
+            LocalError: it has, and the caller is another one.
+        """
+        found = None if self._journal is None else self._journal.take_up(hello.call)
+        if found is None or self._journal is None:
+            return None
+        chronicle, scribe = found
+        if not chronicle.proves(hello):
+            scribe.release()
+            raise LocalError(f"a stranger asks for call {hello.call}")
+        session = Session(
+            remote_address=address,
+            barge_in=self._barge_in,
+            max_lead=self._max_lead,
+            grace=self.grace,
+            keep=self._keep,
+            on_token=self.register,
+            chronicle=chronicle,
+            scribe=scribe,
+        )
+        session.write_down(self._journal)
+        self._sessions.add(session)
+        self.known[session.id] = session
+        if session.outbox.is_finished:
+            self._offered.add(session)  # nobody has anything to add
+        self.away(session)
+        return self.find(session.id)
 
     def offer(self, session: Session) -> bool:
         """Hand a session to the agent, once; False when too many wait already."""
@@ -187,3 +240,9 @@ class Lobby:
             del self.known[session.id]
         self._sessions.discard(session)
         session.end(SessionClosed(reason="the caller is gone"))
+
+    def _mind(self, journal: Journal) -> None:
+        """Look after the journal's files now and then."""
+        journal.mind()
+        loop = asyncio.get_running_loop()
+        self._minding = loop.call_later(journal.bounds.max_age / 4, self._mind, journal)

@@ -34,6 +34,10 @@ class Mailbox(Generic[T]):
         """Whether `put` would be refused for want of room."""
         return len(self._items) >= self._capacity
 
+    def waiting(self) -> list[T]:
+        """List what was not taken yet."""
+        return list(self._items)
+
     def put(self, item: T) -> bool:
         """Add an item; False when it is full or closed."""
         if self._closed or self.is_full:

@@ -1,15 +1,17 @@
 """What one side of a call says: its speeches and events, over one leg after the other."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
 from moqvox.errors import LocalError, SessionClosed
 from moqvox.frame import Frame
 from moqvox.model import broadcast
+from moqvox.voice.chronicle import Chronicle, Ended, Framed, HungUp, Opened, Record, Told
 from moqvox.voice.keep import KEEP, Keep, Unnoted
 from moqvox.voice.leg import BITRATE, Leg
+from moqvox.voice.scribe import Scribe
 from moqvox.voice.speech import Format, Speech
 from moqvox.voice.words import (
     MAX_LISTED,
@@ -20,6 +22,7 @@ from moqvox.voice.words import (
     Hello,
     Interrupt,
     Receipt,
+    encode,
     is_durable,
 )
 
@@ -43,7 +46,8 @@ class Outbox:
         kept_bytes: frames without a receipt, overhead counted.
     """
 
-    def __init__(self, hello: Hello, keep: Keep = KEEP) -> None:
+    def __init__(self, hello: Hello, keep: Keep = KEEP, scribe: Scribe | None = None) -> None:
+        self._scribe = scribe or Scribe()
         self._started = asyncio.get_running_loop().time()
         self.leg = Leg(hello, hello.leg, self._started)
         self.former: Leg | None = None
@@ -81,19 +85,86 @@ class Outbox:
         last = self._speeches[max(self._speeches)] if self._speeches else None
         start_us = now_us if last is None else max(now_us, last.start_us + last.written_us)
         number, self._next = self._next, self._next + 1
-        speech = Speech(
-            number,
-            start_us,
-            lambda: Format(sample_rate, channels, bitrate),
-            on_cancel=lambda number: self.send(Cancel(number)),
-            on_kept=self._bound,
-        )
+        self._scribe.look()
+        self._scribe.note(Opened(number, start_us))
+        speech = self._made(number, start_us, lambda: Format(sample_rate, channels, bitrate))
         for leg in self._legs():
             speech.go_on(leg.audio.create_group(number), 0, beside=leg is not self.former)
         self._speeches[number] = speech
         if len(self._speeches) > MAX_LIVE:
             self._speeches.pop(min(self._speeches)).lose()
         return speech
+
+    def _made(self, number: int, start_us: int, make: Callable[[], Format]) -> Speech:
+        def keep(frame: Frame) -> None:
+            # Before it can be sent: what the other side may have is written down.
+            if self._scribe.is_writing:
+                self._scribe.note(Framed(number, frame.payload))
+            self._bound(frame)
+
+        return Speech(
+            number,
+            start_us,
+            make,
+            on_cancel=lambda number: self.send(Cancel(number)),
+            on_kept=keep,
+            on_end=lambda number: self._scribe.note(Ended(number)),
+        )
+
+    def revive(self, chronicle: Chronicle) -> None:
+        """Go on with what another process of the same session said."""
+        now = asyncio.get_running_loop().time()
+        self._started = now - chronicle.media_us / 1e6
+        self._next = chronicle.next
+        self.unnoted.revive(chronicle.told, chronicle.last_told, now)
+        for number, said in sorted(chronicle.said.items()):
+            speech = self._made(number, said.start_us, lambda: Format(48_000, 1, BITRATE))
+            is_short = said.short or not (said.ended or said.cut)
+            if not said.ended:
+                self._scribe.note(Ended(number, short=is_short))
+            speech.revive(said.payloads, said.duration_us, is_short=is_short, cut=said.cut)
+            self._speeches[number] = speech
+            for event in (said.receipt, said.heard):
+                if event is not None:
+                    speech.tell(event)
+        while len(self._speeches) > MAX_LIVE:
+            self._speeches.pop(min(self._speeches)).lose()
+        self._let_go(int(1e6 * (chronicle.media_us / 1e6 - self._keep.max_age)))
+        self._finished = chronicle.hung_up
+
+    def records(self) -> Iterator[Record]:
+        """Write down what is said so far; speeches of which frames are gone are left out."""
+        for number, speech in sorted(self._speeches.items()):
+            if speech.is_settled or speech.first_kept:
+                continue
+            yield Opened(number, speech.start_us)
+            yield from (Framed(number, frame.payload) for frame in speech.kept_before(2**53))
+            if speech.over.is_set():
+                yield Ended(number, short=speech.is_short)
+        now = asyncio.get_running_loop().time()
+        for number, event in self.unnoted.again(now, notes=True):
+            yield Told(number, encode(event, number))
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether no more will be said."""
+        return self._finished
+
+    @property
+    def next_number(self) -> int:
+        """Number of the next speech."""
+        return self._next
+
+    @property
+    def media_us(self) -> int:
+        """Media time now, or to which something was said, if that is later."""
+        now_us = int(1e6 * (asyncio.get_running_loop().time() - self._started))
+        return max([now_us, *(s.start_us + s.written_us for s in self._speeches.values())])
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing that was said is still to arrive, or to be heard."""
+        return not self.live() and all(speech.is_settled for speech in self._speeches.values())
 
     def send(self, event: Event) -> None:
         """Tell the other side something, reliably and in order; nothing once the call is over.
@@ -106,6 +177,8 @@ class Outbox:
         number = 0
         if is_durable(event):
             number = self.unnoted.add(event, asyncio.get_running_loop().time())
+            if self._scribe.is_writing:
+                self._scribe.note(Told(number, encode(event, number)))
         for leg in self._legs():
             leg.tell(event, number)
 
@@ -116,6 +189,10 @@ class Outbox:
             self.reports.set()
         if speech is not None:
             speech.tell(event)
+
+    def untold(self) -> list[Speech]:
+        """List the speeches of which it is not known how far they were heard in the end."""
+        return [s for s in self._speeches.values() if s.heard is None or s.heard.state == "playing"]
 
     def live(self) -> list[Speech]:
         """List the speeches not known to be played to their end or cut, oldest first."""
@@ -166,7 +243,8 @@ class Outbox:
                 wanted.append((speech, max(start, speech.first_kept)))
         past = {speech.number: speech.kept_before(start) for speech, start in wanted if start}
         starts = tuple((speech.number, start) for speech, start in wanted if start)
-        hello = msgspec.structs.replace(hello, starts=starts)
+        short = tuple(speech.number for speech, _ in wanted if speech.is_short)
+        hello = msgspec.structs.replace(hello, starts=starts, short=short)
         self.leg = Leg(hello, hello.leg, self._started, past if recall else None)
         for speech, start in wanted:
             speech.resumptions += 1
@@ -196,6 +274,7 @@ class Outbox:
         for speech in self._speeches.values():
             speech.finish()
         self._finished = True
+        self._scribe.note(HungUp())
         self.leg.finish()
 
     def lose(self, why: SessionClosed | None = None) -> None:
@@ -212,8 +291,9 @@ class Outbox:
 
     def _bound(self, newest: Frame) -> None:
         """Let go of the oldest frames past the bounds."""
-        newest_us = newest.timestamp or 0
-        oldest_us = newest_us - int(1e6 * self._keep.max_age)
+        self._let_go((newest.timestamp or 0) - int(1e6 * self._keep.max_age))
+
+    def _let_go(self, oldest_us: int) -> None:
         excess_bytes = self.kept_bytes - self._keep.max_bytes
         for _, speech in sorted(self._speeches.items()):
             freed_bytes = speech.drop_kept(excess_bytes, oldest_us)

@@ -2,17 +2,19 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Final
 
 import msgspec
 
+from moqvox.voice.chronicle import Chronicle, Read, Record, Took
 from moqvox.voice.inbox import Inbox, Remark
 from moqvox.voice.keep import Keep
 from moqvox.voice.mailbox import Mailbox
 from moqvox.voice.outbox import Outbox
+from moqvox.voice.scribe import Scribe
 from moqvox.voice.utterance import Utterance
-from moqvox.voice.words import Ack, Caption, Hello, Message, Noted
+from moqvox.voice.words import Ack, Caption, Hello, Message, Noted, encode
 
 __all__ = ["Party"]
 
@@ -30,6 +32,7 @@ class Party:
         peer: the other side's `hello` of the present leg; None as long as it has said none.
         resumptions: legs after the first.
         lost_messages: those that the application did not take in time.
+        scribe: writes down what another process needs to go on.
     """
 
     def __init__(
@@ -39,8 +42,10 @@ class Party:
         *,
         on_begin: Callable[[Utterance], None],
         on_hello: Callable[[Hello], None],
+        scribe: Scribe | None = None,
     ) -> None:
-        self.outbox = Outbox(hello, keep)
+        self.scribe = scribe or Scribe()
+        self.outbox = Outbox(hello, keep, self.scribe)
         self.inbox = Inbox(self)
         self.peer: Hello | None = None
         self.resumptions = 0
@@ -53,6 +58,7 @@ class Party:
     async def messages(self) -> AsyncIterator[Message | Caption]:
         """Take the other side's messages and captions, in order, to the end of the call."""
         async for message in self._messages:
+            self.scribe.note(Read())
             yield message
 
     def send(self, name: str, data: object = None) -> None:
@@ -63,6 +69,19 @@ class Party:
         """End the iteration over messages."""
         self._closed = True
         self._messages.close()
+
+    def revive(self, chronicle: Chronicle) -> None:
+        """Go on where another process stopped."""
+        self.inbox.revive(chronicle.taken, chronicle.newest)
+        for message in chronicle.unread:
+            self._messages.push(message)
+        self.outbox.revive(chronicle)
+
+    def records(self) -> Iterator[Record]:
+        """Write down what is to be gone on with: speeches, events, messages nobody has read."""
+        yield from self.outbox.records()
+        for message in self._messages.waiting():
+            yield Took(self.inbox.taken, encode(message))
 
     # From the inbox
 
@@ -93,6 +112,11 @@ class Party:
     def note(self, number: int) -> None:
         """Tell that numbered events were taken."""
         self.outbox.send(Noted(number))
+
+    def took(self, number: int, payload: bytes) -> None:
+        """Write down a numbered event."""
+        if self.scribe.is_writing:
+            self.scribe.note(Took(number, payload))
 
     def noted(self, number: int) -> None:
         """Let go of events that were taken."""

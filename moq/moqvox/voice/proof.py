@@ -44,6 +44,11 @@ class Guard:
         self.leg = leg
         self._link = _read(token)
 
+    @property
+    def token(self) -> str:
+        """The link in hex, "" for none."""
+        return "" if self._link is None else self._link.hex()
+
     def was_shown(self, leg: int, token: str) -> bool:
         """Tell whether this is the link accepted last."""
         link = _read(token)

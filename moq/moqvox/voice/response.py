@@ -66,6 +66,11 @@ class Response:
         return self.speech.cancelled
 
     @property
+    def is_short(self) -> bool:
+        """Whether it ends before all was said, as the process that made it died."""
+        return self.speech.is_short
+
+    @property
     def lead_ms(self) -> float:
         """Audio sent and not heard yet."""
         return (self.speech.written_us - self._heard_us()) / 1000

@@ -4,6 +4,7 @@ import asyncio
 import datetime
 import logging
 import math
+import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, Literal
@@ -19,6 +20,7 @@ from moqvox.transport.urge import Urge
 from moqvox.transport.websocket import Http
 from moqvox.voice.dialling import dialling
 from moqvox.voice.door import take_sessions
+from moqvox.voice.journal import Bounds, Journal
 from moqvox.voice.keep import KEEP, Keep
 from moqvox.voice.lobby import GRACE, Lobby
 from moqvox.voice.redial import HANDOVER, Redial
@@ -32,6 +34,10 @@ __all__ = ["Desk", "attend", "serve"]
 log = logging.getLogger("moqvox.voice")
 
 CLOSED: Final = "the agent takes no more calls"
+
+
+Writing = Journal | str | os.PathLike[str] | None
+"""A journal, or its directory; None writes nothing down."""
 
 
 class Desk:
@@ -83,6 +89,7 @@ async def serve(
     keys: Keys | None = None,
     drain: float = 0.0,
     prepares: bool = True,
+    journal: Writing = None,
 ) -> AsyncIterator[Desk]:
     """Listen for callers on one port: raw QUIC and WebTransport on UDP, WebSocket on TCP.
 
@@ -102,16 +109,25 @@ async def serve(
             a round trip that it was started anew.
         drain: seconds that callers are given to go elsewhere when the block is left.
         prepares: get ready for the first call while nobody calls yet, see `prepare`.
+        journal: directory in which calls are written down, so that a process which is started
+            after this one was killed goes on with them (`Session.carried`); it holds what was
+            said, for as long as a call lasts and `grace` after. Start it with the same `keys`.
 
     Raises:
-        LocalError: the address can't be bound.
+        LocalError: the address can't be bound, or the journal can't be written.
     """
     fingerprint = ""
     if tls == "generate":
         made = generate([*names, "127.0.0.1", "::1"], datetime.datetime.now(datetime.UTC))
         tls = ServerCertificate(made.cert_pem, made.key_pem)
         fingerprint = made.fingerprint_hex
-    lobby = Lobby(barge_in=barge_in, max_lead=max_lead, grace=grace, keep=keep)
+    lobby = Lobby(
+        barge_in=barge_in,
+        max_lead=max_lead,
+        grace=grace,
+        keep=keep,
+        journal=_journal(journal, grace),
+    )
     budget = cache.Budget()
     async with (
         listen(
@@ -157,6 +173,7 @@ async def attend(
     grace: float = GRACE,
     patience: float = math.inf,
     keep: Keep = KEEP,
+    journal: Writing = None,
 ) -> AsyncIterator[Desk]:
     """Be the agent behind a relay: callers of the relay's `url` become sessions here.
 
@@ -176,12 +193,20 @@ async def attend(
         grace: seconds a session is kept whose caller is gone.
         patience: seconds to try to reach a relay again; 0 ends with the first connection.
         keep: what is kept of each call for a new leg.
+        journal: as `serve` has it.
 
     Raises:
+        LocalError: the journal can't be written.
         MoqError: no relay can be reached at first. When they go later, and none comes back,
             the iteration ends and `Desk.ended` has the reason.
     """
-    lobby = Lobby(barge_in=barge_in, max_lead=max_lead, grace=grace, keep=keep)
+    lobby = Lobby(
+        barge_in=barge_in,
+        max_lead=max_lead,
+        grace=grace,
+        keep=keep,
+        journal=_journal(journal, grace),
+    )
     origin_id = Origin().id
     urls = [url] if isinstance(url, str) else list(url)
     up, urge = asyncio.Event(), Urge()
@@ -230,6 +255,12 @@ async def attend(
 async def _prepare(server: Server, *, wanted: bool) -> None:
     if wanted:
         await prepare_when_idle(lambda: server.sessions > 0)
+
+
+def _journal(at: Writing, grace: float) -> Journal | None:
+    if at is None or isinstance(at, Journal):
+        return at
+    return Journal(at, Bounds(max_age=grace))
 
 
 async def _drain(server: Server, lobby: Lobby, seconds: float) -> None:

@@ -3,15 +3,19 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Final, Protocol
 
 from moqvox.errors import SessionClosed
+from moqvox.voice.chronicle import Began, Chronicle, Dropped, Listened, Record, Shown
+from moqvox.voice.journal import Journal
 from moqvox.voice.keep import KEEP, Keep
 from moqvox.voice.leg import BITRATE, Leg
 from moqvox.voice.party import Party
 from moqvox.voice.proof import Guard
 from moqvox.voice.response import Response
+from moqvox.voice.scribe import Scribe
+from moqvox.voice.speech import Speech
 from moqvox.voice.utterance import Utterance
 from moqvox.voice.words import Caption, Hello, Message
 
@@ -43,6 +47,10 @@ class Session:
         left: the caller hung up, and what it said before is still being read.
         attached: set while the caller is there.
         line: what brings the caller's voice now (the lobby's own).
+        carried: responses of a process that died, as its journal tells, of which it did not know
+            yet how far they were heard. Their audio goes on by itself, `played` and `cancel` work.
+            One that `is_short` ends where its maker died: nobody says the rest unless you do.
+        unanswered: numbers of utterances that only that process heard, and did not answer.
     """
 
     def __init__(
@@ -54,18 +62,21 @@ class Session:
         grace: float = 0.0,
         keep: Keep = KEEP,
         on_token: Callable[["Session"], None] = lambda _session: None,
+        chronicle: Chronicle | None = None,
+        scribe: Scribe | None = None,
     ) -> None:
         self._id = ""
         self._named = asyncio.Event()
         self.remote_address = remote_address
         self.barge_in = barge_in
-        self.name = secrets.token_hex(8)
+        self.name = secrets.token_hex(8) if chronicle is None else chronicle.began.session
         self.grace_ms = int(1000 * grace)
         self.party = Party(
             Hello(session=self.name, grace_ms=self.grace_ms),
             keep,
             on_begin=self._begin,
             on_hello=self._greet,
+            scribe=scribe,
         )
         self.outbox, self.inbox = self.party.outbox, self.party.inbox
         self.began = asyncio.Event()
@@ -78,6 +89,12 @@ class Session:
         self._max_lead = max_lead
         self._responses: dict[int, Response] = {}
         self._newest = -1
+        self._answered = 0
+        self._receipts: dict[int, int] = {}
+        self.carried: tuple[Response, ...] = ()
+        self.unanswered: tuple[int, ...] = ()
+        if chronicle is not None:
+            self._revive(chronicle)
 
     @property
     def id(self) -> str:
@@ -160,8 +177,22 @@ class Session:
         """
         for response in self._responses.values():
             response.finish()
-        response = Response(
-            self.outbox.speech(sample_rate, channels, bitrate),
+        response = self._response(
+            self.outbox.speech(sample_rate, channels, bitrate), max_lead, sample_rate, channels
+        )
+        live = {speech.number for speech in self.outbox.live()}
+        self._responses = {n: r for n, r in self._responses.items() if n in live}
+        return response
+
+    def _response(
+        self,
+        speech: Speech,
+        max_lead: float | None = None,
+        sample_rate: int = 48_000,
+        channels: int = 1,
+    ) -> Response:
+        response = self._responses[speech.number] = Response(
+            speech,
             self.inbox.has_events,
             self.attached,
             self.outbox.reports,
@@ -169,9 +200,6 @@ class Session:
             sample_rate=sample_rate,
             channels=channels,
         )
-        self._responses[response.number] = response
-        live = {speech.number for speech in self.outbox.live()}
-        self._responses = {n: r for n, r in self._responses.items() if n in live}
         return response
 
     def interrupt(self) -> None:
@@ -202,6 +230,7 @@ class Session:
         """
         if self._guard is None or not self._guard.accept(hello.leg, hello.token):
             return None
+        self.party.scribe.note(Shown(hello.leg, hello.token))
         self.party.resumptions += 1
         self.remote_address = address
         return self._answer(hello)
@@ -220,6 +249,7 @@ class Session:
         self.outbox.number_from(hello.next)
         have: dict[int, tuple[int, bool]] = {}
         if hello.session == self.name:
+            self._settle_receipts(hello.noted)
             self.outbox.unnoted.note(hello.noted)
             have = {number: (frames, bool(over)) for number, frames, over in hello.have}
         leg = self.outbox.begin_leg(
@@ -243,6 +273,56 @@ class Session:
         self.attached.clear()
         self.end(why)
 
+    def records(self) -> Iterator[Record]:
+        """Write down where the call stands, for a journal."""
+        if self._guard is None:
+            return
+        yield Began(
+            self.id,
+            self.name,
+            self._guard.leg,
+            self._guard.token,
+            next=self.outbox.next_number,
+            told=self.outbox.unnoted.last,
+            taken=self.inbox.taken,
+            newest=self._newest,
+            media_us=self.outbox.media_us,
+        )
+        yield from self.party.records()
+
+    def write_down(self, journal: Journal) -> None:
+        """Write the call down from now on."""
+        scribe = self.party.scribe
+        if not scribe.is_writing:
+            journal.begin(self.id, scribe, self.records())
+        scribe.renew_by(lambda: self.records() if self.outbox.is_quiet else None)
+
+    def _revive(self, chronicle: Chronicle) -> None:
+        """Go on where another process stopped."""
+        self._id = chronicle.began.call
+        self._named.set()
+        self._guard = Guard(chronicle.leg, chronicle.token)
+        self._newest = chronicle.newest
+        self._answered, self._receipts = chronicle.answered, chronicle.receipts
+        self.party.revive(chronicle)
+        self.carried = tuple(self._response(speech) for speech in self.outbox.untold())
+
+    def _settle_receipts(self, noted: int) -> None:
+        """Decide on utterances of which a process that died wrote a receipt.
+
+        One that it answered is done with. Of the others, those whose receipt never reached the
+        caller are heard again.
+        """
+        receipts, self._receipts = self._receipts, {}
+        for utterance, number in receipts.items():
+            if number > noted and number > self._answered:
+                self.outbox.unnoted.drop(number)
+                self.party.scribe.note(Dropped(number))
+                continue
+            self.inbox.refuse(utterance)
+            if number > self._answered:
+                self.unanswered += (utterance,)
+
     def end(self, why: SessionClosed | None = None) -> None:
         """Let go of everything: the caller is gone, or the agent."""
         if self._ended.is_set():
@@ -254,6 +334,7 @@ class Session:
         self.inbox.close()
         self.outbox.close(why)
         self.party.close_messages()
+        self.party.scribe.remove()
 
     def _greet(self, hello: Hello) -> None:
         if self._guard is None and not hello.leg and hello.token:
@@ -265,5 +346,6 @@ class Session:
         self.began.set()
         if utterance.number > self._newest:
             self._newest = utterance.number
+            self.party.scribe.note(Listened(utterance.number))
             if self.barge_in:
                 self.interrupt()

@@ -2,13 +2,13 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import islice
 
 from moqvox.errors import LocalError, SessionClosed, StreamCode
 from moqvox.frame import Frame
 from moqvox.media.codec import Encoder, StreamEncoder
-from moqvox.media.container import encode_legacy
+from moqvox.media.container import decode_legacy, encode_legacy
 from moqvox.media.opus import SAMPLE_RATE, SAMPLE_RATES, packet_duration_us
 from moqvox.media.resample import Resampler
 from moqvox.model import cache, group
@@ -59,6 +59,7 @@ class Speech:
         kept_bytes: frames kept for a new leg, overhead counted.
         cut_at: when it was cut short, None as long as it was not.
         lost: nothing more will be heard of it from the other side.
+        is_short: it ends before all was said, as the process that made it died.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Speech:
         *,
         on_cancel: Callable[[int], None],
         on_kept: Callable[[Frame], None],
+        on_end: Callable[[int], None] = lambda _number: None,
     ) -> None:
         self.number = number
         self.start_us = start_us
@@ -89,6 +91,8 @@ class Speech:
         self._make = make
         self._on_cancel = on_cancel
         self._on_kept = on_kept
+        self._on_end = on_end
+        self.is_short = False
         self._format: Format | None = None
         self._receipt: Receipt | None = None
         self._why_lost: SessionClosed | None = None
@@ -142,6 +146,22 @@ class Speech:
         """Write to the latest leg alone."""
         del self._writers[:-1]
 
+    def revive(
+        self, payloads: Iterable[bytes], duration_us: int, *, is_short: bool, cut: bool
+    ) -> None:
+        """Take what another process said of it, which is all that will be said.
+
+        Of one that was cut only how long it was is of interest.
+        """
+        if cut:
+            self.cut_at = asyncio.get_running_loop().time()
+            self.tally.duration_us = duration_us
+        for payload in payloads:
+            frame = decode_legacy(payload)
+            self._keep(Frame(payload, frame.timestamp_us), packet_duration_us(frame.payload))
+        self.is_short = is_short
+        self.over.set()
+
     def attend(self) -> None:
         """Note that the other side is there again: its silence meant nothing."""
         if self.heard_at is not None:
@@ -190,6 +210,7 @@ class Speech:
         if self._format is not None:
             for packet in self._format.finish():
                 self._send(packet)
+        self._on_end(self.number)
         for writer in self._writers:
             writer.finish()
         self.over.set()
@@ -199,10 +220,10 @@ class Speech:
         if self.cut_at is not None:
             return
         self.cut_at = asyncio.get_running_loop().time()
+        self._on_cancel(self.number)
         for writer in self._writers:
             writer.abort(code)
         self.settle()
-        self._on_cancel(self.number)
         self.over.set()
         self.news.set()
 
@@ -268,11 +289,13 @@ class Speech:
     def _send(self, packet: bytes) -> None:
         duration_us = packet_duration_us(packet)
         timestamp_us = self.start_us + self.tally.duration_us
-        payload = encode_legacy(timestamp_us, packet)
-        self.tally.add(payload, duration_us)
-        frame = Frame(payload, timestamp_us)
-        self._kept.append(frame)
-        self.kept_bytes += cache.cost(frame)
+        frame = Frame(encode_legacy(timestamp_us, packet), timestamp_us)
+        self._keep(frame, duration_us)
         self._on_kept(frame)
         for writer in self._writers:
             writer.write(frame)
+
+    def _keep(self, frame: Frame, duration_us: int) -> None:
+        self.tally.add(frame.payload, duration_us)
+        self._kept.append(frame)
+        self.kept_bytes += cache.cost(frame)

@@ -54,6 +54,7 @@ class Utterance:
         cancelled: the sender took it back; readers end at once.
         taken_back: the same, to wait for.
         size_bytes: what is kept of it, overhead counted.
+        is_short: its sender died before all was said.
         missing: frames that will never come, as (first, last) by their place in it.
         resumptions: times it went on over a new leg of the call.
         path_changes: of the connection it came over, meanwhile.
@@ -63,6 +64,7 @@ class Utterance:
         self.number = number
         self.packets: list[Packet] = []
         self.ended = False
+        self.is_short = False
         self.cancelled = False
         self.taken_back = asyncio.Event()
         self.tally = Tally()
@@ -80,7 +82,7 @@ class Utterance:
     @property
     def is_whole(self) -> bool:
         """Whether all of it came, from the first frame to the end."""
-        return self.ended and not self.missing
+        return self.ended and not self.missing and not self.is_short
 
     @property
     def next_frame(self) -> int:

@@ -142,6 +142,7 @@ class Hello(msgspec.Struct, frozen=True, tag="hello", tag_field="type", omit_def
         noted: the last numbered event taken.
         again: the word by which an agent asked the caller to begin a leg.
         shows: this first leg shows whether an agent was there; one that no longer does was left.
+        short: the agent's speeches that end before they were all said, as their maker died.
     """
 
     call: Annotated[str, msgspec.Meta(max_length=256)] = ""
@@ -157,6 +158,7 @@ class Hello(msgspec.Struct, frozen=True, tag="hello", tag_field="type", omit_def
     noted: Count = 0
     again: Annotated[str, msgspec.Meta(max_length=64)] = ""
     shows: bool = False
+    short: Annotated[tuple[Count, ...], msgspec.Meta(max_length=MAX_LISTED)] = ()
 
 
 class Noted(msgspec.Struct, frozen=True, tag="noted", tag_field="type"):
