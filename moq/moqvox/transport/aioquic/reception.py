@@ -35,6 +35,9 @@ __all__ = ["STEP_SECONDS", "TRANSIENT", "TURN_SECONDS", "Question", "Reception"]
 
 MAX_DATAGRAMS_PER_TURN: Final = 128
 
+UNREAD_SECONDS: Final = 0.02
+"""So long nothing that can wait is done while the kernel has more for us than one turn's share."""
+
 TURN_SECONDS: Final = 0.002
 """After so much work, others of the loop have their turn; what was read meanwhile waits."""
 
@@ -156,6 +159,8 @@ class Reception:
         self._put_off_at: float | None = None
         self._later: asyncio.TimerHandle | None = None
         self._quiet_in = 0
+        self._has_unread = False
+        self._unread_since: float | None = None
         self._works = False
         self._buffer = bytearray(65536)
         self._view = memoryview(self._buffer)
@@ -198,6 +203,7 @@ class Reception:
                 if number:
                     address = by_way(address, number)
                 self._take((bytes(self._view[:size]), address, None), now, spent)
+        self._leave_unread(now)
 
     def _on_asked(self, sock: socket.socket, number: int, asked: Asked) -> None:
         """Read a socket that listens on all addresses, and note which of them was asked."""
@@ -214,6 +220,18 @@ class Reception:
                 info = ancillary[0][2] if ancillary else b""
                 data = bytes(self._view[:size])
                 self._take((data, address, Question(number, asked, info)), now, spent)
+        self._leave_unread(now)
+
+    def _leave_unread(self, now: float) -> None:
+        """Note that the kernel has more; among it may be a word of who is in a conversation."""
+        self._has_unread = True
+        if self._unread_since is None:
+            self._unread_since = now
+        self._work_soon()
+
+    def _must_read(self, now: float) -> bool:
+        """Whether to go on reading before anything that can wait is done."""
+        return self._unread_since is not None and now - self._unread_since < UNREAD_SECONDS
 
     def _is_over(self, sock: socket.socket, exc: OSError) -> bool:
         """Whether there is nothing more to read now."""
@@ -248,7 +266,7 @@ class Reception:
             if self._backlog and link in self._backlog:
                 has_time = False
         else:
-            queue, has_time = self._waking, used < WAKING_SECONDS
+            queue, has_time = self._waking, used < WAKING_SECONDS and not self._must_read(now)
         if not has_time or now - turn >= TURN_SECONDS:
             queue.put(link, datagram)
             self._work_soon()
@@ -273,14 +291,20 @@ class Reception:
         """Do some of what waits, after a look at whether anybody else has something to say."""
         self._later, self._works = None, True
         self._note_step(self._loop.time())
+        self._has_unread = False
         for reader in list(self._readers.values()):
             reader()
+        if not self._has_unread:
+            self._unread_since = None
         self._works = False
         is_quiet = self._quiet_in <= 0
         self._quiet_in -= 1
         now = self._loop.time()
         if self._backlog and (is_quiet or self._backlog_rest.is_over(now)):
             now = self._work_off(self._backlog, SLICE_SECONDS, self._backlog_rest, now)
+        if self._must_read(now):
+            self._work_soon()
+            return
         is_idle = is_quiet and not self._backlog
         if self._waking and (is_idle or self._waking_rest.is_over(now)):
             now = self._work_off(self._waking, WAKING_SECONDS, self._waking_rest, now)
