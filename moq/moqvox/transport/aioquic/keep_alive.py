@@ -9,6 +9,12 @@ __all__ = ["KeepAlive"]
 THIRD: Final = 1 / 3
 """Of the idle time-out, when who dialled pings: the way back through a NAT is its to keep open."""
 
+NAT_FORGETS: Final = 30.0
+"""Seconds of silence after which middleboxes may forget who is behind them (RFC 9000, 10.1.2)."""
+
+LONGEST: Final = NAT_FORGETS / 2
+"""Between a client's pings, whatever the time-out: one may be lost."""
+
 HALF: Final = 1 / 2
 """When a server does, whose client has kept silent for longer than one that pings."""
 
@@ -41,8 +47,10 @@ class KeepAlive:
             self._next_look = min(2 * self._next_look, LONGEST_LOOK)
             return False
         interval = self._interval
-        if interval is None:
-            interval = engine.idle_timeout * (THIRD if engine.is_client else HALF)
+        if interval is None and engine.is_client:
+            interval = min(engine.idle_timeout * THIRD, LONGEST)
+        elif interval is None:
+            interval = engine.idle_timeout * HALF
         is_time = now >= self.heard_at + interval
         if is_time:
             self.heard_at = now

@@ -49,8 +49,8 @@ class Limits(msgspec.Struct, frozen=True):
         max_uni_streams: as above.
         max_blocked_streams: our own streams that may wait for the peer's permission.
         max_datagrams: datagrams waiting in each direction; more are dropped.
-        keep_alive: seconds of silence before a ping; None: a third of the idle time-out for
-            who dialled, half of it for a server.
+        keep_alive: seconds of silence before a ping; None: a third of the idle time-out, 15 at
+            most, for who dialled, half of it for a server.
         linger: seconds that a close may take to deliver what is queued.
         marks: bounds of the send queue.
         handshake_timeout: seconds until an unfinished incoming handshake is dropped.

@@ -11,6 +11,7 @@ from tests.unit.transport.aioquic.wires import Wire
 from moqvox.transport.aioquic import Limits
 from moqvox.transport.aioquic.keep_alive import KeepAlive
 from moqvox.transport.aioquic.raw import RawConnection
+from moqvox.transport.interface import StreamData
 
 IDLE = 30.0
 
@@ -159,3 +160,60 @@ def test_a_look_before_the_handshake_is_over_comes_again_soon():
     keep_alive = KeepAlive(None, 0.0)
     assert not keep_alive.check(wire.client, 0.0)
     assert 0.0 < keep_alive.look_at < 1.0
+
+
+class ForgetfulNat:
+    """Gives a client another port when nothing of it came for some seconds; nobody else gets in."""
+
+    def __init__(self, client: Desk, server: Desk, forgets: float) -> None:
+        self.ports = 1
+        self.kept_out: list[float] = []
+        self._client, self._forgets = client, forgets
+        self._used_at = client.now()
+        self._up, self._down = client.send, server.send
+        client.send, server.send = self._out, self._in
+
+    @property
+    def _is_forgotten(self) -> bool:
+        return self._client.now() - self._used_at > self._forgets
+
+    def _out(self, link, data, address):
+        if self._is_forgotten:
+            host, port = self._client.address
+            self._client.address = (host, port + 1)
+            self.ports += 1
+        self._used_at = self._client.now()
+        self._up(link, data, address)
+
+    def _in(self, link, data, address):
+        if self._is_forgotten or address[:2] != self._client.address:
+            self.kept_out.append(self._client.now())
+        else:
+            self._down(link, data, address)
+
+
+async def told_after(silence, forgets):
+    """Say a word to a client that only listens; how late it heard it, and what its NAT did."""
+    (listener, client), (speaker, server) = await link_up(observed)
+    nat = ForgetfulNat(client, server, forgets)
+    await asyncio.sleep(silence)
+    said_at = client.now()
+    speaker.write(speaker.open_stream(bidirectional=False), b"word", fin=True)
+    async with asyncio.timeout(IDLE):
+        while not any(isinstance(event, StreamData) for event in await listener.events()):
+            pass
+    return client.now() - said_at, nat
+
+
+def test_a_listener_behind_a_nat_of_the_usual_kind_hears_the_first_word_at_once():
+    for silence in (29.0, 60.0, 125.0):
+        late, nat = run(told_after(silence, forgets=25.0))
+        assert late < 0.05
+        assert (nat.ports, nat.kept_out) == (1, [])
+
+
+def test_a_listener_whose_nat_forgets_too_soon_hears_the_first_word_with_its_next_ping():
+    late, nat = run(told_after(IDLE / 3 * 4.7, forgets=5.0))
+    assert nat.kept_out
+    assert nat.ports > 1
+    assert 0.05 < late < IDLE / 3 + 0.1

@@ -3,14 +3,14 @@
 import itertools
 from types import SimpleNamespace
 
-from moqvox.transport.aioquic.keep_alive import FIRST_LOOK, LONGEST_LOOK, KeepAlive
+from moqvox.transport.aioquic.keep_alive import FIRST_LOOK, LONGEST_LOOK, NAT_FORGETS, KeepAlive
 
 
-def engine(*, confirmed: bool):
+def engine(*, confirmed: bool, idle_timeout: float = 30.0):
     pings = []
     return SimpleNamespace(
         recovery=SimpleNamespace(handshake_confirmed=confirmed),
-        idle_timeout=30.0,
+        idle_timeout=idle_timeout,
         is_client=True,
         send_ping=pings.append,
         pings=pings,
@@ -41,3 +41,9 @@ def test_a_finished_one_is_pinged_once_it_was_silent_for_its_time():
     assert keep_alive.look_at == 10.0
     assert keep_alive.check(peer, 10.0)
     assert peer.pings == [0]
+
+
+def test_however_long_the_time_out_is_a_client_pings_before_a_nat_forgets_even_if_one_is_lost():
+    keep_alive, peer = KeepAlive(None, 0.0), engine(confirmed=True, idle_timeout=300.0)
+    keep_alive.check(peer, 1.0)
+    assert keep_alive.look_at <= NAT_FORGETS / 2
