@@ -354,7 +354,7 @@ export class Call extends EventTarget {
 
   /** Take the agent's `hello`; what is absent from it is 0, false or empty. */
   #greet(hello, leg) {
-    const { session = "", have = [], next = 0, from = [], noted = 0 } = hello;
+    const { session = "", have = [], next = 0, from = [], noted = 0, short = [] } = hello;
     this.#inbox.isGreeted = true;
     const isLost = this.#agentSession !== "" && session !== this.#agentSession;
     this.#agentSession = session;
@@ -366,7 +366,7 @@ export class Call extends EventTarget {
       const speech = this.#speeches.get(number);
       if (speech) speech.acknowledge(Math.min(frames, speech.frames));
     }
-    leg.greeted({ from });
+    leg.greeted({ from, short });
     if (leg === this.#leg) this.#stay();
   }
 

@@ -153,6 +153,7 @@ export class Inbox {
       if (hello) {
         at += new Map(hello.from ?? []).get(group.sequence) ?? 0;
         response = this.#resumed(group, at);
+        if (!response.over) response.isShort = Boolean(hello.short?.includes(group.sequence));
       }
       for await (const { payload } of group) {
         response ??= this.#find(group, payload);

@@ -72,6 +72,8 @@ export interface Response extends AsyncIterable<{ timestampUs: number; durationU
   readonly heard: Heard | null;
   /** Frames that never came, as `[first, last]`. */
   readonly missing: [number, number][];
+  /** Its agent's process died before all was said: it ends, but is not whole. */
+  readonly isShort: boolean;
 }
 
 export type CallState = "connecting" | "open" | "reconnecting" | "failed" | "closed";

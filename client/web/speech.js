@@ -162,6 +162,8 @@ export class Speech {
 export class Response {
   packets = [];
   ended = false;
+  /** The agent's process died before all was said: this is the end, but not a whole one. */
+  isShort = false;
   cancelled = false;
   durationUs = 0;
   captions = [];
@@ -254,7 +256,7 @@ export class Response {
       ms: this.durationUs / 1000,
       digest: await digestOf(this.#payloads),
       added_delay_ms: delay(this.#last),
-      complete: this.ended && !this.missing.length,
+      complete: this.ended && !this.missing.length && !this.isShort,
       worst_delay_ms: delay(this.#slowest),
       resumptions: this.resumptions,
       ...(this.missing.length ? { missing: this.missing } : {}),

@@ -278,3 +278,30 @@ test("the ledger keeps so many events and no more", () => {
   assert.equal(ledger.enter({ type: "heard", state: "playing" }, 0).n, undefined);
   assert.equal(ledger.enter({ type: "heard", state: "ended" }, 0).n, MAX_UNNOTED + 6);
 });
+
+test("an answer goes on that the agent's next process has from its journal", async () => {
+  const { call, leg } = scene();
+  const first = await leg(0);
+  first.greet();
+  const responses = call.responses[Symbol.asyncIterator]();
+  first.respond(0, range(0, 4));
+  first.respond(1, range(4, 6));
+  const [whole, short] = [(await responses.next()).value, (await responses.next()).value];
+  await until(() => whole.frames === 4 && short.frames === 2, "what came before the kill");
+  first.session.close(1, "killed");
+  const second = await leg(1);
+  assert.deepEqual(second.hello.have, [[0, 4, 0], [1, 2, 0]]);
+  second.greet({ session: "one", from: [[0, 4], [1, 2]], short: [1] });
+  second.respond(0, range(4, 10)).finish();
+  second.respond(1, range(6, 7)).finish();
+  await until(() => whole.ended && short.ended, "their ends");
+  assert.deepEqual(whole.packets.map(({ packet: bytes }) => bytes[2]), range(0, 10));
+  assert.deepEqual(short.packets.map(({ packet: bytes }) => bytes[2]), range(4, 7));
+  const receipts = () => second.events.filter(({ type }) => type === "receipt");
+  await until(() => receipts().length === 2, "the receipts");
+  assert.deepEqual(
+    receipts().map(({ speech, frames, complete }) => [speech, frames, complete]).sort(),
+    [[0, 10, true], [1, 3, false]],
+  );
+  await call.hangUp({ lastWordsMs: 0 });
+});
