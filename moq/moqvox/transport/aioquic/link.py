@@ -288,7 +288,11 @@ class Link(LinkStreams):
             is_late = now >= self._awake_since + self.limits.aside_after and not self.is_closing
             if not (is_late and is_unheard(engine)):
                 return False
-            put_aside(engine)
+            try:
+                put_aside(engine)
+            except Exception as exc:  # noqa: BLE001  # what can't be written must not stop the loop
+                self._break(exc)
+                return False
         until = record_of(engine).until
         if now >= until:
             return False

@@ -220,6 +220,44 @@ def test_a_client_that_lost_the_answer_gets_it_again_when_it_asks_again():
     play(story)
 
 
+class Wordy(Scene):
+    """A client whose first message takes two packets."""
+
+    def make_client(self):
+        settings = configuration(is_client=True, limits=self.limits)
+        settings.alpn_protocols = ["x", *(f"protocol-{number}" for number in range(120))]
+        return Engine(settings, self.limits)
+
+
+def test_half_a_first_message_is_put_aside_too_and_the_rest_of_it_goes_on():
+    async def story(scene):
+        first, *rest = [data for data, _ in scene.client.datagrams_to_send(scene.desk.now())]
+        assert len(rest) == 1
+        await scene.say(first)
+        await asyncio.sleep(3.0)
+        assert scene.link.is_aside
+        scene.hear(await scene.say(*rest))
+        for _ in range(3):
+            scene.hear(await scene.say())
+        assert scene.client.recovery.handshake_confirmed
+
+    async def told():
+        await story(Wordy())
+
+    aio.run(told())
+
+
+def test_what_cannot_be_written_is_closed_and_stops_nobody():
+    async def story(scene):
+        await scene.say()
+        scene.link.engine.other = (number for number in ())
+        await asyncio.sleep(5.0)
+        assert not scene.link.is_aside
+        assert scene.link.is_closing
+
+    play(story)
+
+
 def test_while_it_is_aside_nothing_is_sent_and_no_time_is_spent():
     async def story(scene):
         await scene.wait()

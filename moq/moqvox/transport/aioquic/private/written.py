@@ -58,7 +58,8 @@ Shape = tuple[type, tuple[str, ...]]
 """A class, and the names of an object's attributes."""
 
 Name = int | tuple[int, int]
-"""Of what is not written: its place among the others, or a stream and which part of it."""
+"""Of what is not written: its place among the others, less than 0 for what proves who the server
+is, or a stream and which part of it."""
 
 Parts = tuple[int | Shape, tuple[object, ...]]
 """An object's shape and the values of its attributes."""
@@ -119,6 +120,10 @@ def _named(engine: Engine, others: Others) -> dict[Name, object]:
     """Give names to what is not written down."""
     named: dict[Name, object] = dict(enumerate(others, 1))
     named[0] = engine
+    settings = others.configuration
+    named[-1], named[-2] = settings.certificate, settings.private_key
+    for place, certificate in enumerate(settings.certificate_chain, 3):
+        named[-place] = certificate
     for stream_id, stream in others.table.items():
         named[stream_id, 0], named[stream_id, 1] = stream, stream.sender
         named[stream_id, 2] = stream.receiver
