@@ -12,6 +12,7 @@ import signal
 from pathlib import Path
 
 from moqvox import voice
+from moqvox.collector import spare
 from moqvox.transport.credentials import ServerCertificate
 
 
@@ -32,7 +33,11 @@ async def _serve(args: argparse.Namespace) -> None:
     if task is not None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     tls = ServerCertificate(args.tls_cert.read_bytes(), args.tls_key.read_bytes())
-    async with voice.serve(args.bind, tls=tls) as desk, asyncio.TaskGroup() as tasks:
+    async with (
+        spare(lambda: False),
+        voice.serve(args.bind, tls=tls) as desk,
+        asyncio.TaskGroup() as tasks,
+    ):
         host, port = desk.addresses[0]
         print(json.dumps({"event": "ready", "address": f"{host}:{port}"}), flush=True)
         async for session in desk:

@@ -129,6 +129,11 @@ class Relay:
         task = tasks.create_task(peer.serve(), name=f"peer-{request.remote_address}")
         task.add_done_callback(self._left)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether it serves nobody now."""
+        return not self._peers
+
     def _left(self, _task: asyncio.Task[None]) -> None:
         self._peers -= 1
 

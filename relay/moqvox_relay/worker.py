@@ -11,6 +11,7 @@ import signal
 import sys
 from typing import BinaryIO, Final
 
+from moqvox.collector import spare
 from moqvox.driver.scope import scope
 from moqvox.errors import MoqError
 from moqvox_relay.job import Report, decode_job, encode, open_share
@@ -75,7 +76,7 @@ async def _serve(relay: Relay, out: BinaryIO) -> None:
     over = asyncio.Event()
     loop.add_reader(sys.stdin.fileno(), over.set)
     loop.add_signal_handler(signal.SIGTERM, over.set)
-    async with scope() as tasks:
+    async with spare(lambda: relay.is_idle), scope() as tasks:
         serving = tasks.create_task(relay.run(), name="relay")
         counting = tasks.create_task(_count(relay), name="counters")
         telling = tasks.create_task(_tell(relay, out), name="ready")

@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 from typing import Annotated, Final
 
+from moqvox.collector import spare
 from moqvox.driver.scope import scope
 from moqvox.transport.quic import MAX_WORKERS, Routing
 from moqvox.wire.version import LITE_ALPNS as ALPNS
@@ -78,7 +79,15 @@ class Options(Shared, frozen=True, kw_only=True):
 async def run(options: Options, output: Output) -> int:
     """Serve until told to stop."""
     config = configuration(options)
-    relay = Supervisor(config) if config.workers > 1 else Relay(config)
+    if config.workers > 1:
+        return await serve(Supervisor(config), output)
+    relay = Relay(config)
+    async with spare(lambda: relay.is_idle):
+        return await serve(relay, output)
+
+
+async def serve(relay: Relay | Supervisor, output: Output) -> int:
+    """Serve, and say where."""
     async with scope() as tasks:
         serving = tasks.create_task(relay.run(), name="relay")
         await relay.started.wait()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Final
 
 from moqvox import voice
+from moqvox.collector import spare
 from moqvox.driver.scope import scope
 from moqvox.errors import LocalError
 from moqvox.listen import Keys
@@ -36,6 +37,9 @@ moqvox serve --agent mybot:agent --url https://relay.example/room --token "$TOKE
 """
 
 DEMO_AGENT: Final = "moqvox_client.speech.agent:agent"
+
+CALL: Final = "call-"
+"""What the names of tasks begin with in which an agent has a call."""
 
 Agent = Callable[[voice.Session], Awaitable[None]]
 
@@ -76,10 +80,11 @@ async def run(options: Options, output: Output) -> int:
     await prepare(agent)
     calls = [0]
     try:
-        if options.url is not None:
-            await _attend(options.url, options, agent, output, calls)
-        else:
-            await _listen(options, agent, output, calls)
+        async with spare(_is_idle):
+            if options.url is not None:
+                await _attend(options.url, options, agent, output, calls)
+            else:
+                await _listen(options, agent, output, calls)
     except asyncio.CancelledError:
         output.done(calls=calls[0])
         raise
@@ -196,12 +201,17 @@ async def prepare(agent: Agent) -> None:
         await warm_up()
 
 
+def _is_idle() -> bool:
+    """Whether no call is going on."""
+    return not any(task.get_name().startswith(CALL) for task in asyncio.all_tasks())
+
+
 async def take_calls(desk: voice.Desk, agent: Agent, output: Output, calls: list[int]) -> None:
     """Run the agent once for each call; one that fails ends its own call only."""
     async with scope() as tasks:
         async for session in desk:
             calls[0] += 1
-            tasks.create_task(_take_call(session, agent, output), name=f"call-{session.id}")
+            tasks.create_task(_take_call(session, agent, output), name=f"{CALL}{session.id}")
 
 
 async def _take_call(session: voice.Session, agent: Agent, output: Output) -> None:
