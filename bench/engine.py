@@ -110,6 +110,9 @@ class Desk:
         if link.scheduled_at is None or when < link.scheduled_at:
             link.scheduled_at = when
 
+    def has_unheard(self, link: Link) -> bool:
+        return False
+
     def send(self, link: Link, data: bytes, address: Address) -> None:
         self.sent.append(data)
 

@@ -35,6 +35,12 @@ logger = logging.getLogger("moqvox.transport.aioquic")
 CONNECTION_ID_BYTES: Final = 8
 """Length of the connection IDs that we issue, if nothing else is asked for."""
 
+UNHEARD_REST: Final = 0.001
+"""Seconds after which a timer looks again whether what has arrived was read."""
+
+UNHEARD_PATIENCE: Final = 0.05
+"""Seconds that it waits for that, at most: who floods us does not put off its own timers."""
+
 MAX_UNSENT_DATAGRAMS: Final = 1024
 """Datagrams kept while the kernel's buffer is full; more are lost, as on the wire."""
 
@@ -214,6 +220,10 @@ class Endpoint:
             self._unsent.append((data, address))
             self._await_room(address)
 
+    def has_unheard(self, link: Link) -> bool:
+        """Whether something has arrived that the link was not given yet."""
+        return self._reception.has_unheard(link)
+
     # The host of the reception.
 
     def welcome(self, data: bytes, address: Address) -> Link | None:
@@ -312,7 +322,19 @@ class Endpoint:
                 link.scheduled_at = None
                 if link not in self._alive:
                     continue
+                if self._awaits_unheard(link, when, now):
+                    continue
                 if not (link.is_newcomer and self._reception.defer(link)):
                     link.on_timer(now)
         if self._timers and self._timer is None:
             self._set_timer()
+
+    def _awaits_unheard(self, link: Link, due: float, now: float) -> bool:
+        """Put a timer off while an ACK may be unread that makes it needless, but not for long."""
+        since = due if link.put_off_since is None else link.put_off_since
+        if now >= since + UNHEARD_PATIENCE or not self._reception.has_unheard(link):
+            link.put_off_since = None
+            return False
+        link.put_off_since = since
+        self.schedule(link, now + UNHEARD_REST)
+        return True

@@ -45,6 +45,7 @@ class Link(LinkStreams):
         self.is_newcomer = False
         self.rhythm: Rhythm | None = None
         self.scheduled_at: float | None = None
+        self.put_off_since: float | None = None
         self.connection_ids: dict[bytes, None] = {}
         self.asked: tuple[bytes, str, int] | None = None
         self._carrier = carrier
@@ -172,6 +173,7 @@ class Link(LinkStreams):
     def _send(self, now: float) -> None:
         self._is_eager = False
         engine = self.engine
+        engine.hears_late = self._carrier.has_unheard(self)
         for _ in range(MAX_ROUNDS):
             if self._queue.is_ready:
                 self._feed()

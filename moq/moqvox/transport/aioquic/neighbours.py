@@ -52,6 +52,9 @@ class Carrier(Protocol):
     def schedule(self, link: "Link", when: float) -> None:
         """Call the link's `on_timer` then, or earlier."""
 
+    def has_unheard(self, link: "Link") -> bool:
+        """Whether something has arrived that the link was not given yet."""
+
     def send(self, link: "Link", data: bytes, address: Address) -> None:
         """Put a datagram on the wire, or lose it."""
 

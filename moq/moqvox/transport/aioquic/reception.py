@@ -187,6 +187,14 @@ class Reception:
         self._work_soon()
         return True
 
+    def has_unheard(self, link: "Link") -> bool:
+        """Whether something of a link's waits here, or may wait in a socket that is not empty."""
+        return bool(
+            self._unread_since is not None
+            or (self._backlog and link in self._backlog)
+            or (self._waking and link in self._waking)
+        )
+
     # What the loop calls.
 
     def _on_readable(self, sock: socket.socket, number: int) -> None:

@@ -29,12 +29,25 @@ class Desk:
         self.closed_at: float | None = None
         self._loop = asyncio.get_running_loop()
         self._is_touched = self._is_gone = False
+        self.unheard: list[tuple[bytes, Address]] | None = None
 
     def open(self, engine: Engine, limits: Limits) -> Link:
         self.link = Link(engine, limits, self)
         return self.link
 
+    def has_unheard(self, link: Link) -> bool:
+        return bool(self.unheard)
+
+    def hear(self) -> None:
+        """Give the link what was kept in `unheard`."""
+        unheard, self.unheard = self.unheard or [], None
+        for data, address in unheard:
+            self.receive(data, address)
+
     def receive(self, data: bytes, address: Address) -> None:
+        if self.unheard is not None:
+            self.unheard.append((data, address))
+            return
         if self.link is not None and not self._is_gone:
             self.link.receive(data, address, self.now())
 

@@ -62,9 +62,12 @@ class Engine(CreditedConnection, IdentifiedConnection):
 
     Attributes:
         repeats: first packets for which it was taken up again; see `aside`.
+        hears_late: whether something of the peer's has arrived that was not read yet, so that
+            the want of an ACK says nothing.
     """
 
     repeats = 0
+    hears_late = False
 
     def __init__(
         self,
@@ -302,7 +305,7 @@ class Engine(CreditedConnection, IdentifiedConnection):
         recovery = self.recovery
         self._known_losses = recovery.lost_packets
         self._tells_gap = False
-        if not self.redundancy.is_active and recovery.is_silent(now):
+        if not (self.redundancy.is_active or self.hears_late) and recovery.is_silent(now):
             recovery.suspect(recovery.spaces[-1])
             self.redundancy.on_silence(now)
         if self.redundancy.is_active:
