@@ -248,16 +248,23 @@ class ServerSide:
                 while not self.over.is_set() and not self.ear.whole.is_set():
                     await asyncio.sleep(0.001)
 
-    async def reply(self, *, pace: float | None = None) -> AsyncIterator[tuple[int, bytes]]:
-        """Give out the answer's frames at the job's pace or another; nothing if there is none."""
+    async def reply(
+        self, *, pace: float | None = None, start: int = 0
+    ) -> AsyncIterator[tuple[int, bytes]]:
+        """Give out the answer's frames at the job's pace or another; nothing if there is none.
+
+        From `start` on it is what another server has left of an answer that it began.
+        """
         pace = self.job.pace if pace is None else pace
-        if not self.job.answered:
+        if not self.job.answered and not start:
             return
-        self.answered_ns = time.monotonic_ns()
-        for index, frame in enumerate(self.answer):
+        began_ns = time.monotonic_ns()
+        if not start:
+            self.answered_ns = began_ns
+        for index, frame in enumerate(self.answer[start:]):
             if pace:
-                await _until(self.answered_ns + int(index * FRAME_NS / pace))
-            yield index, frame
+                await _until(began_ns + int(index * FRAME_NS / pace))
+            yield start + index, frame
 
     def save(self) -> None:
         """Write the record."""

@@ -19,6 +19,9 @@ FRAME_US = FRAME_NS // 1000
 RATE = 48_000
 SAMPLE_BYTES = 2
 LOOK_S = 0.005
+CALLS = "calls"
+"""Where a server that is to be killed has its journal."""
+
 TICKET_S = 0.3
 """Seconds in which what a server gives for next time arrives."""
 
@@ -29,13 +32,19 @@ class Ear:
     def __init__(self, side: CallerSide) -> None:
         self._side = side
         self._first_us: dict[int, int] = {}
+        self._begins: dict[int, int] = {}
         self.began_ns = 0
         self.played = bytearray()
 
     def take(self, response: voice.Utterance, packet: voice.Packet) -> None:
-        """Note a packet as it arrives; frames are numbered by their timestamps."""
+        """Note a packet as it arrives; frames are numbered by their timestamps.
+
+        Where the server is killed, a second response has what the first one lacks.
+        """
         first_us = self._first_us.setdefault(response.number, packet.timestamp_us)
-        index = (packet.timestamp_us - first_us) // FRAME_US
+        there = len(self._side.ear.arrived) if self._side.job.journal else 0
+        index = self._begins.setdefault(response.number, there)
+        index += (packet.timestamp_us - first_us) // FRAME_US
         self._side.ear.take(index, packet.opus, int(1e9 * packet.arrived))
 
     def play(self, pcm: bytes) -> None:
@@ -152,6 +161,9 @@ async def _listen(side: CallerSide, playback: voice.Playback) -> None:
         async with asyncio.timeout(side.job.limit_s):
             account = await playback.wait_account(0)
             await account.over.wait()
+            while account.response.is_short:
+                account = await playback.wait_account(account.response.number + 1)
+                await account.over.wait()
             side.extra["counted_silence_ms"] = account.totals.silence_samples / 48
 
 
@@ -174,23 +186,36 @@ async def _desk(side: ServerSide) -> AsyncIterator[voice.Desk]:
         return
     tls = ServerCertificate(Path(job.cert).read_bytes(), Path(job.key).read_bytes())
     keys = Keys.read(Path(job.folder, KEYS))
-    async with voice.serve(f"{job.host}:{job.port}", tls=tls, keys=keys) as desk:
+    async with voice.serve(
+        f"{job.host}:{job.port}",
+        tls=tls,
+        keys=keys,
+        barge_in=not job.again,
+        journal=Path(job.folder, CALLS) if job.journal else None,
+    ) as desk:
         yield desk
 
 
 async def _converse(side: ServerSide, session: voice.Session) -> None:
+    for short in (each for each in session.carried if each.is_short):
+        await _answer(side, session, short.speech.tally.frames)
     async for utterance in session.utterances():
         first_us: int | None = None
         async for packet in utterance.opus():
             first_us = packet.timestamp_us if first_us is None else first_us
             index = side.job.skipped + (packet.timestamp_us - first_us) // FRAME_US
             side.take(index, packet.opus, int(1e9 * packet.arrived))
-        if side.answered_ns is None and side.job.answered:
-            response = session.respond()
-            async for _index, frame in side.reply():
-                if not await response.write_packet(frame):
-                    break
-            response.finish()
+        if side.answered_ns is None and side.job.answered and not session.carried:
+            await _answer(side, session)
+
+
+async def _answer(side: ServerSide, session: voice.Session, start: int = 0) -> None:
+    """Say the answer, or what a server that was killed has left of it."""
+    response = session.respond()
+    async for _index, frame in side.reply(start=start):
+        if not await response.write_packet(frame):
+            break
+    response.finish()
 
 
 if __name__ == "__main__":
