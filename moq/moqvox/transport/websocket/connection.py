@@ -370,6 +370,7 @@ class WebSocketConnection:
         """End, if the peer has just left."""
         self._end(Closed(SessionCode.NO_ERROR, _explain(exc), lost=True))
         self._cancel_timer()
+        self._heartbeat.end()
         self._gone.set()
         if self._over is not None:
             self._sponsor.gone(self, self._over)

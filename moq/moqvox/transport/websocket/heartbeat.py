@@ -54,6 +54,11 @@ class Heartbeat:
             self._timer.cancel()
             self._timer = None
 
+    def end(self) -> None:
+        """Watch no longer, and refer to nobody."""
+        self.stop()
+        self._ping = self._starve = _nothing
+
     def suit(self, peer_timeout_ms: int) -> None:
         """Ping often enough for a peer that gives up after this silence; 0: it never does."""
         if peer_timeout_ms and self._timer is not None:
@@ -93,3 +98,7 @@ class Heartbeat:
             self._is_waiting = True
             self._ping()
         self._timer = self._loop.call_at(self._due(), self._look)
+
+
+def _nothing() -> None:
+    """Nobody is there to be told."""

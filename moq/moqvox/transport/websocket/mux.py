@@ -1,6 +1,7 @@
 """QMux without a socket: records in, records out, events to the inbox."""
 
 from collections.abc import Callable
+from typing import ClassVar
 
 from moqvox.transport.inbox import Inbox
 from moqvox.transport.streams.frames import (
@@ -66,19 +67,6 @@ class Mux:
         self._limits = limits
         self._inbox = inbox
         self._is_client = is_client
-        self._take: dict[type, Callable[..., None]] = {
-            Hello: self._on_hello,
-            Segment: self._on_segment,
-            ResetStream: self._on_reset,
-            StopSending: self._on_stop,
-            MaxData: self._on_max_data,
-            MaxStreamData: self._on_max_stream_data,
-            MaxStreams: self._on_max_streams,
-            Datagram: self._on_datagram,
-            Ping: self._on_ping,
-            Pong: self._on_pong,
-            Close: self._on_close,
-        }
 
     def hello(self, idle_timeout_ms: int) -> bytes:
         """Build our first message."""
@@ -122,7 +110,7 @@ class Mux:
                     TransportCode.PROTOCOL_VIOLATION,
                     f"{type(frame).__name__} came before the transport parameters",
                 )
-            self._take[type(frame)](frame)
+            self._TAKE[type(frame)](self, frame)
             if self.close is not None:
                 return
 
@@ -213,6 +201,21 @@ class Mux:
             self._adopt()
         else:
             raise _misplaced(frame)
+
+    # By class and not by object, as what refers to an object's methods refers back to it.
+    _TAKE: ClassVar[dict[type, Callable[..., None]]] = {
+        Hello: _on_hello,
+        Segment: _on_segment,
+        ResetStream: _on_reset,
+        StopSending: _on_stop,
+        MaxData: _on_max_data,
+        MaxStreamData: _on_max_stream_data,
+        MaxStreams: _on_max_streams,
+        Datagram: _on_datagram,
+        Ping: _on_ping,
+        Pong: _on_pong,
+        Close: _on_close,
+    }
 
 
 def _misplaced(frame: Segment | ResetStream | StopSending | MaxStreamData) -> Violation:

@@ -7,6 +7,7 @@ import ssl
 from typing import Final, Protocol, cast
 
 from moqvox.transport.address import Address, show
+from moqvox.transport.websocket.nobody import NOBODY
 from moqvox.transport.websocket.tls import Tls
 
 __all__ = ["Pipe", "Upper"]
@@ -177,7 +178,9 @@ class Pipe(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the end."""
         self._is_ready = False
-        self._upper.on_lost(self._failure or exc)
+        # Whoever uses it refers to it: without that, no collector is needed.
+        upper, self._upper = self._upper, NOBODY
+        upper.on_lost(self._failure or exc)
 
     def pause_writing(self) -> None:
         """Note that the buffer is full."""

@@ -13,6 +13,7 @@ from websockets.protocol import Protocol as WebSocket
 from websockets.protocol import State
 
 from moqvox.transport.websocket.limits import MAX_HEAD_BYTES
+from moqvox.transport.websocket.nobody import NOBODY
 from moqvox.transport.websocket.pipe import Pipe
 
 __all__ = ["LIBRARY_LOG", "Observer", "Wire"]
@@ -138,8 +139,10 @@ class Wire:
         self.flush()
 
     def on_lost(self, exc: Exception | None) -> None:
-        """Pass it on."""
-        self.observer.on_lost(exc)
+        """Pass it on, and refer to nothing that refers back."""
+        observer, self.observer = self.observer, NOBODY
+        observer.on_lost(exc)
+        self._socket.parser_exc = None  # whose traceback leads to what holds it
 
     def _on_frame(self, frame: Frame) -> None:
         if frame.opcode in (Opcode.BINARY, Opcode.CONT):
