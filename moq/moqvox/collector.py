@@ -8,7 +8,7 @@ no cycles, so their memory is free at once, frozen or not.
 
 What the application leaves in cycles is freed as usual if it comes and goes between two full
 collections. What was frozen alive and becomes garbage in a cycle later stays until the next thaw,
-in which everything is collected once: as soon as the server is idle, or after `PATIENCE` if it
+in which everything is collected once: as soon as the server is idle, or after `patience` if it
 never is. So no more is held than what an application loses in cycles in that time.
 
 This changes the collector of the whole process. Our own programs (`moqvox relay`, its workers,
@@ -50,11 +50,12 @@ OLDEST: Final = 2
 
 
 @asynccontextmanager
-async def spare(is_idle: Callable[[], bool]) -> AsyncIterator[None]:
+async def spare(is_idle: Callable[[], bool], *, patience: float = PATIENCE) -> AsyncIterator[None]:
     """Keep collections short until the block is left, which restores the collector.
 
     Args:
         is_idle: whether nobody would mind waiting for a full collection now.
+        patience: seconds after which one comes although somebody might.
     """
     if sys.version_info >= (3, 14):
         yield
@@ -67,7 +68,7 @@ async def spare(is_idle: Callable[[], bool]) -> AsyncIterator[None]:
     gc.callbacks.append(_freeze)
     try:
         async with scope() as tasks:
-            thawing = tasks.create_task(_thaw_when_idle(is_idle, seen), name="collector")
+            thawing = tasks.create_task(_thaw_when_idle(is_idle, patience, seen), name="collector")
             try:
                 yield
             finally:
@@ -88,13 +89,13 @@ def _full_collections() -> int:
     return int(gc.get_stats()[OLDEST]["collections"])
 
 
-async def _thaw_when_idle(is_idle: Callable[[], bool], seen: int) -> None:
+async def _thaw_when_idle(is_idle: Callable[[], bool], patience: float, seen: int) -> None:
     """Go through everything when nobody minds, if there were more since `seen` of them."""
     clock = asyncio.get_running_loop().time
     thawed_at = clock()
     while True:
         await asyncio.sleep(LOOK_EVERY)
-        is_late = clock() - thawed_at >= PATIENCE
+        is_late = clock() - thawed_at >= patience
         if _full_collections() == seen or not (is_late or is_idle()):
             continue
         gc.unfreeze()

@@ -85,6 +85,15 @@ def test_what_was_frozen_and_is_garbage_goes_when_idle_or_at_the_latest_after_ho
     assert seconds <= run(main()) <= seconds + collector.LOOK_EVERY
 
 
+def test_who_loses_much_in_cycles_asks_for_it_sooner():
+    async def main():
+        async with collector.spare(lambda: False, patience=600.0):
+            lost = await lost_in_a_cycle()
+            return await until_freed(lost)
+
+    assert 600.0 <= run(main()) <= 600.0 + collector.LOOK_EVERY
+
+
 def test_the_collector_is_as_it_was_after_that():
     before = gc.get_threshold(), list(gc.callbacks)
 

@@ -38,6 +38,9 @@ moqvox serve --agent mybot:agent --url https://relay.example/room --token "$TOKE
 
 DEMO_AGENT: Final = "moqvox_client.speech.agent:agent"
 
+PATIENCE: Final = 600.0
+"""Seconds that what agents and calls leave in cycles may be kept, if there is always a call."""
+
 CALL: Final = "call-"
 """What the names of tasks begin with in which an agent has a call."""
 
@@ -80,7 +83,7 @@ async def run(options: Options, output: Output) -> int:
     await prepare(agent)
     calls = [0]
     try:
-        async with spare(_is_idle):
+        async with spare(_is_idle, patience=PATIENCE):
             if options.url is not None:
                 await _attend(options.url, options, agent, output, calls)
             else:
