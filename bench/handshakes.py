@@ -7,9 +7,8 @@ else, `aside` the same once nothing has come for a second, `idle` after the hand
 also what it takes to put one aside, and to take it up again. `heap` is Python's own count and
 leaves out what the crypto library holds; `resident` is the process' growth, which needs many
 connections to be exact. `flood` is the heap that each of so many openings leaves which nobody
-goes on with, through the
-server's own door (`bench.flood`): ours asks for proof of the address beyond a few. JSON goes to
-stdout, a table to stderr.
+goes on with, through the server's own door (`bench.flood`): ours asks for proof of the address
+beyond a few. JSON goes to stdout, a table to stderr.
 """
 
 import argparse
