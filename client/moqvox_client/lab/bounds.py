@@ -131,22 +131,19 @@ def _check(bound: Bound, scenario: str, system: str, allowed: float, taken: list
 def faultless(runs: Sequence[Run]) -> tuple[int, int]:
     """Count our runs that lost, repeated and changed no frame, and all of ours.
 
-    Void runs count as well: a busy machine excuses lateness, not loss. An answer that ended
-    with a killed server is not held against it, see `docs/resume.md`.
+    Void runs count as well: a busy machine excuses lateness, not loss.
     """
     ours = [run for run in runs if run.system.startswith(OURS)]
     return sum(_is_faultless(run) for run in ours), len(ours)
 
 
 def _is_faultless(run: Run) -> bool:
-    answer_may_end = run.back is not None and run.back.away_ms is not None
     return (
         run.up.arrived == run.up.frames
         and not run.wrong
         and not run.twice
         and not run.error
         and (run.back is None or not run.back.lost)
-        and (run.down is None or answer_may_end or run.down.arrived == run.down.frames)
-        and (run.heard is None or answer_may_end or not run.heard.missing_ms)
-        and (run.heard is None or not run.heard.strange_ms)
+        and (run.down is None or run.down.arrived == run.down.frames)
+        and (run.heard is None or not (run.heard.missing_ms or run.heard.strange_ms))
     )

@@ -6,7 +6,7 @@ too; what is left of the source was not heard, and what is left of the sound was
 """
 
 import bisect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Final
 
@@ -66,6 +66,7 @@ def listen(
     packets: Sequence[bytes],
     arrived: Sequence[int | None] = (),
     began_ns: int = 0,
+    begins: Sequence[int] = (),
 ) -> Heard:
     """Compare what was played (s16le, 48 kHz, mono) with the packets that were sent.
 
@@ -74,15 +75,23 @@ def listen(
         packets: of 20 ms each.
         arrived: when each was there in order, for the account of the pauses.
         began_ns: when the first sample of `played` was due.
+        begins: packets, besides the first, at which another response begins: each is decoded
+            by a decoder of its own, which knows nothing of what came before.
     """
-    decoder = Decoder(RATE, 1)
-    source = _samples(b"".join(decoder.decode(packet) for packet in packets))
+    source = _samples(b"".join(_decoded(packets, begins)))
     sound = _samples(played)
     runs = find_runs(sound, source)
     heard = _sum_up(sound, source, runs)
     if not runs or not arrived or not began_ns:
         return heard
     return _account(heard, runs, _first_word(source), arrived, began_ns)
+
+
+def _decoded(packets: Sequence[bytes], begins: Sequence[int]) -> Iterator[bytes]:
+    for index, packet in enumerate(packets):
+        if not index or index in begins:
+            decoder = Decoder(RATE, 1)
+        yield decoder.decode(packet)
 
 
 def compare(played: Samples, source: Samples) -> Heard:

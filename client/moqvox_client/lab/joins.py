@@ -49,7 +49,7 @@ def explain(played: Samples, source: Samples, before: Run, after: Run) -> Join:
         shift = (after.at - before.end) - (after.played - before.played_end)
         altered = max(0, after.at - before.end - max(0, shift))
         return Join(altered=altered, removed=max(0, shift), repeated=max(0, -shift))
-    return _silence(played, source, before, after) or _account(played, before, after)
+    return _silence(played, source, before, after) or _account(played, source, before, after)
 
 
 def _is_splice(played: Samples, source: Samples, before: Run, after: Run) -> bool:
@@ -104,13 +104,17 @@ def _silences(last: float, inserted: int, coming: Samples) -> Iterator[Samples]:
         yield np.zeros(inserted)
 
 
-def _account(played: Samples, before: Run, after: Run) -> Join:
-    """Say what is missing and what is too much where no join was made."""
+def _account(played: Samples, source: Samples, before: Run, after: Run) -> Join:
+    """Say what is missing and what is too much where no join was made.
+
+    What is played twice of a source's silence, as a decoder begins with, is more silence.
+    """
     missing = max(0, after.at - before.end)
-    again = max(0, before.end - after.at)
+    twice = source[after.at : before.end]
+    again = int(np.count_nonzero(twice))
     sound = played[before.played_end : after.played]
     loud = int(np.count_nonzero(sound))
-    silence = max(0, len(sound) - missing - loud)
+    silence = max(0, len(sound) + len(twice) - again - missing - loud)
     return Join(missing=missing, silence=silence, strange=again + loud)
 
 

@@ -154,9 +154,10 @@ RESTART: Final = Section(
     parts=(Part(("restart",), jobs=2),),
     columns=(
         *("complete_pct", "lost", "twice", "gap_ms", "away_ms", "detected_ms", "resumed_ms"),
-        *("answer_pct", "answer_gap_ms"),
+        *("answer_pct", "answer_gap_ms", "ear_missing_ms", "ear_strange_ms"),
     ),
     bounds=(
+        *SAID,
         Bound("lost: 0 frames", "lost", _fixed(0), each=True),
         Bound("heard twice: 0 frames", "twice", _fixed(0), each=True),
         Bound("noticed and back: 3 RTT", "returned_ms", _only(KILLED, _round_trips(3, 0))),

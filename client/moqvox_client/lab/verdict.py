@@ -112,6 +112,7 @@ class _Caller(msgspec.Struct):
     marks: dict[str, int] = {}
     down: _Side = msgspec.field(default_factory=_Side)
     ear_ns: int = 0
+    begins: list[int] = []
     over_ns: int = 0
     resumed_ns: list[int] = []
     error: str = ""
@@ -239,7 +240,7 @@ def _answer(
     if not played.exists():
         return down, None
     there = in_order(caller.down.arrived, len(said.answer))
-    return down, listen(played.read_bytes(), said.answer, there, caller.ear_ns)
+    return down, listen(played.read_bytes(), said.answer, there, caller.ear_ns, caller.begins)
 
 
 def _lateness(

@@ -47,6 +47,11 @@ class Ear:
         index += (packet.timestamp_us - first_us) // FRAME_US
         self._side.ear.take(index, packet.opus, int(1e9 * packet.arrived))
 
+    @property
+    def begins(self) -> list[int]:
+        """The frame that each response began with."""
+        return sorted(self._begins.values())
+
     def play(self, pcm: bytes) -> None:
         """Stand in for the loudspeaker."""
         if not self._side.ear.arrived:
@@ -86,6 +91,7 @@ async def call(side: CallerSide) -> None:
             if made.ended is not None:
                 side.extra["error"] = str(made.ended)
             side.extra["ear_ns"] = ear.began_ns
+            side.extra["begins"] = ear.begins
             fate.cancel()
             speaking.cancel()
             climbing.cancel()

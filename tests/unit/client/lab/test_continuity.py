@@ -9,7 +9,8 @@ import pytest
 from moqvox_client.errors import Failed
 from moqvox_client.lab import batch, continuity, plan
 from moqvox_client.lab.bounds import Bound, check, counted, faultless
-from moqvox_client.lab.metrics import Uplink
+from moqvox_client.lab.ear import Heard
+from moqvox_client.lab.metrics import Downlink, Uplink
 from moqvox_client.lab.network import Userspace
 from moqvox_client.lab.report import Facts
 from moqvox_client.lab.scenario import named
@@ -56,6 +57,24 @@ def run(
         doubts=list(doubts),
         **more,
     )
+
+
+def answer(arrived):
+    return Downlink(frames=400, arrived=arrived, complete_pct=arrived / 4)
+
+
+def ear(**faults):
+    played = Heard(
+        source_ms=8000.0,
+        found_ms=8000.0,
+        altered_ms=0.0,
+        missing_ms=0.0,
+        silence_ms=0.0,
+        longest_ms=0.0,
+        removed_ms=0.0,
+        strange_ms=0.0,
+    )
+    return msgspec.structs.replace(played, **faults)
 
 
 def test_every_section_names_scenarios_systems_and_figures_that_exist():
@@ -153,6 +172,9 @@ def test_what_binds_each_run_binds_void_ones_and_the_worst():
         run(wrong=1),
         run(error="gone"),
         run(back=Back(lost=1)),
+        run(back=Back(away_ms=900.0), down=answer(399)),
+        run(back=Back(away_ms=900.0), heard=ear(missing_ms=20.0)),
+        run(heard=ear(strange_ms=20.0)),
     ],
 )
 def test_each_way_to_lose_a_word_is_counted(bad):

@@ -30,6 +30,21 @@ def test_what_was_played_as_it_is_has_no_silence_and_misses_nothing(packets, sou
     assert heard.found_ms > heard.source_ms / 2
 
 
+def test_an_answer_in_two_responses_is_found_whole_if_told_where_the_second_begins(packets):
+    parts = []
+    for part in (packets[:53], packets[53:]):
+        decoder = Decoder(RATE, 1)
+        parts.append(np.frombuffer(b"".join(map(decoder.decode, part)), dtype="<i2"))
+    played = np.concatenate((parts[0], silence(800), parts[1])).tobytes()
+    heard = listen(played, packets, begins=[0, 53])
+    assert (heard.missing_ms, heard.strange_ms) == (0, 0)
+    assert heard.longest_ms == pytest.approx(800, abs=1)
+    unaware = listen(played, packets)
+    assert unaware.missing_ms > 0
+    assert unaware.strange_ms is not None
+    assert unaware.strange_ms > 0
+
+
 @pytest.mark.parametrize("ms", [40, 400, 2900])
 def test_inserted_silence_is_measured(source, ms):
     cut = 60 * BLOCK
