@@ -65,12 +65,21 @@ def say_all(connection):
 @pytest.mark.parametrize("who", ["client", "server"])
 @pytest.mark.parametrize("up", [link_up, session], ids=["raw", "web"])
 def test_ends_of_streams_arrive_before_the_close_whatever_is_lost(up, who, seed):
+    """Only CONNECTION_CLOSE is spared: nobody acknowledges it, it is said twice by itself, and
+    where three of ten are lost both are in 9 of 100 runs, whatever was done for the streams.
+    """
     rng = random.Random(f"{seed}/{who}")
+    closers = []
+
+    def lose():
+        is_closed = any(desk.closed_at is not None for desk in closers)
+        return not is_closed and rng.random() < 0.3
 
     async def body():
         options = {} if up is session else {"observe": raw}
-        ends = await up(lose=lambda: rng.random() < 0.3, **options)
-        (closer, _), (hearer, _) = ends if who == "client" else ends[::-1]
+        ends = await up(lose=lose, **options)
+        (closer, desk), (hearer, _) = ends if who == "client" else ends[::-1]
+        closers.append(desk)
         streams = say_all(closer)
         for stream in streams:
             await asyncio.sleep(0.01)
