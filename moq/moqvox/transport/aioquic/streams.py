@@ -258,11 +258,11 @@ class StreamTable(dict[int, HeldStream]):
         return stream.sender.lacks(start, stop)
 
     def under_way(self, thin_bytes: int) -> list[tuple[int, int, int]]:
-        """Find stream, start and stop of what live, thin streams have on the way."""
+        """Find stream, start and stop of what live, thin streams have sent or are about to."""
         found: list[tuple[int, int, int]] = []
         for stream_id, stream in self.items():
             sender = stream.sender
-            start, stop = sender.released_offset, sender.highest_offset
+            start, stop = sender.released_offset, sender.end_offset
             is_live = stream.priority < self._limits.redundant_below
             if is_live and start < stop <= start + thin_bytes:
                 found.append((stream_id, start, stop))

@@ -3,7 +3,15 @@
 import statistics
 
 import pytest
-from tests.unit.transport.aioquic.speech import FRAME_BYTES, INTERVAL, SEEDS, Talk, bursty, lossy
+from tests.unit.transport.aioquic.speech import (
+    FRAME_BYTES,
+    INTERVAL,
+    SEEDS,
+    Talk,
+    bursty,
+    frame,
+    lossy,
+)
 
 from moqvox.transport.aioquic import Limits
 from moqvox.transport.aioquic.redundancy import (
@@ -11,6 +19,7 @@ from moqvox.transport.aioquic.redundancy import (
     MAX_TURN_BYTES,
     PACKET_BYTES,
     SAVINGS_BYTES,
+    THIN_BYTES,
     Redundancy,
 )
 from moqvox.transport.aioquic.streams import StreamTable
@@ -185,6 +194,15 @@ def test_runs_of_losses_are_told_from_single_ones():
     for _ in range(20):
         redundancy.on_run(1)
     assert redundancy.burstiness < 0.05
+
+
+def test_what_was_just_written_is_under_way_at_the_first_loss():
+    talk = Talk()
+    talk.speak(1)
+    talk.run(1.0)
+    talk.client.table.feed(talk.stream, frame(1), fin=False)
+    expected = [(talk.stream, FRAME_BYTES, 2 * FRAME_BYTES)]
+    assert talk.client.table.under_way(THIN_BYTES) == expected
 
 
 def test_a_whole_flight_lost_at_once_is_a_share_of_all_and_no_more():
