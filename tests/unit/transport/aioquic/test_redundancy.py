@@ -205,6 +205,23 @@ def test_what_was_just_written_is_under_way_at_the_first_loss():
     assert talk.client.table.under_way(THIN_BYTES) == expected
 
 
+@pytest.mark.parametrize("is_usual", [True, False])
+def test_parts_of_a_stream_that_lie_apart_share_a_packet(is_usual):
+    talk = Talk()
+    talk.speak(40)
+    if not is_usual:
+        talk.client._survey = lambda: None
+        talk.client._usual = None
+    start = talk.client.table[talk.stream].sender.released_offset
+    assert start < 38 * FRAME_BYTES
+    before = talk.sent_datagrams
+    assert talk.client.table.repeat(talk.stream, start, start + FRAME_BYTES) == FRAME_BYTES
+    talk.speak(1)
+    assert talk.sent_datagrams == before + 1
+    talk.run(1.0)
+    assert len(talk.heard_at) == 41
+
+
 def test_a_whole_flight_lost_at_once_is_a_share_of_all_and_no_more():
     redundancy = Redundancy(Limits(), StreamTable(lambda s: s, lambda _: False, Limits()))
     redundancy.on_loss(1.0)

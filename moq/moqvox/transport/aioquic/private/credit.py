@@ -97,6 +97,20 @@ class CreditedConnection(HandshakeConnection):
             stream.receiver.highest_offset = received
         self.table.settle(stream)
 
+    def _write_stream_frame(
+        self,
+        builder: QuicPacketBuilder,
+        space: QuicPacketSpace,
+        stream: QuicStream,
+        max_offset: int,
+    ) -> int:
+        """Write what fits; upstream gives each part that lies apart a packet of its own."""
+        used, room = 0, -1
+        while not stream.sender.buffer_is_empty and builder.remaining_flight_space != room:
+            room = builder.remaining_flight_space
+            used += super()._write_stream_frame(builder, space, stream, max_offset)
+        return used
+
     def _on_max_stream_data_delivery(self, delivery: QuicDeliveryState, stream: QuicStream) -> None:
         super()._on_max_stream_data_delivery(delivery, stream)
         if delivery != QuicDeliveryState.ACKED:

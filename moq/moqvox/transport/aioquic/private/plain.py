@@ -139,13 +139,16 @@ class PlainConnection(RovingConnection):
                 limit = stream.max_stream_data_remote
             cut = sender.cut(room, limit)
             if cut is not None:
+                served.append(stream)
+            while cut is not None:
                 parts.append(cut[0])
                 frames.append(cut[1])
-                served.append(stream)
                 room -= len(cut[0])
-                used = sender.highest_offset - before
-                credit -= used
-                self._remote_max_data_used += used
+                # What goes out again may lie apart from what is new.
+                cut = None if sender.buffer_is_empty else sender.cut(room, limit)
+            used = sender.highest_offset - before
+            credit -= used
+            self._remote_max_data_used += used
         if served:
             busy.serve(served)
         return frames
