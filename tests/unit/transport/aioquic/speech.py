@@ -159,22 +159,36 @@ def _talk(
 
 
 def main() -> None:
-    """Print lateness in order (p99, ms) and IP bytes, medians of all seeds."""
+    """Print what copies win on seeds from the first argument on, as many as the second says."""
+    first, count = (int(word) for word in sys.argv[1:] or (0, SEEDS))
+    seeds = range(first, first + count)
     for loss in (0.0, 0.01, 0.05, 0.1):
-        for redundancy in (0.0, Limits().redundancy):
-            talks = [lossy(seed, loss, redundancy=redundancy) for seed in range(SEEDS)]
-            _print(f"RTT 100 ms, {loss:4.0%} loss, redundancy {redundancy}", talks)
+        for ack_delay in (None, 0.025):
+            plain, copied = (
+                [lossy(n, loss, redundancy=r, ack_delay=ack_delay) for n in seeds]
+                for r in (0.0, Limits().redundancy)
+            )
+            browser = ", browser" if ack_delay else ""
+            _print(f"RTT 100 ms, {loss:3.0%} loss{browser}", plain, copied)
     for delay in (0.025, 0.05):
-        for redundancy in (0.0, Limits().redundancy):
-            talks = [bursty(seed, delay=delay, redundancy=redundancy) for seed in range(SEEDS)]
-            _print(f"RTT {delay * 2000:3.0f} ms, bursts,    redundancy {redundancy}", talks)
+        plain, copied = (
+            [bursty(n, delay=delay, redundancy=r) for n in seeds]
+            for r in (0.0, Limits().redundancy)
+        )
+        _print(f"RTT {delay * 2000:3.0f} ms, bursts", plain, copied)
 
 
-def _print(name: str, talks: list[Talk]) -> None:
-    late = sorted(talk.lateness_p99() * 1000 for talk in talks)
-    size = statistics.median(talk.sent_bytes + 28 * talk.sent_datagrams for talk in talks)
-    spread = f"{statistics.median(late):4.0f} [{late[0]:.0f}-{late[-1]:.0f}] ms"
-    sys.stdout.write(f"{name}: {spread}, {size / 1000:.0f} kB\n")
+def _print(name: str, plain: list[Talk], copied: list[Talk]) -> None:
+    """Print lateness in order (p99, ms): medians, the median of ratios, and bytes on the wire."""
+    late = [[talk.lateness_p99() * 1000 for talk in talks] for talks in (copied, plain)]
+    size = [[t.sent_bytes + 28 * t.sent_datagrams for t in talks] for talks in (copied, plain)]
+    part = statistics.median(a / max(b, 1e-6) for a, b in zip(*late, strict=True))
+    cost = statistics.median(a / b for a, b in zip(*size, strict=True))
+    with_copies, without = (statistics.median(each) for each in late)
+    sys.stdout.write(
+        f"{name}: {with_copies:.0f} ms, {without:.0f} without; "
+        f"median of ratios {part:.2f}, bytes {cost:.2f}x\n"
+    )
 
 
 if __name__ == "__main__":
