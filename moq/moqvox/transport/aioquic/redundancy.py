@@ -10,6 +10,12 @@ cheap. Three kinds are made:
   all, or losses have come in bursts before, so does everything else that is under way;
 - when nothing new is written, a timer sends what would have gone along.
 
+Where losses come in bursts (or it is not known yet), copies in the very next packets are lost
+with their originals: there, each piece goes along with the first and the fourth packet after
+its own. What a longer burst takes all the same is noticed when the first ACK is overdue, and
+from then on one packet must get through with everything: the first leaves at that moment, the
+next at most 10 ms later, and after four of them probes, which the congestion window lets pass.
+
 On a clean path nothing is copied, but for the first few pieces of a connection, of whose path
 nothing is known yet. The first sign of loss, in either direction, starts the copies, and they
 end when the path has been clean for a while. Copies count against pacing and half of the
@@ -52,11 +58,23 @@ LEAST_WINDOW_BYTES: Final = 2400
 RESERVE: Final = 0.2
 """Part of what the congestion window is larger that copies leave to what is new."""
 
-BURSTY: Final = 0.4
+BURSTY: Final = 0.45
 """Share of losses that follow another at once, from which on losses count as bursts."""
+
+FIRST_BURSTINESS: Final = 0.5
+"""What is supposed until losses are known: a handful of single ones tells otherwise."""
+
+AGES: Final = (1, 4)
+"""After how many turns a piece goes along again where bursts are to be expected."""
+
+BURST_SAVINGS_BYTES: Final = 3400
+"""So much of the budget such copies leave for what is overdue."""
 
 ALL_TURNS: Final = 4
 """Turns of a burst in which everything goes along."""
+
+AGAIN: Final = 0.01
+"""Seconds between them at most: the sooner after the burst's end one comes, the better."""
 
 PROBE_EVERY: Final = 0.03
 """Seconds, after them, between probes with what is oldest: the first one through ends the pause."""
@@ -128,7 +146,7 @@ class Redundancy:
         self.copied_bytes = 0
         self.is_active = table.watches_live = limits.redundancy > 0
         self.loss = 0.0
-        self.burstiness = 0.0
+        self.burstiness = FIRST_BURSTINESS
         self._share = limits.redundancy
         self._table = table
         self._pieces: list[Piece] = []
@@ -238,6 +256,8 @@ class Redundancy:
         if arrived:
             self._arrived_at = now
             self._troubled = 0
+            if self._is_bursty:  # lest the timer goes off for each that has arrived
+                self.forget_arrived()
         if now < self._lossy_until:
             known = arrived + lost
             kept = (1 - 1 / WINDOW) ** known
@@ -252,10 +272,15 @@ class Redundancy:
             return self._probe_at
         if self._timed >= MAX_TIMED:
             return None
+        overdue_at = self._pieces[0].at + self._overdue_after
         when = self._turn_at + TURN
-        if self._pieces[-1].turn + self._copies > self._turn:
-            return when
-        return max(when, self._pieces[0].at + self._overdue_after)
+        if not self._is_bursty:
+            is_due = self._pieces[-1].turn + self._copies > self._turn
+            return when if is_due else max(when, overdue_at)
+        if overdue_at <= self._turn_at:
+            return self._turn_at + AGAIN
+        is_due = self._pieces[-1].turn + AGES[-1] > self._turn
+        return min(when, overdue_at) if is_due else overdue_at
 
     def advance(self, now: float, rtt: float, room_bytes: int, window_bytes: int) -> None:
         """Queue the copies that go along with what leaves now, if anything calls for a turn.
@@ -300,12 +325,13 @@ class Redundancy:
             return
         chosen = self._chosen(now)
         room_bytes = min(room_bytes, round(self._budget) + OVERDRAFT_BYTES * self._is_silent(now))
+        before = self.copied_bytes
         for piece in chosen:
             if piece.stop - piece.start > room_bytes:
                 break
-            copied = self._repeat(piece)
-            self._budget -= copied
-            room_bytes -= copied
+            room_bytes -= self._repeat(piece)
+        copied = self.copied_bytes - before
+        self._budget -= copied + PACKET_BYTES * (copied > 0 and self._timed > 0)
 
     def _chosen(self, now: float) -> list[Piece]:
         """Choose what to copy, the most wanted first: in bursts all of it, or just the oldest."""
@@ -318,16 +344,19 @@ class Redundancy:
         # An ACK that passes one over comes at once, however late the peer's others are.
         since = max(now - self._overdue_after, self._passed_at)
         overdue = [piece for piece in rest if piece.at < since]
+        if self._is_bursty and not overdue:
+            spare = self._budget - BURST_SAVINGS_BYTES
+            return [piece for piece in self._pieces if turn - piece.turn in AGES and spare > 0]
+        if self._is_bursty or (self._is_silent(now) and overdue):
+            self._troubled += 1
+            return [] if self._is_stranded else rest + last[::-1]
         spare = self._budget - SAVINGS_BYTES / 2
-        if not (self._is_silent(now) and overdue) and self.burstiness <= BURSTY:
-            more = [piece for piece in rest if piece.turn + copies >= turn and spare > 0]
-            return last + overdue + more
-        everything = rest + last[::-1]
-        if not overdue:
-            size = sum(piece.stop - piece.start for piece in everything)
-            return everything if size <= spare else []
-        self._troubled += 1
-        return [] if self._is_stranded else everything
+        more = [piece for piece in rest if piece.turn + copies >= turn and spare > 0]
+        return last + overdue + more
+
+    @property
+    def _is_bursty(self) -> bool:
+        return self._lossy_until > 0 and self.burstiness > BURSTY
 
     def _is_silent(self, now: float) -> bool:
         return now - self._arrived_at > SILENCE

@@ -15,11 +15,17 @@ from tests.unit.transport.aioquic.speech import (
 
 from moqvox.transport.aioquic import Limits
 from moqvox.transport.aioquic.redundancy import (
+    AGAIN,
+    AGES,
+    ALL_TURNS,
+    BURST_SAVINGS_BYTES,
     FIRST_BYTES,
     MAX_TURN_BYTES,
     PACKET_BYTES,
+    PROBE_EVERY,
     SAVINGS_BYTES,
     THIN_BYTES,
+    TURN,
     Redundancy,
 )
 from moqvox.transport.aioquic.streams import StreamTable
@@ -154,14 +160,23 @@ def test_all_that_is_under_way_goes_along_when_no_ack_comes():
     assert max(late[20:]) < 0.15
 
 
-def test_copies_leave_room_for_what_is_new_in_the_congestion_window():
+@pytest.mark.parametrize("burstiness", [0.0, 0.7])
+def test_copies_leave_room_for_what_is_new_in_the_congestion_window(burstiness):
     talk = Talk(delay=0.025)
     lose_once(talk)
     talk.speak(20)
-    before = talk.sent_datagrams
+    talk.client.redundancy.burstiness = burstiness
     talk.lose = lambda: True
-    talk.speak(20)
-    assert talk.sent_datagrams - before >= 20
+    waited = []
+    for _ in range(20):
+        spoken_at = talk.now
+        talk.speak(1)
+        sender = talk.client.table[talk.stream].sender
+        while sender.highest_offset < len(talk.spoken_at) * FRAME_BYTES:
+            talk.run(INTERVAL / 4)
+        waited.append(talk.now - spoken_at)
+    assert max(waited) < PROBE_EVERY + INTERVAL
+    assert statistics.median(waited) == pytest.approx(INTERVAL)
 
 
 def test_what_fits_no_packet_with_what_is_new_is_copied_in_parts():
@@ -188,12 +203,87 @@ def test_runs_of_losses_are_told_from_single_ones():
     redundancy = Redundancy(Limits(), StreamTable(lambda s: s, lambda _: False, Limits()))
     for _ in range(20):
         redundancy.on_run(1)
-    assert redundancy.burstiness == 0.0
+    assert redundancy.burstiness < 0.05
     redundancy.on_run(5)
-    assert redundancy.burstiness == pytest.approx(0.414, abs=0.001)
+    assert redundancy.burstiness == pytest.approx(0.432, abs=0.001)
     for _ in range(20):
         redundancy.on_run(1)
     assert redundancy.burstiness < 0.05
+
+
+class Speaker:
+    """Redundancy on a path with a round trip of 0.1 s of which nothing is ever heard."""
+
+    def __init__(self) -> None:
+        self.table = StreamTable(lambda s: s, lambda _: False, Limits())
+        self.table.lacks = lambda *_: True
+        self.table.repeat = self.repeat
+        self.copied: list[int] = []
+        self.redundancy = Redundancy(Limits(), self.table)
+        self.redundancy.on_loss(0.0)
+
+    def repeat(self, _stream: int, start: int, stop: int) -> int:
+        self.copied.append(start // FRAME_BYTES)
+        return stop - start
+
+    def turn(self, now: float, frame: int | None = None) -> list[int]:
+        """Return which frames go along."""
+        start = (frame or 0) * FRAME_BYTES
+        self.table._live = [] if frame is None else [(0, start, start + FRAME_BYTES)]
+        self.copied.clear()
+        self.redundancy.advance(now, 0.1, 10_000, 2400)
+        return list(self.copied)
+
+
+def test_until_runs_are_known_a_frame_goes_along_with_the_first_and_fourth_packet_after_it():
+    speaker = Speaker()
+    along = [speaker.turn(number * INTERVAL, number) for number in range(6)]
+    assert along == [[], [0], [1], [2], [0, 3], [1, 4]]
+    short = Speaker()
+    short.turn(0.0, 0)
+    short.redundancy._budget = BURST_SAVINGS_BYTES / 2
+    assert short.turn(INTERVAL, 1) == []
+
+
+def test_where_losses_are_known_to_be_single_a_frame_goes_along_with_the_next_two_packets():
+    speaker = Speaker()
+    speaker.redundancy.loss = 0.05
+    for _ in range(8):
+        speaker.redundancy.on_run(1)
+    along = [speaker.turn(number * INTERVAL, number) for number in range(6)]
+    assert along == [[], [0], [1, 0], [2, 1], [3, 2], [4, 3]]
+
+
+def test_in_a_burst_everything_leaves_as_soon_as_an_ack_is_overdue_and_soon_again():
+    speaker = Speaker()
+    for number in range(4):
+        speaker.turn(number * INTERVAL, number)
+    redundancy, times, along = speaker.redundancy, [], []
+    while redundancy.due_at is not None and len(times) < 50:
+        times.append(redundancy.due_at)
+        along.append(speaker.turn(times[-1] + 1e-6))
+        redundancy.take_probe(times[-1] + 1e-6)
+    overdue_at = redundancy._overdue_after
+    first = next(n for n, when in enumerate(times) if when >= overdue_at)
+    assert times[first] == pytest.approx(overdue_at, abs=1e-5)
+    assert sorted(along[first]) == [0, 1, 2, 3]
+    assert times[first + 1] - times[first] == pytest.approx(AGAIN, abs=1e-5)
+    assert all(when < overdue_at for when in times[:first])
+    assert first <= AGES[-1]
+    assert times[0] == pytest.approx(3 * INTERVAL + TURN)
+
+
+def test_nothing_turns_in_a_circle_while_nothing_is_heard():
+    talk = Talk()
+    talk.speak(20)
+    calls = []
+    advance = talk.client.redundancy.advance
+    talk.client.redundancy.advance = lambda *a: calls.append(talk.now) or advance(*a)
+    talk.lose = lambda: True
+    talk.speak(5)
+    talk.run(5.0)
+    assert ALL_TURNS < len(set(calls)) < 5.1 / PROBE_EVERY + 20
+    assert len(calls) <= 2 * len(set(calls))  # each time until nothing more leaves
 
 
 def test_what_was_just_written_is_under_way_at_the_first_loss():
@@ -268,6 +358,7 @@ def test_a_piece_that_an_ack_passes_over_goes_along_at_once_however_late_acks_ar
     table.lacks = lambda *_: True
     table.repeat = lambda _, start, stop: repeated.append(start) or stop - start
     redundancy.on_loss(0.0)
+    redundancy.burstiness = 0.0
 
     def speak(number, passed_at):
         table._live = [(0, number * 80, number * 80 + 80)]

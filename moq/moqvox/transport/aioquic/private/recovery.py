@@ -26,10 +26,8 @@ GRANULARITY: Final = 0.001
 QUESTION_BYTES: Final = 64
 """So much a packet that asks for a sign of life may go beyond the congestion window."""
 
-SILENT_RTTS: Final = 1.5
-SILENT_AFTER: Final = 0.05
-"""Round trips, and seconds, after which a missing ACK is a sign of trouble by itself."""
-
+SILENT_AFTER: Final = 0.03
+"""Seconds, or four RTT variances, that an ACK is late before that is a sign of trouble."""
 
 LONGEST_PAUSE: Final = 0.1
 HURRIED_FOR: Final = 10.0
@@ -277,7 +275,8 @@ class Recovery(QuicPacketRecovery):
         """Whether an ACK is long overdue; upstream's probes wait while new packets leave."""
         if not self.handshake_confirmed:
             return False
-        before = now - SILENT_RTTS * self._rtt_smoothed - SILENT_AFTER
+        late = max(4 * self._rtt_variance, SILENT_AFTER) + self.ack_lateness
+        before = now - self._rtt_smoothed - late
         for packet in self.spaces[-1].sent_packets.values():
             if packet.is_ack_eliciting:
                 return packet.sent_time is not None and packet.sent_time < before
