@@ -50,8 +50,10 @@ def test_full_collections_come_by_themselves_while_there_is_little_to_see():
                 most = max(most, seen_by_a_full_collection())
             return len(alive), most
 
+    ballast = [Node() for _ in range(4 * MANY)]
     alive, most = run(main())
     assert (alive, most < 3 * MANY / 5) == (10, True)
+    del ballast
 
 
 async def lost_in_a_cycle() -> weakref.ref:
