@@ -23,7 +23,6 @@ from tests.loopback.test_restart import kill
 
 from moqvox.errors import LocalError
 from moqvox.transport.aioquic import Limits, Listener, connect, listen
-from moqvox.transport.aioquic.identity import trust
 from moqvox.transport.credentials import Verify
 from moqvox.transport.failures import ConnectFailed
 from moqvox.transport.quic import Keys
@@ -208,7 +207,7 @@ def test_a_strangers_client_goes_there_too():
         configuration = QuicConfiguration(
             is_client=True, alpn_protocols=[PROTOCOL], server_name="localhost"
         )
-        trust(configuration, Verify.authority(certificate().ca_pem))
+        configuration.load_verify_locations(cadata=certificate().ca_pem)
         async with (
             echoing("127.0.0.1", preferred=[preferred]) as listener,
             connect_plainly(
