@@ -25,6 +25,15 @@ const RESUME_MS = 4_000;
 const HELLO_MS = 5_000;
 const FIRST_HELLO_MS = 500;
 
+/**
+ * How long a response that was reset may still turn out to be one whose connection ended
+ * somewhere on its way. An agent that takes one back says so by an event, too.
+ */
+const DOUBT_MS = 2_000;
+
+/** Codes of groups that were taken back, or whose connection ended somewhere on their way. */
+const DOUBTFUL = new Set([StreamCode.CANCELLED, StreamCode.GOING_AWAY]);
+
 const FIELDS = {
   ack: { speech: "number", frames: "number" },
   receipt: { speech: "number", frames: "number", digest: "string", complete: "boolean" },
@@ -176,12 +185,26 @@ export class Inbox {
       // agent that has followed to the next leg.
       if (error instanceof StreamEnded && error.code === StreamCode.SESSION_CLOSED) return;
       if (leg.isLeft && this.isGreeted) return;
+      if (error instanceof StreamEnded && DOUBTFUL.has(error.code) && this.isGreeted) {
+        if (response) this.#doubt(response, leg);
+        return;
+      }
       group.stop(StreamCode.MALFORMED_TRACK);
       response?.cancel();
     } finally {
       if (this.#reading.get(response) === group) this.#reading.delete(response);
     }
     if (response) this.#progress(response, true);
+  }
+
+  /** Take a response for taken back, unless its connection ends or it goes on meanwhile. */
+  #doubt(response, leg) {
+    after(DOUBT_MS, () => {
+      if (response.over || leg.isLeft || leg.session.isClosed) return;
+      if (this.#reading.has(response)) return;
+      response.cancel();
+      this.#progress(response, true);
+    });
   }
 
   /** The response that goes on with frame `at` of a group, or begins with it. */

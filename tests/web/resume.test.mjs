@@ -115,6 +115,40 @@ test("a response goes on with the frame that was missing, and twice is once", as
   await call.hangUp({ lastWordsMs: 0 });
 });
 
+test("a response whose connection is lost somewhere on its way goes on, whatever the code", async () => {
+  for (const code of [StreamCode.CANCELLED, StreamCode.GOING_AWAY, StreamCode.SESSION_CLOSED]) {
+    const { call, leg } = scene();
+    const first = await leg(0);
+    first.greet();
+    const group = first.respond(0, range(0, 4));
+    const response = (await call.responses[Symbol.asyncIterator]().next()).value;
+    await until(() => response.frames === 4, "four frames");
+    group.abort(code);
+    await pause(10);
+    assert.equal(response.cancelled, false, "nobody has taken it back");
+    first.session.close(1, "gone");
+    const second = await leg(1);
+    second.greet({ from: [[0, 4]] });
+    second.respond(0, range(4, 8)).finish();
+    await until(() => response.ended, "its end");
+    const marks = response.packets.map(({ packet: bytes }) => (bytes[1] << 8) | bytes[2]);
+    assert.deepEqual(marks, range(0, 8));
+    await call.hangUp({ lastWordsMs: 0 });
+  }
+});
+
+test("a response that was reset, and of which nothing more is heard, was taken back", async () => {
+  const { call, leg } = scene();
+  const first = await leg(0);
+  first.greet();
+  const group = first.respond(0, range(0, 4));
+  const response = (await call.responses[Symbol.asyncIterator]().next()).value;
+  await until(() => response.frames === 4, "four frames");
+  group.abort();
+  await until(() => response.cancelled, "the end of doubt");
+  await call.hangUp({ lastWordsMs: 0 });
+});
+
 test("a response of which only the end was missing ends", async () => {
   const { call, leg } = scene();
   const first = await leg(0);
