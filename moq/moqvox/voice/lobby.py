@@ -9,11 +9,13 @@ from weakref import WeakSet
 from moqvox.driver import Driver
 from moqvox.errors import LocalError, SessionClosed
 from moqvox.model import origin
+from moqvox.voice.chronicle import Chronicle
 from moqvox.voice.host import Host
 from moqvox.voice.journal import Journal
 from moqvox.voice.keep import KEEP, Keep
 from moqvox.voice.mailbox import Mailbox
 from moqvox.voice.names import AGENT, CALLER
+from moqvox.voice.scribe import Scribe
 from moqvox.voice.session import MAX_LEAD, Session
 from moqvox.voice.words import Hello
 
@@ -139,16 +141,8 @@ class Lobby:
 
     def session(self, address: str) -> Session:
         """Make the session of a new call."""
-        session = Session(
-            remote_address=address,
-            barge_in=self._barge_in,
-            max_lead=self._max_lead,
-            grace=self.grace,
-            keep=self._keep,
-            on_token=self.register,
-        )
+        session = self._make(address)
         session.attached.set()
-        self._sessions.add(session)
         if self._closed is not None:
             session.leave(self._closed)
         return session
@@ -182,18 +176,8 @@ class Lobby:
         if not chronicle.proves(hello):
             scribe.release()
             raise LocalError(f"a stranger asks for call {hello.call}")
-        session = Session(
-            remote_address=address,
-            barge_in=self._barge_in,
-            max_lead=self._max_lead,
-            grace=self.grace,
-            keep=self._keep,
-            on_token=self.register,
-            chronicle=chronicle,
-            scribe=scribe,
-        )
+        session = self._make(address, chronicle, scribe)
         session.write_down(self._journal)
-        self._sessions.add(session)
         self.known[session.id] = session
         if session.outbox.is_finished:
             self._offered.add(session)  # nobody has anything to add
@@ -231,6 +215,22 @@ class Lobby:
         self._away[session] = loop.call_later(self.grace, self._end, session)
         if len(self._away) > MAX_AWAY:
             self._end(next(iter(self._away)))
+
+    def _make(
+        self, address: str, chronicle: Chronicle | None = None, scribe: Scribe | None = None
+    ) -> Session:
+        session = Session(
+            remote_address=address,
+            barge_in=self._barge_in,
+            max_lead=self._max_lead,
+            grace=self.grace,
+            keep=self._keep,
+            on_token=self.register,
+            chronicle=chronicle,
+            scribe=scribe,
+        )
+        self._sessions.add(session)
+        return session
 
     def _end(self, session: Session) -> None:
         timer = self._away.pop(session, None)
