@@ -37,6 +37,7 @@ __all__ = [
     "address_towards",
     "come_forward",
     "main",
+    "take_along",
 ]
 
 SETTLE_S: Final = 1.5
@@ -331,6 +332,17 @@ def come_forward(kind: int | None = None, who: int = 0) -> None:
     """
     with contextlib.suppress(OSError, AttributeError):
         os.setpriority(os.PRIO_PROCESS if kind is None else kind, who, FOREMOST)
+
+
+def take_along(group: int) -> None:
+    """Kill a process group too when this process is told to end (SIGTERM)."""
+
+    def leave() -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(group, signal.SIGKILL)
+        os._exit(1)
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, leave)
 
 
 async def _run_caller(side: CallerSide, call: Callable[[CallerSide], Awaitable[None]]) -> None:

@@ -32,6 +32,7 @@ from moqvox_client.lab.sides import (
     come_forward,
     main,
     server_tls,
+    take_along,
 )
 
 RATE: Final = 48_000
@@ -159,6 +160,7 @@ async def call(side: CallerSide) -> None:
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
         )
+        take_along(browser.pid)
         try:
             async with server:
                 async with asyncio.timeout(LOADING_S):
