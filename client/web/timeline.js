@@ -13,7 +13,7 @@ const SPAN_LIMIT_US = 4 * 3600 * 1_000_000;
 const GAPS_REMEMBERED = 64;
 const RELAPSE_US = 1_000_000;
 const STEADY_US = 10_000_000;
-const RELAPSES_MAX = 12;
+const DOUBLINGS_MAX = 12;
 
 const clamp = (value, limit) => Math.max(-limit, Math.min(limit, value));
 
@@ -119,7 +119,8 @@ export class Timeline {
   /** The lead to gather before playing starts, or goes on after it ran dry. */
   leadWantedUs(targetUs) {
     if (!this.began) return targetUs;
-    return Math.min(targetUs, this.#policy.resumeUs * 2 ** this.#relapsesSoFar());
+    const doublings = Math.max(0, this.#relapsesSoFar() - this.#policy.relapsesBorne);
+    return Math.min(targetUs, this.#policy.resumeUs * 2 ** doublings);
   }
 
   /** Note that playing starts, or goes on. */
@@ -236,7 +237,8 @@ export class Timeline {
     if (this.#resumedAt === null) return 0;
     const playedUs = samplesToUs(this.cursor - this.#resumedAt, this.#policy.sampleRate);
     if (playedUs >= STEADY_US) return 0;
-    return Math.min(this.#relapses + (playedUs < RELAPSE_US ? 1 : 0), RELAPSES_MAX);
+    const most = this.#policy.relapsesBorne + DOUBLINGS_MAX;
+    return Math.min(this.#relapses + (playedUs < RELAPSE_US ? 1 : 0), most);
   }
 
   /** How far off a frame may be and still count as adjacent: never half its length. */

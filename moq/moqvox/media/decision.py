@@ -72,8 +72,12 @@ class Policy(Struct, frozen=True, kw_only=True):
     """Longest wait for the target, counted from the first frame that waits."""
 
     resume_us: int = 20_000
-    """Lead, if the target is no lower, that suffices to go on after an underrun; doubled each
-    time that it was not enough."""
+    """Lead, if the target is no lower, that suffices to go on after an underrun."""
+
+    relapses_borne: int = 3
+    """How often in a row an item may run dry soon after it went on before `resume_us` is doubled
+    for it, each time anew. Bursts of loss do it a few times, and what is withheld then is
+    silence that nothing asks for; a sender that is too slow does it for good."""
 
     spread_fall_ppm: int = 20_000
     """How fast the measured spread falls: microseconds per second of arrival time."""
@@ -122,6 +126,7 @@ class Policy(Struct, frozen=True, kw_only=True):
             "floor_rise_ppm": (0, 100_000),
             "splice_max_us": (1_000, 100_000),
             "items_max": (1, 1_024),
+            "relapses_borne": (0, 1_000),
             "lead_max_us": (4_000_000, 3_600_000_000),
             "bytes_max": (4_096, 1 << 40),
             "gap_max_us": (0, self.lead_max_us // 2 - 1_000_000),

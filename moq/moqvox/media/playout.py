@@ -14,7 +14,8 @@ How it decides:
 * An item starts when its lead reaches the target, or it has ended, or the first waiting
   frame is `Policy.start_deadline_us` old. One that ran dry goes on as soon as audio is there
   (`Policy.resume_us`): what an outage held back follows in a burst, and a lead that is still
-  too low grows by playing slower. If it relapses, it waits for a longer and longer lead.
+  too low grows by playing slower. If it relapses again and again (`Policy.relapses_borne`), it
+  waits for a longer and longer lead.
 * Silence that timestamps ask for is a gap, not an underrun, also when it is noticed only
   after the item ran dry.
 * Over `lead_max_us`, `bytes_max` or `items_max` a push is refused and nothing is lost: the

@@ -37,7 +37,7 @@ _RELAPSE_US = 1_000_000
 _STEADY_US = 10_000_000
 """Playing for so long makes earlier relapses forgotten."""
 
-_RELAPSES_MAX = 12
+_DOUBLINGS_MAX = 12
 """Doublings of the lead: more than from the shortest frame to the longest target."""
 
 
@@ -192,7 +192,8 @@ class Timeline:
         """The lead to gather before playing starts, or goes on after it ran dry."""
         if not self.began:
             return target_us
-        return min(target_us, self._policy.resume_us << self._relapses_so_far())
+        doublings = max(0, self._relapses_so_far() - self._policy.relapses_borne)
+        return min(target_us, self._policy.resume_us << doublings)
 
     def start(self) -> None:
         """Note that playing starts, or goes on."""
@@ -298,7 +299,8 @@ class Timeline:
         played_us = samples_to_us(self.cursor - self._resumed_at, self._policy.sample_rate)
         if played_us >= _STEADY_US:
             return 0
-        return min(self._relapses + (played_us < _RELAPSE_US), _RELAPSES_MAX)
+        most = self._policy.relapses_borne + _DOUBLINGS_MAX
+        return min(self._relapses + (played_us < _RELAPSE_US), most)
 
     def _snap(self, samples: int) -> int:
         """How far off a frame may be and still count as adjacent: never half its length."""
