@@ -5,10 +5,9 @@ What was not played as it is must be one of the joins that playback makes, made 
 too; what is left of the source was not heard, and what is left of the sound was not said.
 """
 
-import bisect
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -41,10 +40,11 @@ class Heard(msgspec.Struct, frozen=True, kw_only=True):
         repeated_ms: what playing slower has filled in.
         strange_ms: sound that is none of these, parts of the source that were played again
             among them; None where nobody asked.
-        gap_ms: of the pauses between two frames' arrivals in order the one that had to cost most
-            (the longest, if none had to).
-        in_hand_ms: audio that had arrived and was not played yet when that pause began.
-        expected_ms: the silence that this pause must cost, max(0, gap - in hand).
+        expected_ms: what of the longest silence was due: while it lasted, the time in which
+            all that had arrived by then was played, or could have been, but for the silence.
+            Over one pause in the arrivals that is its length less the audio in hand; a silence
+            may span several, each of which costs its own.
+        undue_ms: of the silence that is furthest beyond what was due, how far it is.
     """
 
     source_ms: float
@@ -56,9 +56,8 @@ class Heard(msgspec.Struct, frozen=True, kw_only=True):
     removed_ms: float
     repeated_ms: float = 0.0
     strange_ms: float | None = None
-    gap_ms: float | None = None
-    in_hand_ms: float | None = None
     expected_ms: float | None = None
+    undue_ms: float | None = None
 
 
 def listen(
@@ -81,10 +80,17 @@ def listen(
     source = _samples(b"".join(_decoded(packets, begins)))
     sound = _samples(played)
     runs = find_runs(sound, source)
-    heard = _sum_up(sound, source, runs)
+    joins, silences = _joined(sound, source, runs)
+    heard = _sum_up(source, joins, silences)
     if not runs or not arrived or not began_ns:
         return heard
-    return _account(heard, runs, _first_word(source), arrived, began_ns)
+    came = [None if at is None else (at - began_ns) * RATE // 1_000_000_000 for at in arrived]
+    dues = [(each.samples, _due(each, came)) for each in silences]
+    return msgspec.structs.replace(
+        heard,
+        expected_ms=_ms(max(dues, default=(0, 0))[1]),
+        undue_ms=_ms(max((samples - due for samples, due in dues), default=0)),
+    )
 
 
 def _decoded(packets: Sequence[bytes], begins: Sequence[int]) -> Iterator[bytes]:
@@ -96,22 +102,40 @@ def _decoded(packets: Sequence[bytes], begins: Sequence[int]) -> Iterator[bytes]
 
 def compare(played: Samples, source: Samples) -> Heard:
     """Look for all of `source` in `played`, in order."""
-    return _sum_up(played, source, find_runs(played, source))
+    return _sum_up(source, *_joined(played, source, find_runs(played, source)))
 
 
-def _sum_up(played: Samples, source: Samples, runs: Sequence[Run]) -> Heard:
+class _Silence(NamedTuple):
+    """One that was inserted: `at` in what was played, before sample `source` of the source."""
+
+    at: int
+    samples: int
+    source: int
+
+
+def _joined(
+    played: Samples, source: Samples, runs: Sequence[Run]
+) -> tuple[list[Join], list[_Silence]]:
+    """Account for all that lies between runs, and tell the silences once something was said."""
     first_word = _first_word(source)
-    joins = [(b.at, explain(played, source, a, b)) for a, b in pairwise(runs)]
-    joins.append((len(source), _ends(played, source, runs)))
-    silences = [join.silence for until, join in joins if until > first_word]
-    total = Join(*map(sum, zip(*(join for _, join in joins), strict=True)))
+    joins, silences = [], []
+    for before, after in pairwise(runs):
+        join = explain(played, source, before, after)
+        joins.append(join)
+        if join.silence and after.at > first_word:
+            silences.append(_Silence(before.played_end, join.silence, before.end))
+    return [*joins, _ends(played, source, runs)], silences
+
+
+def _sum_up(source: Samples, joins: Sequence[Join], silences: Sequence[_Silence]) -> Heard:
+    total = Join(*map(sum, zip(*joins, strict=True)))
     return Heard(
         source_ms=_ms(len(source)),
         found_ms=_ms(len(source) - total.altered - total.removed - total.missing),
         altered_ms=_ms(total.altered),
         missing_ms=_ms(total.missing),
-        silence_ms=_ms(sum(silences)),
-        longest_ms=_ms(max(silences, default=0)),
+        silence_ms=_ms(sum(each.samples for each in silences)),
+        longest_ms=_ms(max((each.samples for each in silences), default=0)),
         removed_ms=_ms(total.removed),
         repeated_ms=_ms(total.repeated),
         strange_ms=_ms(total.strange),
@@ -138,40 +162,27 @@ def _first_word(source: Samples) -> int:
     return len(source)
 
 
-def _account(
-    heard: Heard,
-    runs: Sequence[Run],
-    first_word: int,
-    arrived: Sequence[int | None],
-    began_ns: int,
-) -> Heard:
-    """Work out which pause in the arrivals had to cost most, and what.
+def _due(silence: _Silence, came: Sequence[int | None]) -> int:
+    """Tell how many samples of a silence the arrivals ask for.
 
-    Of those since the first block that says something: a pause before it can't be heard.
+    Nothing is withheld in this account: each frame sounds at its arrival, or when those before
+    it are over. What is left of the time is due. A frame that never came is passed over.
+
+    Args:
+        silence: the one that was played instead.
+        came: when each frame was there in order, in samples of what was played.
     """
-    came = [(at, index) for index, at in enumerate(arrived) if at is not None]
-    costliest: tuple[float, float, float] | None = None
-    for (before, index), (after, _) in pairwise(came):
-        if (index + 1) * BLOCK <= first_word:
+    now, end, position, due = silence.at, silence.at + silence.samples, silence.source, 0
+    while now < end and (index := position // BLOCK) < len(came):
+        at = came[index]
+        left = (index + 1) * BLOCK - position
+        position += left
+        if at is None:
             continue
-        gap_ms = round((after - before) / 1e6, 1)
-        now = (before - began_ns) * RATE // 1_000_000_000
-        in_hand_ms = _ms((index + 1) * BLOCK - _position(runs, now))
-        cost = (round(max(0.0, gap_ms - in_hand_ms), 1), gap_ms, in_hand_ms)
-        costliest = cost if costliest is None else max(costliest, cost)
-    if costliest is None:
-        return heard
-    expected_ms, gap_ms, in_hand_ms = costliest
-    return msgspec.structs.replace(
-        heard, gap_ms=gap_ms, in_hand_ms=in_hand_ms, expected_ms=expected_ms
-    )
-
-
-def _position(runs: Sequence[Run], now: int) -> int:
-    """Tell which sample of the source is due when `now` samples were played."""
-    nearest = bisect.bisect(runs, now, key=lambda run: run.played)
-    before = runs[max(0, nearest - 1)]
-    return max(0, min(before.at + now - before.played, before.end))
+        waits = max(0, min(at, end) - now)
+        due += waits
+        now += waits + left
+    return due
 
 
 def _samples(pcm: bytes) -> Samples:

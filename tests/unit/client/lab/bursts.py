@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from moqvox.media.codec import Decoder
-from moqvox.media.decision import Decision, Outcome, Play
+from moqvox.media.decision import Decision, Outcome, Play, Policy
 from moqvox.media.player import Player
 from moqvox_client.lab.ear import BLOCK, RATE
 
@@ -32,8 +32,14 @@ def in_bursts(rng: random.Random, frames: int, good_ms: float, bad_ms: float) ->
 class Playing:
     """A response, played to its end, and what the player said that it did."""
 
-    def __init__(self, packets: list[bytes], arrivals: list[float], phase_ms: float = 0.0) -> None:
-        player = Player(RATE, lambda: Decoder(RATE, 1).decode)
+    def __init__(
+        self,
+        packets: list[bytes],
+        arrivals: list[float],
+        phase_ms: float = 0.0,
+        policy: Policy | None = None,
+    ) -> None:
+        player = Player(RATE, lambda: Decoder(RATE, 1).decode, policy=policy)
         self.began_ms = now = arrivals[0] + phase_ms
         self.decisions: list[Decision] = []
         pieces: list[bytes] = []

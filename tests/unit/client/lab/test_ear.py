@@ -87,9 +87,8 @@ def test_a_pause_costs_its_length_less_what_was_in_hand(source, packets):
     cut = 40 * BLOCK
     played = np.concatenate((source[:cut], silence(520), source[cut:]))
     heard = listen(played.tobytes(), packets, arrived, began_ns)
-    assert heard.gap_ms == 620
-    assert heard.in_hand_ms == pytest.approx(120, abs=2)  # when the frame before the pause came
-    assert heard.expected_ms == pytest.approx(500, abs=2)
+    assert heard.expected_ms == pytest.approx(500, abs=2)  # 620 less 120 in hand
+    assert heard.undue_ms == pytest.approx(20, abs=2)
     assert heard.longest_ms == pytest.approx(520, abs=1)
 
 
@@ -140,7 +139,46 @@ def test_of_two_pauses_the_one_counts_that_had_to_cost_more(source, packets):
     )
     heard = listen(played.tobytes(), packets, arrived, began_ns)
     assert heard.longest_ms == pytest.approx(300, abs=1)
-    assert (heard.gap_ms, heard.expected_ms) == (320, pytest.approx(300, abs=2))
+    assert (heard.expected_ms, heard.undue_ms) == (
+        pytest.approx(300, abs=2),
+        pytest.approx(0, abs=2),
+    )
+
+
+def test_a_silence_over_several_pauses_owes_what_each_of_them_costs(source, packets):
+    """In real time up to the fortieth frame; then one every 100 ms, of five, and the rest at once.
+
+    The one silence is as long as all five pauses: what came in between could have been played.
+    """
+    frame_ns, began_ns, first = 20_000_000, 10**12, 40
+    dry_ns = began_ns + first * frame_ns
+    arrived = [began_ns + n * frame_ns for n in range(first)]
+    arrived += [dry_ns + (k + 1) * 100_000_000 for k in range(5)]
+    arrived += [arrived[-1]] * (len(packets) - len(arrived))
+    cut = first * BLOCK
+    played = np.concatenate((source[:cut], silence(500), source[cut:]))
+    heard = listen(played.tobytes(), packets, arrived, began_ns)
+    assert heard.longest_ms == pytest.approx(500, abs=1)
+    assert heard.expected_ms == pytest.approx(100 + 4 * 80, abs=1)
+    assert heard.undue_ms == pytest.approx(80, abs=1)
+
+
+def test_no_silence_is_due_while_all_is_in_hand_and_the_longest_hides_no_other(source, packets):
+    """All is there at the beginning but for the end, which a long silence has to wait for."""
+    began_ns, first, last = 10**12, 40, 80
+    arrived = [began_ns + (0 if n < last else 2_100_000_000) for n in range(len(packets))]
+    played = np.concatenate(
+        (
+            source[: first * BLOCK],
+            silence(60),
+            source[first * BLOCK : last * BLOCK],
+            silence(440),
+            source[last * BLOCK :],
+        )
+    )
+    heard = listen(played.tobytes(), packets, arrived, began_ns)
+    assert (heard.longest_ms, heard.expected_ms) == (pytest.approx(440, abs=1),) * 2
+    assert heard.undue_ms == pytest.approx(60, abs=1)
 
 
 def test_a_pause_before_anything_that_can_be_told_apart_is_not_held_against_the_ear(

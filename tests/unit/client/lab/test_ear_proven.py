@@ -5,11 +5,11 @@ import random
 
 import numpy as np
 import pytest
-from tests.unit.client.lab.bursts import MISDEEDS, Playing, in_bursts
+from tests.unit.client.lab.bursts import MISDEEDS, TICK_MS, Playing, in_bursts
 
 from moqvox.media.codec import Decoder
-from moqvox.media.decision import Reason, Remove, Repeat, Silence
-from moqvox_client.lab.ear import BLOCK, RATE, compare
+from moqvox.media.decision import Policy, Reason, Remove, Repeat, Silence
+from moqvox_client.lab.ear import BLOCK, RATE, compare, listen
 from moqvox_client.speech.recordings import recording
 
 FRAMES = 80
@@ -42,6 +42,16 @@ def whole(seed):
     return compare(playing(seed).sound, source())
 
 
+def undue_ms(seed, **rules):
+    """How far the silence is beyond what was due, of that where it is furthest."""
+    rng = random.Random(seed)
+    arrivals = in_bursts(rng, FRAMES, *rng.choice(SPELLS))
+    played = Playing(packets(), arrivals, rng.uniform(0, 20), Policy(**rules))
+    arrived = [10**12 + int(1e6 * at) for at in arrivals]
+    began_ns = 10**12 + int(1e6 * played.began_ms)
+    return listen(played.pcm, packets(), arrived, began_ns).undue_ms
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_playout_through_bursts_of_loss_is_found_whole_and_to_the_sample(seed):
     """Whatever it re-buffered and stretched; the oracle and the counters agree."""
@@ -56,6 +66,17 @@ def test_a_playout_through_bursts_of_loss_is_found_whole_and_to_the_sample(seed)
         if isinstance(each, Silence) and each.reason is Reason.UNDERRUN
     ]
     assert heard.silence_ms == pytest.approx(sum(waits) / 48, abs=0.06)
+
+
+@pytest.mark.parametrize("tens", range(4))
+def test_no_silence_in_bursts_of_loss_is_longer_than_was_due_but_for_a_pull(tens):
+    """Audio that is there sounds at the next pull, also where one silence spans several pauses."""
+    for seed in range(10 * tens, 10 * tens + 10):
+        assert undue_ms(seed) <= TICK_MS + 0.1, seed
+
+
+def test_a_playout_that_withholds_what_is_in_hand_after_a_relapse_is_seen():
+    assert max(undue_ms(seed, relapses_borne=0) for seed in (0, 4, 38)) > 2 * TICK_MS
 
 
 def test_these_playouts_wait_and_run_faster_and_slower():
