@@ -21,18 +21,23 @@ def wall_clock() -> float:
 
 
 class Peer:
-    """One session of a relay."""
+    """One session of a relay.
+
+    `leave` is called when a peer that publishes says that it goes (GOAWAY): a relay that drains.
+    """
 
     def __init__(
         self,
         request: Incoming,
         origin: Origin,
         authority: Authority,
+        leave: Callable[[], None],
         clock: Callable[[], float] = wall_clock,
     ) -> None:
         self._request = request
         self._origin = origin
         self._authority = authority
+        self._leave = leave
         self._clock = clock
 
     async def serve(self) -> None:
@@ -64,6 +69,8 @@ class Peer:
         left = None if grants.expires is None else max(0.0, grants.expires - self._clock())
         try:
             async with asyncio.timeout(left):
+                if await self._request.driver.wait_leaving() and grants.publish:
+                    self._leave()
                 await self._request.wait_closed()
         except TimeoutError:
             log.info("%s: token expired", self._request.remote_address)

@@ -18,7 +18,7 @@ from moqvox_certs import generate, load
 from moqvox_relay.auth import Authority
 from moqvox_relay.config import Config
 from moqvox_relay.connection import Peer
-from moqvox_relay.draining import DRAINING, SESSIONS, wait_idle
+from moqvox_relay.draining import DRAINING, SESSIONS, move_readers, wait_idle
 from moqvox_relay.ops import ops
 from moqvox_relay.share import Identity, Share, connection_ids, read_secret
 from moqvox_relay.siblings import Siblings
@@ -125,7 +125,11 @@ class Relay:
             return
         self._peers += 1
         self.served += 1
-        peer = Peer(request, self.origin, self._authority)
+
+        def leave() -> None:
+            tasks.create_task(move_readers(request.driver, self.origin), name="hand over")
+
+        peer = Peer(request, self.origin, self._authority, leave)
         task = tasks.create_task(peer.serve(), name=f"peer-{request.remote_address}")
         task.add_done_callback(self._left)
 
@@ -143,6 +147,8 @@ class Relay:
             return
         self._is_draining = True
         server.refuse()
+        if self.line is not None:
+            self.line.drain()
         server.goaway(timeout_ms=int(1000 * self._config.drain))
         try:
             async with asyncio.timeout(self._config.drain):

@@ -13,13 +13,13 @@ import msgspec
 
 from moqvox.connect import connect
 from moqvox.driver import Driver
-from moqvox.driver.handover import hand_over
 from moqvox.driver.scope import scope
 from moqvox.errors import LocalError, MoqError
 from moqvox.model import cache
 from moqvox.model.origin import Origin
 from moqvox.transport.credentials import Verify
 from moqvox_relay.config import Upstream
+from moqvox_relay.draining import move_readers
 
 __all__ = ["Dial", "Line", "Terms", "dial_upstream"]
 
@@ -82,12 +82,22 @@ class Line:
         self._urls = deque(urls)
         self._origin = origin
         self._pointed: str | None = None
+        self._is_draining = False
         self._standing: set[Driver] = set()
         self._leaving: dict[Driver, asyncio.Event] = {}
         self._tasks: asyncio.TaskGroup | None = None
         self._first_wait = FIRST_WAIT if first_wait is None else first_wait
         self._longest_wait = LONGEST_WAIT if longest_wait is None else longest_wait
         self._jitter = jitter or random.Random()  # noqa: S311  # spreads retries, no secret
+
+    def drain(self) -> None:
+        """Tell the other relay that we go, in every session now and to come (GOAWAY).
+
+        It then prefers other ways to what is published here, and moves who reads by this one.
+        """
+        self._is_draining = True
+        for driver in self._standing:
+            driver.send_goaway()
 
     async def run(self) -> None:
         """Dial, serve, dial again, for ever. The wait doubles up to the longest."""
@@ -152,6 +162,8 @@ class Line:
     async def _stand(self, driver: Driver, due: asyncio.Future[bool]) -> None:
         address = driver.connection.remote_address
         self._standing.add(driver)
+        if self._is_draining:
+            driver.send_goaway()
         self._let_go()
         self.up.set()
         log.info("%s %s up", self._name, address)
@@ -178,16 +190,10 @@ class Line:
             self.moves += 1
             due.set_result(True)
         if self._origin is not None and self._tasks is not None:
-            self._tasks.create_task(self._hand_over(driver, self._origin), name="hand over")
+            self._tasks.create_task(move_readers(driver, self._origin), name="hand over")
         await replaced.wait()
         await asyncio.sleep(HANDOVER)
         driver.close()
-
-    async def _hand_over(self, driver: Driver, origin: Origin) -> None:
-        try:
-            await hand_over(driver, origin)
-        except Exception:
-            log.exception("handing over from the %s hit a bug", self._name)
 
     def _point(self, driver: Driver) -> None:
         """Try first where a relay that goes away has pointed to, or the next URL."""

@@ -1,17 +1,23 @@
-"""What moq-rs does when our server asks it to move."""
+"""What moq-rs does when our server asks it to move, or our relay below it says that it goes."""
 
 import asyncio
+import contextlib
 import datetime
+import json
 
 import pytest
 from interop.environment import ROOT, built, python_of
+from tests.loopback.relays import settings, url
 
+from moqvox.connect import connect
 from moqvox.frame import Frame, TrackInfo
 from moqvox.listen import listen
 from moqvox.model import broadcast
 from moqvox.model.origin import Origin
-from moqvox.transport.credentials import ServerCertificate
+from moqvox.transport.credentials import ServerCertificate, Verify
 from moqvox_certs import generate
+from moqvox_relay.config import Upstream
+from moqvox_relay.relay import Relay
 
 pytestmark = [pytest.mark.interop, pytest.mark.net, pytest.mark.slow]
 
@@ -84,3 +90,96 @@ def test_moqrs_connects_to_where_goaway_points_and_keeps_the_old_session_meanwhi
 
     # Subscriptions that run stay where they are; what is asked for later goes to the new one.
     assert asyncio.run(main()) == (1, {"old"})
+
+
+@contextlib.asynccontextmanager
+async def moqrs(module, *arguments):
+    """Run a program for moq-rs until the block is left."""
+    program = await asyncio.create_subprocess_exec(
+        *(str(python_of("moq-rs")), "-m", f"interop.peers.moqrs.{module}", *arguments),
+        cwd=ROOT,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        yield program
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            program.kill()
+        await program.wait()
+
+
+@contextlib.asynccontextmanager
+async def edge_below(address):
+    """Run a relay of ours below a moq-rs relay, and give what makes it drain."""
+    upstream = Upstream(f"moqt://{address}/", insecure=True)
+    relay = Relay(settings(drain=20.0, upstream=upstream))
+    async with asyncio.TaskGroup() as tasks:
+        serving = tasks.create_task(relay.run())
+        await relay.started.wait()
+        await until(relay.line.up.is_set)
+        try:
+            yield relay, serving
+        finally:
+            serving.cancel()
+
+
+async def hear(program, heard):
+    async for line in program.stdout:
+        heard.append(int(line))
+
+
+@pytest.mark.timeout(60)
+def test_moqrs_relay_is_told_that_an_edge_goes_and_keeps_its_session_until_it_has():
+    if built("moq-rs") is None:
+        pytest.skip("no environment of moq-rs; python -m interop.environment moq-rs makes it")
+
+    async def main():
+        origin, heard, late = Origin(), [], []
+        producer = broadcast.Producer()
+        audio = producer.create_track("audio", TrackInfo(priority=80))
+        origin.publish("alice", producer.consume())
+        publish = {"publish": origin, "verify": Verify.nothing()}
+
+        async def say():
+            for number in range(1000):
+                group = audio.append_group()
+                group.write(Frame(b"%d" % number, 20_000 * number))
+                group.finish()
+                await asyncio.sleep(0.02)
+
+        async with contextlib.AsyncExitStack() as stack:
+            enter = stack.enter_async_context
+            root = await enter(moqrs("server", "--bind", "127.0.0.1:0", "--tls-generate", "x"))
+            address = json.loads(await root.stdout.readline())["address"]
+            second, _ = await enter(edge_below(address))
+            first, serving = await enter(edge_below(address))
+            tasks = await enter(asyncio.TaskGroup())
+            leaver = await enter(connect(url(first), **publish))
+            saying = tasks.create_task(say())
+            reader = await enter(moqrs("moved", f"https://{address}/"))
+            tasks.create_task(hear(reader, heard))
+            await until(lambda: heard)
+            serving.cancel()
+            await leaver.goaway.wait()
+            before = heard[-1]
+            await until(lambda: heard[-1] > before + 10)
+            lasting = first.line.up.is_set()
+            await enter(connect(url(second), **publish))
+            before = heard[-1]
+            await until(lambda: heard[-1] > before + 10)
+            leaver.close()
+            await until(serving.done)
+            newcomer = await enter(moqrs("moved", f"https://{address}/"))
+            tasks.create_task(hear(newcomer, late))
+            await until(lambda: len(late) > 10)
+            await until(lambda: heard[-1] > late[10])
+            for program in (reader, newcomer):
+                program.kill()
+            saying.cancel()
+        return lasting, heard
+
+    lasting, heard = asyncio.run(main())
+    assert lasting
+    assert sorted(heard) == list(range(heard[0], max(heard) + 1))

@@ -163,6 +163,103 @@ def test_an_anonymous_publisher_that_moves_is_there_twice_for_who_reads_both(
     assert {n: latter[n] for n in (1, 2)} == {1: [b"1"], 2: [b"2"]}
 
 
+@pytest.mark.parametrize("version", ["moq-lite-06", "moq-lite-05", "moq-lite-04"])
+def test_readers_above_an_edge_that_drains_go_on_by_the_edge_its_publisher_moves_to(version):
+    async def main():
+        near, far, heard, sent = Origin(), Origin(), {}, {}
+        publish = {"publish": near, "verify": Verify.nothing()}
+        async with (
+            running() as root,
+            running(upstream=above(root), versions=(version,)) as second,
+            draining(upstream=above(root), versions=(version,)) as (first, serving),
+            contextlib.AsyncExitStack() as stack,
+            asyncio.TaskGroup() as tasks,
+        ):
+            _, audio = published(near)
+            leaver = await stack.enter_async_context(connect(url(first), **publish))
+            await stack.enter_async_context(connect(url(root), consume=far, verify=trust(root)))
+            found = await far.wait("alice")
+            asking = tasks.create_task(found.subscribe("audio", ALL))
+            long = audio.create_group(0)
+            sent[0] = []
+
+            def say(number):
+                sent[0].append(b"long %d" % number)
+                long.write(Frame(sent[0][-1]))
+                sent[number] = [b"short %d" % number]
+                write(audio, *sent[number])
+
+            say(1)
+            reading = tasks.create_task(read_all(await asking, heard))
+            await until(lambda: heard == sent)
+            (before,) = root.origin.routes("alice")
+            serving.cancel()
+            await leaver.goaway.wait()
+            await until(lambda: before.is_leaving)
+            say(2)
+            await stack.enter_async_context(connect(url(second), **publish))
+            await until(lambda: len(root.origin.routes("alice")) == 2)
+            preferred = root.origin.routes("alice")[0] is not before
+            for number in range(3, 13):
+                say(number)
+                await asyncio.sleep(0.05)
+            leaver.close()
+            await until(serving.done)
+            say(13)
+            long.finish()
+            audio.finish()
+            async with asyncio.timeout(5):
+                await asyncio.wait([reading])
+        return heard, sent, preferred
+
+    heard, sent, preferred = asyncio.run(main())
+    assert heard == sent
+    assert preferred
+
+
+def test_newcomers_are_not_led_to_an_edge_that_drains():
+    """Two agents of one name; the later one is preferred until its relay says that it goes."""
+
+    async def main():
+        earlier, later, heard = Origin(), Origin(), {}
+        verify = Verify.nothing()
+        async with (
+            running() as root,
+            running(upstream=above(root)) as second,
+            draining(upstream=above(root)) as (first, serving),
+            connect(url(second), publish=earlier, verify=verify),
+            connect(url(first), publish=later, verify=verify) as leaver,
+            asyncio.TaskGroup() as tasks,
+        ):
+            _, staying = published(earlier)
+            await until(lambda: root.origin.get("alice") is not None)
+            _, going = published(later)
+            await until(lambda: len(root.origin.routes("alice")) == 2)
+            former = root.origin.get("alice")
+            write(going, b"going")
+            reader = await former.subscribe("audio", ALL)
+            reading = tasks.create_task(read_all(reader, heard))
+            await until(lambda: heard)
+            serving.cancel()
+            await until(lambda: root.origin.get("alice") is not former)
+            write(staying, b"staying")
+            newcomer = {}
+            asked = await root.origin.get("alice").subscribe("audio", ALL)
+            tasks.create_task(read_all(asked, newcomer))
+            write(going, b"going on")
+            await until(lambda: len(heard) == 2 and newcomer)
+            going.finish()
+            staying.finish()
+            await asyncio.wait([reading])
+            leaver.close()
+            await until(serving.done)
+        return heard, newcomer
+
+    heard, newcomer = asyncio.run(main())
+    assert [*heard.values()] == [[b"going"], [b"going on"]]
+    assert [*newcomer.values()] == [[b"staying"]]
+
+
 @pytest.mark.parametrize("scheme", ["moqt", "https"])
 def test_draining_relay_refuses_new_clients_and_keeps_those_it_has(scheme):
     async def main():

@@ -130,6 +130,7 @@ class Consuming:
         self._announced: dict[str, Remote] = {}
         self._draining: set[Remote] = set()
         self._direct: dict[str, Remote] = {}
+        self._is_leaving = False
         self._closed = False
 
     @property
@@ -188,6 +189,8 @@ class Consuming:
             log.info("%s: not taking %r: %s", self._peer, event.path, exc)
             return
         self._announced[event.path] = remote
+        if self._is_leaving:
+            remote.route.leave()
         if before is not None:
             self._draining.add(before)
             before.withdraw()
@@ -199,6 +202,13 @@ class Consuming:
         if remote is not None:
             self._draining.add(remote)
             remote.withdraw()
+
+    def leave(self) -> None:
+        """Let newcomers read by other ways where there are some: the peer is about to go."""
+        self._is_leaving = True
+        for remote in self._announced.values():
+            if remote.route is not None:
+                remote.route.leave()
 
     def drained(self, remote: Remote) -> None:
         """Let go of a withdrawn broadcast that nobody reads any more."""

@@ -36,7 +36,8 @@ class Driver:
     Attributes:
         connection, session: what is driven.
         goaway: set once the peer has asked us to move; `goaway_uri` says where ("" = the
-            same place).
+            same place). Its broadcasts are then read here by other ways where there are some;
+            who reads already is moved by `hand_over`.
         setup: the peer's SETUP once it came; versions without one leave it None.
         on_agreed: called when the peer subscribes with an agreed number.
     """
@@ -77,6 +78,7 @@ class Driver:
         self._estimates = Estimates()
         self._probing = False
         self._closed: transport.Closed | None = None
+        self._leaving = asyncio.Event()
         self._ended = asyncio.Event()
 
     # For the owner
@@ -164,6 +166,11 @@ class Driver:
         """Wait for the end, and tell how it came."""
         await self._ended.wait()
         return self._closed or transport.Closed(SessionCode.NO_ERROR, "")
+
+    async def wait_leaving(self) -> bool:
+        """Wait until the peer asks us to move, or the end; tells whether it is not over yet."""
+        await self._leaving.wait()
+        return not self.closed
 
     @property
     def closed(self) -> bool:
@@ -287,7 +294,9 @@ class Driver:
 
     def _move(self, event: events.GoawayReceived) -> None:
         self.goaway_uri = event.uri
+        self._consuming.leave()
         self.goaway.set()
+        self._leaving.set()
 
     def _cancelled(self, event: events.RequestCancelled) -> None:
         self._probes.discard(event.request)
@@ -370,6 +379,7 @@ class Driver:
         self._handlers = {}
         self._closed = closed
         self._ended.set()
+        self._leaving.set()
         self.connection.close(SessionCode.NO_ERROR, "")
 
 

@@ -26,6 +26,11 @@ log = logging.getLogger("moqvox.driver")
 LOOK_EVERY: Final = 0.1
 """Seconds between two looks for other ways, for readers that left, and for what is lost."""
 
+LOOKS: Final = 300
+LOOK_RARELY: Final = 2.0
+"""Looks for other ways after which they are rarer: a peer that asks to move and then stays for
+good costs next to nothing."""
+
 UNREAD: Final = 20
 """Looks after which a track without readers is given up."""
 
@@ -42,10 +47,12 @@ async def hand_over(driver: Driver, origin: Origin) -> None:
     Runs until the session is over and all that was handed over has ended.
     """
     async with asyncio.TaskGroup() as tasks:
+        looks = 0
         while not driver.closed:
             for remote in driver.remotes:
                 _move(remote, driver, origin, tasks)
-            await asyncio.sleep(LOOK_EVERY)
+            looks += 1
+            await asyncio.sleep(LOOK_EVERY if looks < LOOKS else LOOK_RARELY)
 
 
 def _move(remote: Remote, driver: Driver, origin: Origin, tasks: asyncio.TaskGroup) -> None:

@@ -90,6 +90,7 @@ class Route:
         hops: origins on the way, the source first, our own not among them.
         cost: the lower the better.
         serial: the higher, the newer.
+        is_leaving: who offers it is about to go; it is the last choice.
     """
 
     def __init__(
@@ -107,6 +108,7 @@ class Route:
         self.hops = hops
         self.cost = cost
         self.serial = serial
+        self.is_leaving = False
         self.closed = False
         self._changed = changed
         self._check = check
@@ -123,6 +125,12 @@ class Route:
             self.hops, self.cost = hops, cost
             self._changed(self)
 
+    def leave(self) -> None:
+        """Let any other way be preferred from now on; without one it is used as before."""
+        if not self.closed and not self.is_leaving:
+            self.is_leaving = True
+            self._changed(self)
+
     def close(self) -> None:
         """Take the way back. Also happens when the broadcast closes."""
         if not self.closed:
@@ -132,9 +140,9 @@ class Route:
             self._changed(self)
 
     @property
-    def rank(self) -> tuple[int, int, int]:
-        """What the best route has least of: cost, then hops, then age."""
-        return self.cost, len(self.hops), -self.serial
+    def rank(self) -> tuple[bool, int, int, int]:
+        """What the best route has least of: whether it leaves, then cost, hops, and age."""
+        return self.is_leaving, self.cost, len(self.hops), -self.serial
 
 
 class Origin:
@@ -343,7 +351,7 @@ def _nothing() -> None:
     """There is nothing to take back any more."""
 
 
-def _rank(route: Route) -> tuple[int, int, int]:
+def _rank(route: Route) -> tuple[bool, int, int, int]:
     return route.rank
 
 

@@ -118,6 +118,21 @@ def test_an_update_of_a_route_is_announced_when_it_matters():
     assert origin.get("x") is other
 
 
+def test_a_way_that_leaves_is_used_only_where_there_is_no_other():
+    origin = Origin(id=1)
+    near, far = made(), made()
+    best = origin.publish("x", near, hops=(2,), cost=1)
+    other = origin.publish("x", far, hops=(3, 4), cost=9)
+    watch = origin.watch()
+    watch.poll()
+    best.leave()
+    assert watch.poll() == [Announced("x", (3, 4), 9)]
+    assert origin.get("x") is far
+    other.close()
+    assert watch.poll() == [Unannounced("x"), Announced("x", (2,), 1)]
+    assert origin.get("x") is near
+
+
 def test_changes_nobody_takes_are_kept_once_per_path():
     origin = Origin(id=1)
     watch = origin.watch()

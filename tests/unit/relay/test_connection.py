@@ -26,6 +26,7 @@ class Gate:
         self.tasks = tasks
         self.authority = authority
         self.drivers = []
+        self.left = []
 
     def clock(self):
         return NOW + asyncio.get_running_loop().time()
@@ -39,7 +40,11 @@ class Gate:
         driver.attach(local, remote)
         behind = driver_on(server, self.origin.id)
         behind.start(self.tasks)
-        peer = Peer(Incoming(behind), self.origin, self.authority, self.clock)
+
+        def leave():
+            self.left.append(behind)
+
+        peer = Peer(Incoming(behind), self.origin, self.authority, leave, self.clock)
         driver.peer = self.tasks.create_task(peer.serve())
         self.drivers += [driver, behind]
         return driver
@@ -166,7 +171,7 @@ def test_peer_that_never_sends_its_setup_is_put_out(signed):
             client, server = pair()
             behind = driver_on(server, 1)
             behind.start(relay.tasks)
-            peer = Peer(Incoming(behind), relay.origin, relay.authority, relay.clock)
+            peer = Peer(Incoming(behind), relay.origin, relay.authority, print, relay.clock)
             await peer.serve()
             relay.drivers.append(behind)
             await behind.wait_closed()
@@ -186,6 +191,25 @@ def test_peer_that_leaves_at_once_costs_nothing(signed):
             return relay.origin.below("")
 
     assert run(main()) == []
+
+
+def test_only_a_peer_that_may_publish_has_readers_to_be_moved_when_it_goes(signed):
+    async def main():
+        async with gate(signed.authority) as relay:
+            reader = relay.join("/room?jwt=" + signed(root="room", get=""))
+            speaker = relay.join("/room?jwt=" + signed(root="room", put=""))
+            published(speaker.local, "alice")
+            await relay.origin.wait("room/alice")
+            for peer in (reader, speaker):
+                peer.send_goaway()
+            await asyncio.sleep(1)
+            (route,) = relay.origin.routes("room/alice")
+            published(speaker.local, "bob")
+            await relay.origin.wait("room/bob")
+            (later,) = relay.origin.routes("room/bob")
+            return relay.left == [relay.drivers[3]], route.is_leaving, later.is_leaving
+
+    assert run(main()) == (True, True, True)
 
 
 def test_bug_in_serving_a_peer_ends_that_peer_only(signed, monkeypatch, caplog):
