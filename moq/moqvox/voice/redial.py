@@ -42,9 +42,12 @@ ASK_OFTEN: Final = 100
 ASK_RARELY: Final = 10
 """Looks for the end of a silence of which each asks for it, and of which one asks later on."""
 
-KNOCK_EVERY: Final = 3
-"""Looks, while each asks, of which one lets the dial under way ask again, too: a server that was
-started anew then has its first packet about when it says that it was, not a round trip later."""
+KNOCK_OFTEN: Final = 50
+KNOCK_EVERY: Final = 2
+KNOCK_THEN: Final = 5
+"""Looks, while each asks, of which one lets the dial under way ask again, too: at first, when a
+server is most likely to be started anew, and afterwards. It then has its first packet about when it
+says that it was, not a round trip later; such a packet is a full one, so not at each look."""
 
 CHANCE: Final = 0.05
 CHANCE_RTTS: Final = 1.5
@@ -308,9 +311,9 @@ async def _wait_revived(driver: Driver, knock: Callable[[], object] = bool) -> N
             continue
         if looks < ASK_OFTEN or not looks % ASK_RARELY:
             driver.connection.ping()
-        if looks < ASK_OFTEN and looks % KNOCK_EVERY == KNOCK_EVERY - 1:
-            knock()
         looks += 1
+        if looks <= ASK_OFTEN and not looks % (KNOCK_EVERY if looks <= KNOCK_OFTEN else KNOCK_THEN):
+            knock()
         await asyncio.sleep(LOOK_OFTEN)
         is_of_use = not driver.goaway.is_set() and not driver.closed
         if is_of_use and driver.connection.stats().received_packets != heard:
