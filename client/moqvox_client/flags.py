@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Annotated, Final
 
-from moqvox_client.kinds import HostPort
+from moqvox_client.kinds import HostPort, Url
 from moqvox_client.options import Flag
 
 __all__ = [
     "DEFAULT_BIND",
+    "Also",
     "Bind",
     "TlsCert",
     "TlsFingerprint",
@@ -40,6 +41,10 @@ TlsFingerprint = Annotated[
 ]
 TlsRoot = Annotated[Path | None, Flag("trust servers under the CA in this PEM file")]
 TlsInsecure = Annotated[bool, Flag("accept any certificate; only for tests on your own machine")]
+Also = Annotated[
+    tuple[Url, ...],
+    Flag("another relay or server of the same, for when one asks to move", metavar="URL"),
+]
 Token = Annotated[str | None, Flag("token that grants what is asked for", secret=True)]
 TraceFile = Annotated[
     Path | None, Flag("write a JSON line with monotonic nanoseconds for each frame")

@@ -9,7 +9,6 @@ from typing import Annotated, Final
 
 import msgspec
 
-from moqvox.driver import Driver
 from moqvox.driver.scope import scope
 from moqvox.errors import NotFound, Refused, StreamCode, StreamEnded
 from moqvox.frame import Subscription
@@ -20,12 +19,13 @@ from moqvox.model import broadcast, group
 from moqvox.model.in_order import InOrder
 from moqvox.model.origin import Origin
 from moqvox_client.errors import Failed, UsageError
-from moqvox_client.flags import TraceFile
+from moqvox_client.flags import Also, TraceFile
 from moqvox_client.kinds import Duration, Url
+from moqvox_client.legs import Legs, standing
 from moqvox_client.listening import Speaking
 from moqvox_client.options import Argument, Flag
 from moqvox_client.output import Output
-from moqvox_client.reach import Reaching, gone, reach
+from moqvox_client.reach import Reaching
 from moqvox_client.sink import Container, FileSink, check_sink, open_sink
 from moqvox_client.trace import Moment, Trace
 
@@ -58,6 +58,7 @@ class Options(Reaching, frozen=True, kw_only=True):
         600.0
     )
     duration: Annotated[Duration | None, Flag("stop after this much audio")] = None
+    also: Also = ()
     trace: TraceFile = None
 
 
@@ -170,19 +171,21 @@ async def run(options: Options, output: Output) -> int:
 
 async def _connected(options: Options, reading: Reading, output: Output) -> None:
     origin = Origin()
-    async with reach(options.url, options, output, consume=origin) as driver:
+    async with standing((options.url, *options.also), options, output, consume=origin) as legs:
         try:
-            await _follow(options, origin, driver, reading, output)
+            await _follow(options, origin, legs, reading, output)
         except (StreamEnded, Refused) as exc:
-            if driver.closed:
-                raise await gone(driver) from exc
+            if legs.driver.closed:
+                raise await legs.gone() from exc
+            if legs.moves and exc.code == StreamCode.SESSION_CLOSED:
+                raise Failed("the broadcast did not go on where its server asked to move") from exc
             if isinstance(exc, StreamEnded):
                 raise Failed(f"the track ended early: {exc}") from exc
             raise
 
 
 async def _follow(
-    options: Options, origin: Origin, driver: Driver, reading: Reading, output: Output
+    options: Options, origin: Origin, legs: Legs, reading: Reading, output: Output
 ) -> None:
     """Read the broadcast; one that begins anew before anything was heard of it is met again.
 
@@ -191,13 +194,13 @@ async def _follow(
     now = asyncio.get_running_loop().time
     deadline = now() + options.timeout
     while True:
-        source = await _find(options, origin, driver)
+        source = await _find(options, origin, legs)
         try:
             await _read(options, source, reading, output)
         except (StreamEnded, Refused) as exc:
             is_gone = origin.get(options.broadcast) is not source
             begins_anew = is_gone or exc.code == StreamCode.INTERNAL
-            if reading.totals.frames or driver.closed or not begins_anew or now() > deadline:
+            if reading.totals.frames or legs.driver.closed or not begins_anew or now() > deadline:
                 raise
             await asyncio.sleep(BREATHER)
         else:
@@ -224,11 +227,11 @@ async def _read(
         reading.totals.lost_groups += groups.lost
 
 
-async def _find(options: Options, origin: Origin, driver: Driver) -> broadcast.Consumer:
+async def _find(options: Options, origin: Origin, legs: Legs) -> broadcast.Consumer:
     """Wait for the broadcast to be announced, or the session to end."""
     async with scope() as tasks:
         finding = tasks.create_task(origin.wait(options.broadcast), name="find")
-        ending = tasks.create_task(driver.wait_closed(), name="ending")
+        ending = tasks.create_task(legs.wait_closed(), name="ending")
         await asyncio.wait(
             [finding, ending], timeout=options.timeout, return_when=asyncio.FIRST_COMPLETED
         )
@@ -236,8 +239,8 @@ async def _find(options: Options, origin: Origin, driver: Driver) -> broadcast.C
         ending.cancel()
     if finding.done() and not finding.cancelled():
         return finding.result()
-    if driver.closed:
-        raise await gone(driver)
+    if legs.closed:
+        raise await legs.gone()
     raise NotFound(f"no broadcast {options.broadcast!r} was announced in {options.timeout:g} s")
 
 

@@ -7,7 +7,6 @@ from typing import Annotated, Final
 
 import msgspec
 
-from moqvox.driver import Driver
 from moqvox.driver.scope import scope
 from moqvox.frame import Frame, TrackInfo
 from moqvox.media.catalog import CATALOG_TRACK, Catalog, opus_rendition
@@ -16,12 +15,13 @@ from moqvox.model import broadcast, cache, group, track
 from moqvox.model.origin import Origin
 from moqvox_client import source
 from moqvox_client.errors import Failed, UsageError
-from moqvox_client.flags import TraceFile
+from moqvox_client.flags import Also, TraceFile
 from moqvox_client.kinds import Duration, Url
+from moqvox_client.legs import Legs, standing
 from moqvox_client.options import Argument, Flag
 from moqvox_client.output import Output
 from moqvox_client.pieces import check_readable
-from moqvox_client.reach import Reaching, gone, reach
+from moqvox_client.reach import Reaching
 from moqvox_client.trace import Moment, Trace
 
 __all__ = ["EXAMPLES", "Options", "run"]
@@ -60,6 +60,7 @@ class Options(Reaching, frozen=True, kw_only=True):
     wait: Annotated[
         Duration, Flag("how long readers may take to come, and at the end to take the last bytes")
     ] = 5.0
+    also: Also = ()
     trace: TraceFile = None
 
 
@@ -69,6 +70,7 @@ class Totals(msgspec.Struct):
     Attributes:
         digest: SHA-256 over the packets, hex; that of `moqvox pull` is the same when all came.
         path_changes: that the connection went through meanwhile.
+        moves: to another relay or server, because the one before asked to.
     """
 
     frames: int = 0
@@ -77,6 +79,7 @@ class Totals(msgspec.Struct):
     media_us: int = 0
     digest: str = ""
     path_changes: int = 0
+    moves: int = 0
 
 
 async def run(options: Options, output: Output) -> int:
@@ -94,16 +97,17 @@ async def run(options: Options, output: Output) -> int:
     origin.publish(options.broadcast, producer.consume())
     totals = Totals()
     with Trace(options.trace) as trace:
-        async with reach(options.url, options, output, publish=origin) as driver:
+        urls = (options.url, *options.also)
+        async with standing(urls, options, output, publish=origin) as legs:
             asked = _when_asked(audio)
             began = asyncio.get_running_loop().time()
             publishing = _publish(chunks, audio, options, totals, trace, output)
-            await _while_connected(driver, publishing)
+            await _while_connected(legs, publishing)
             audio.finish()
             catalog.finish()
-            await _found(driver, asked, began + options.wait)
-            await _drained(driver, options.wait)
-            totals.path_changes = driver.connection.stats().path_changes
+            await _found(legs, asked, began + options.wait)
+            await _drained(legs, options.wait)
+            totals.path_changes, totals.moves = legs.path_changes, legs.moves
     output.clear_progress()
     output.text(
         f"published {totals.media_us / 1e6:.2f} s in {totals.frames} frames, "
@@ -172,16 +176,16 @@ async def _publish(
         writer.finish()
 
 
-async def _while_connected(driver: Driver, work: Coroutine[object, object, None]) -> None:
+async def _while_connected(legs: Legs, work: Coroutine[object, object, None]) -> None:
     """Run `work`; fail when the session ends before it does."""
     async with scope() as tasks:
         working = tasks.create_task(work, name="publish")
-        closing = tasks.create_task(driver.wait_closed(), name="closing")
+        closing = tasks.create_task(legs.wait_closed(), name="closing")
         await asyncio.wait([working, closing], return_when=asyncio.FIRST_COMPLETED)
         working.cancel()
         closing.cancel()
     if working.cancelled():
-        raise await gone(driver)
+        raise await legs.gone()
 
 
 def _when_asked(audio: track.Producer) -> asyncio.Event:
@@ -196,22 +200,22 @@ def _when_asked(audio: track.Producer) -> asyncio.Event:
     return asked
 
 
-async def _found(driver: Driver, asked: asyncio.Event, until: float) -> None:
+async def _found(legs: Legs, asked: asyncio.Event, until: float) -> None:
     """Give a first reader time to come: a short file is over before anybody could ask."""
     async with scope() as tasks:
         waiting = tasks.create_task(asked.wait(), name="reader")
-        closing = tasks.create_task(driver.wait_closed(), name="closing")
+        closing = tasks.create_task(legs.wait_closed(), name="closing")
         left = max(0.0, until - asyncio.get_running_loop().time())
         await asyncio.wait([waiting, closing], timeout=left, return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
         closing.cancel()
 
 
-async def _drained(driver: Driver, patience: float) -> None:
+async def _drained(legs: Legs, patience: float) -> None:
     """Wait until readers have everything: the session is closed only then."""
     try:
         async with asyncio.timeout(patience):
-            await driver.wait_served()
+            await legs.wait_served()
     except TimeoutError:
         raise Failed(f"readers had not taken everything {patience:g} s after the end") from None
 

@@ -19,7 +19,7 @@ from moqvox.transport.websocket import facts
 from moqvox_certs import Certificate, pin_obstacles
 from moqvox_client import trust
 from moqvox_client.errors import UsageError
-from moqvox_client.flags import DEFAULT_BIND, Bind, TlsCert, TlsGenerate, TlsKey, WebSocket
+from moqvox_client.flags import DEFAULT_BIND, Also, Bind, TlsCert, TlsGenerate, TlsKey, WebSocket
 from moqvox_client.kinds import Duration, Url
 from moqvox_client.options import Flag
 from moqvox_client.output import Output
@@ -58,6 +58,7 @@ class Options(Reaching, frozen=True, kw_only=True):
         ),
     ] = DEMO_AGENT
     url: Annotated[Url | None, Flag("meet callers through this relay, instead of listening")] = None
+    also: Also = ()
     bind: Bind = DEFAULT_BIND
     tls_cert: TlsCert = None
     tls_key: TlsKey = None
@@ -99,7 +100,7 @@ async def _attend(
 ) -> None:
     """Take calls behind a relay, until it is gone."""
     async with voice.attend(
-        url,
+        [url, *options.also],
         verify=verify(options),
         token=options.token or "",
         versions=options.versions,

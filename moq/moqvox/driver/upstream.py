@@ -109,6 +109,11 @@ class Upstream:
         """The track's."""
         return self._name
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether another way fills the track besides."""
+        return self._braid is not None
+
     def share(self) -> Braid | None:
         """Let another way fill the track besides; from now on both ways' frames are compared.
 

@@ -47,6 +47,7 @@ def test_ogg_crosses_untouched_and_both_sides_agree(relay, command, aside, tmp_p
         "media_us": 300_000,
         "digest": digest,
         "path_changes": 0,
+        "moves": 0,
     }
     received = pulling.said()[-1]
     assert received["digest"] == digest
