@@ -22,6 +22,7 @@ from moqvox.session.lite.session import LiteSession
 from moqvox.transport.aioquic import Wallet
 from moqvox.transport.aioquic import connect as connect_quic
 from moqvox.transport.credentials import Verify
+from moqvox.transport.foresight import Foresee
 from moqvox.transport.interface import Connection, Kind
 from moqvox.transport.urge import Urge
 from moqvox.transport.websocket import connect_websocket, race
@@ -55,6 +56,7 @@ async def dial(
     wallet: Wallet | None = None,
     early: bool = True,
     urge: Urge | None = None,
+    foresee: Foresee | None = None,
 ) -> Connection:
     """Open the connection that a URL asks for, without a session on it.
 
@@ -70,6 +72,7 @@ async def dial(
             before the server has answered, and failure is told as its end.
         early: with a wallet, do not wait for the answer; False: the handshake is shorter only.
         urge: over QUIC, makes it ask again as long as nobody has answered.
+        foresee: over raw QUIC, prepares for the connection while its server has not answered.
 
     Raises:
         MoqError: unreachable, refused, not trusted, or no common version; the message
@@ -91,6 +94,7 @@ async def dial(
         wallet=wallet,
         early=early,
         urge=urge,
+        foresee=foresee,
     )
     if address.scheme is not Scheme.WEBSOCKET and not (websocket and address.is_webtransport):
         return await quic()

@@ -21,7 +21,7 @@ from tests.loopback.pairs import (
 )
 
 from moqvox.errors import LocalError, SessionClosed
-from moqvox.transport.aioquic import Limits, connect, listen
+from moqvox.transport.aioquic import Limits, connect, dialling, listen
 from moqvox.transport.credentials import ServerCertificate, Verify
 from moqvox.transport.failures import (
     CertificateRefused,
@@ -438,5 +438,67 @@ def test_dial_that_nobody_answers_asks_again_when_it_is_told_to():
                 dialling.cancel()
         assert took < 1.2
         assert not urge.now()
+
+    run(main())
+
+
+class Foresight:
+    """Prepares by counting, and says a word as soon as it may."""
+
+    def __init__(self):
+        self.given, self.begun, self.stream = [], [], None
+
+    def __call__(self, connection):
+        self.given.append(connection)
+        return lambda: self.begin(connection)
+
+    def begin(self, connection):
+        self.begun.append(connection)
+        stream = connection.open_stream(bidirectional=False)
+        connection.write(stream, b"foreseen", fin=True)
+
+
+@pytest.fixture
+def hurried(monkeypatch):
+    """The wait for the answer is used at once: there is none to speak of within one machine."""
+    monkeypatch.setattr(dialling, "IDLE_AFTER", 0.0)
+
+
+def test_what_is_prepared_while_nobody_answers_begins_with_the_answer(hurried):
+    async def main():
+        foresight = Foresight()
+        async with listening() as listener:
+            client = await dial(listener, foresee=foresight)
+            assert foresight.given == foresight.begun == [client]
+            server = Reader(await listener.accept())
+            await server.until(lambda self: self.ended)
+            assert list(server.data.values()) == [b"foreseen"]
+            client.close()
+
+    run(main())
+
+
+def test_a_server_that_prefers_another_protocol_gets_what_was_not_foreseen(hurried):
+    async def main():
+        foresight = Foresight()
+        async with listening() as listener:
+            client = await dial(listener, protocols=["moqvox-other", PROTOCOL], foresee=foresight)
+            assert client.protocol == PROTOCOL
+            assert [each.protocol for each in foresight.given] == ["moqvox-other"]
+            assert not foresight.begun
+            client.close()
+
+    run(main())
+
+
+@pytest.mark.parametrize("verify", [Verify.pinned(["00" * 32]), Verify.system()])
+def test_nothing_begins_with_a_server_that_is_not_proven(hurried, verify):
+    async def main():
+        foresight = Foresight()
+        async with listening() as listener:
+            with pytest.raises(CertificateRefused):
+                await dial(listener, verify=verify, foresee=foresight)
+        assert foresight.given
+        assert not foresight.begun
 
     run(main())

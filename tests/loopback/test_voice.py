@@ -10,7 +10,9 @@ from tests.unit.voice.calls import packets, tone
 from moqvox import voice
 from moqvox.connect import connect
 from moqvox.errors import LocalError, MoqError, SessionClosed
+from moqvox.transport.aioquic import dialling
 from moqvox.transport.credentials import Verify
+from moqvox.voice.call import Call
 from moqvox.wire.version import LITE_ALPNS
 
 pytestmark = pytest.mark.net
@@ -73,6 +75,38 @@ def test_caller_and_agent_on_one_port(scheme, version):
     assert played.complete
     assert played.ms == heard_us / 1000 >= 300
     assert list(marks) == ["connected", "agent", "response"]
+
+
+@pytest.mark.parametrize(("version", "times"), [(LITE_ALPNS[0], 1), (LITE_ALPNS[-1], 0)])
+def test_session_that_was_built_before_the_answer_begins_with_it(monkeypatch, version, times):
+    """Unless the server chooses another version than the one that was presumed."""
+    begun = []
+
+    def begin(call, driver):
+        begun.append(driver)
+        call_begin(call, driver)
+
+    call_begin = Call.begin
+    monkeypatch.setattr(Call, "begin", begin)
+    monkeypatch.setattr(dialling, "IDLE_AFTER", 0.0)
+
+    async def main():
+        heard = []
+        async with (
+            voice.serve("127.0.0.1:0", versions=(version,), prepares=False) as desk,
+            asyncio.TaskGroup() as tasks,
+        ):
+            answering = tasks.create_task(answer(desk, heard))
+            address = f"moqt://127.0.0.1:{desk.addresses[0][1]}/"
+            intact, _, call = await converse(address, Verify.pinned([desk.fingerprint]))
+            await until(lambda: heard)
+            answering.cancel()
+        return intact, call
+
+    intact, call = asyncio.run(main())
+    assert intact
+    assert len(begun) == times
+    assert (call.resumptions, call._legs) == (0, 1)
 
 
 def test_agent_behind_two_relays():

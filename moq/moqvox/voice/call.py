@@ -77,6 +77,7 @@ class Call:
         self.ended: SessionClosed | None = None
         self._t0 = asyncio.get_running_loop().time()
         self._legs = 0
+        self._begun: CallerLeg | None = None
         self._stall = STALL
         self._session = self._again = ""
         self._connected = asyncio.Event()
@@ -163,6 +164,21 @@ class Call:
         """Wait until the agent has said `hello` on the present leg."""
         await self._answered.wait()
 
+    def begin(self, driver: Driver) -> None:
+        """Say on the first connection what is known by now; `hold` follows."""
+        if self.ended is None and not self._legs:
+            self._begun = self._attach(driver)
+
+    def _attach(self, driver: Driver) -> CallerLeg:
+        local, remote = origin.Origin(id=self.origin_id), origin.Origin()
+        before = self.driver
+        leg = self._next_leg(beside=before is not None and not before.closed)
+        self._former, self.driver = before, driver
+        leg.attach(driver, local, remote)
+        self.mark("connected")
+        self._connected.set()
+        return leg
+
     async def hold(self, driver: Driver) -> None:
         """Be connected to the agent until the connection is over.
 
@@ -172,13 +188,8 @@ class Call:
         """
         if self.ended is not None:
             return
-        local, remote = origin.Origin(id=self.origin_id), origin.Origin()
-        before = self.driver
-        leg = self._next_leg(beside=before is not None and not before.closed)
-        self._former, self.driver = before, driver
-        leg.attach(driver, local, remote)
-        self.mark("connected")
-        self._connected.set()
+        begun, self._begun = self._begun, None
+        leg = begun if begun is not None and begun.driver is driver else self._attach(driver)
         async with asyncio.TaskGroup() as tasks:
             following = tasks.create_task(self._follow(leg), name="agent")
             await driver.wait_closed()

@@ -11,7 +11,7 @@ from moqvox.driver.scope import scope
 from moqvox.transport.credentials import Verify
 from moqvox.transport.urge import Urge
 from moqvox.voice.call import PATIENCE, Call
-from moqvox.voice.dialling import dialling
+from moqvox.voice.dialling import Dialler, dialling
 from moqvox.voice.keep import KEEP, Keep
 from moqvox.voice.redial import Redial
 from moqvox.wire.version import LITE_ALPNS as ALPNS
@@ -70,15 +70,18 @@ async def call(
     urls = [url] if isinstance(url, str) else list(url)
     async with (
         dialling(
-            verify=verify,
-            token=token,
-            versions=versions,
-            timeout=timeout,
-            origin_id=made.origin_id,
-            websocket=websocket,
-            wallet=wallet,
-            early_speech=early_speech,
-            urge=urge,
+            Dialler(
+                verify=verify,
+                token=token,
+                versions=versions,
+                timeout=timeout,
+                origin_id=made.origin_id,
+                websocket=websocket,
+                wallet=wallet,
+                early_speech=early_speech,
+                urge=urge,
+                on_begun=made.begin,
+            )
         ) as dial,
         scope() as tasks,
     ):

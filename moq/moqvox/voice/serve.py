@@ -18,7 +18,7 @@ from moqvox.model.origin import Origin
 from moqvox.transport.credentials import ServerCertificate, Verify
 from moqvox.transport.urge import Urge
 from moqvox.transport.websocket import Http
-from moqvox.voice.dialling import dialling
+from moqvox.voice.dialling import Dialler, dialling
 from moqvox.voice.door import take_sessions
 from moqvox.voice.journal import Bounds, Journal
 from moqvox.voice.keep import KEEP, Keep
@@ -219,13 +219,15 @@ async def attend(
 
     async with (
         dialling(
-            verify=verify,
-            token=token,
-            versions=versions,
-            timeout=timeout,
-            origin_id=origin_id,
-            websocket=websocket,
-            urge=urge,
+            Dialler(
+                verify=verify,
+                token=token,
+                versions=versions,
+                timeout=timeout,
+                origin_id=origin_id,
+                websocket=websocket,
+                urge=urge,
+            )
         ) as dial,
         scope() as tasks,
     ):

@@ -7,6 +7,8 @@ import socket
 from collections.abc import Sequence
 from typing import Final
 
+import msgspec
+
 from moqvox.errors import LocalError
 from moqvox.transport.address import Address, host_of, show
 from moqvox.transport.aioquic.dialling import Dialling
@@ -18,6 +20,7 @@ from moqvox.transport.aioquic.routes import Route, find_routes, is_ours
 from moqvox.transport.aioquic.wallet import Kept, Wallet
 from moqvox.transport.credentials import Verify
 from moqvox.transport.failures import ConnectFailed, NoAnswer, PortRefused
+from moqvox.transport.foresight import Foresee
 from moqvox.transport.quic.sockets import bind, report_errors
 from moqvox.transport.resolve import Target, resolve
 from moqvox.transport.urge import Urge
@@ -47,6 +50,7 @@ async def connect(
     wallet: Wallet | None = None,
     early: bool = True,
     urge: Urge | None = None,
+    foresee: Foresee | None = None,
 ) -> RawConnection:
     """Dial a server; when its name has several addresses, the first that answers wins.
 
@@ -73,6 +77,7 @@ async def connect(
         early: speak ahead of the server's answer, if a ticket lets us; False: the connection is
             returned once the server has answered.
         urge: makes it ask again as long as nobody has answered.
+        foresee: prepares for the first address, of raw connections that did not begin early.
 
     Raises:
         ConnectFailed: no connection; the subclass and the message say why.
@@ -97,6 +102,7 @@ async def connect(
         wallet=wallet,
         early=early,
         urge=urge,
+        foresee=foresee,
     )
     try:
         async with asyncio.timeout(timeout):
@@ -116,11 +122,12 @@ async def connect(
 async def _race(order: Order, targets: Sequence[Target], kept: Kept | None) -> RawConnection:
     """Try addresses, each a moment after the one before it, or when that has failed.
 
-    The first has the use of the ticket, which is good for one connection.
+    The first has the use of the ticket, which is good for one connection, and of foresight.
     """
     winners: list[RawConnection] = []
     failures: list[ConnectFailed] = []
     failed = [asyncio.Event() for _ in targets]
+    later = msgspec.structs.replace(order, foresee=None)
     tasks: list[asyncio.Task[None]] = []
 
     async def attempt(index: int) -> None:
@@ -129,7 +136,9 @@ async def _race(order: Order, targets: Sequence[Target], kept: Kept | None) -> R
                 async with asyncio.timeout(NEXT_ADDRESS_DELAY * index):
                     await failed[index - 1].wait()
         try:
-            connection = await _dial(order, targets[index], None if index else kept)
+            connection = await _dial(
+                later if index else order, targets[index], None if index else kept
+            )
         except ConnectFailed as exc:
             failures.append(exc)
             failed[index].set()

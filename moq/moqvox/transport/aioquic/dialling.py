@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+from collections.abc import Callable
 from typing import Final
 
 from aioquic.quic.events import HandshakeCompleted, QuicEvent
@@ -48,6 +49,7 @@ class Dialling:
         self._link: Link | None = None
         self._session: WebTransportConnection | None = None
         self._early: RawConnection | None = None
+        self._foreseen: tuple[RawConnection, Callable[[], None]] | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._kept: Kept | None = None
         self._roots = order.roots()
@@ -99,10 +101,15 @@ class Dialling:
 
     def _use_the_wait(self) -> None:
         """Prepare for the answer, if it is not here by now."""
-        if self._link is not None and not self._link.engine.protocol:
-            warm_up()
-            if self._roots is not None:
-                self._roots.get_ready()
+        link, order = self._link, self._order
+        if link is None or link.engine.protocol:
+            return
+        warm_up()
+        if self._roots is not None:
+            self._roots.get_ready()
+        if order.foresee is not None and not order.webtransport and not self.answer.done():
+            presumed = RawConnection(link, protocol=order.protocols[0], is_client=True)
+            self._foreseen = presumed, order.foresee(presumed)
 
     def _keep(self, session: SessionTicket) -> None:
         link, wallet = self._link, self._order.wallet
@@ -199,6 +206,9 @@ class Dialling:
                 request=Request(order.where, order.path, order.protocols),
             )
             self._session.start()
+        elif self._foreseen is not None and self._foreseen[0].protocol == protocol:
+            connection, begin = self._foreseen
+            self._done(connection, begin)
         else:
             self._done(RawConnection(link, protocol=protocol, is_client=True))
 
@@ -211,13 +221,15 @@ class Dialling:
         self._fail(failure)
         self.close()
 
-    def _done(self, connection: RawConnection) -> None:
+    def _done(self, connection: RawConnection, begin: Callable[[], None] | None = None) -> None:
         if self._link is not None:
             self._link.observer = connection
         if self.answer.done():
             connection.close()
-        else:
-            self.answer.set_result(connection)
+            return
+        if begin is not None:
+            begin()
+        self.answer.set_result(connection)
 
     def on_writable(self, streams: list[int]) -> None:
         """Pass on what concerns an early connection; nothing else is written yet."""

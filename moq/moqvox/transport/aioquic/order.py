@@ -15,6 +15,7 @@ from moqvox.transport.aioquic.limits import Limits
 from moqvox.transport.aioquic.roots import Roots
 from moqvox.transport.aioquic.wallet import Kept, Wallet
 from moqvox.transport.credentials import Verify
+from moqvox.transport.foresight import Foresee
 from moqvox.transport.urge import Urge
 
 __all__ = ["Order"]
@@ -40,6 +41,7 @@ class Order(msgspec.Struct, frozen=True):
     wallet: Wallet | None
     early: bool
     urge: Urge | None
+    foresee: Foresee | None
 
     @property
     def offers(self) -> Sequence[str]:
