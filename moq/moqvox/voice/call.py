@@ -14,7 +14,7 @@ from moqvox.voice.caller_leg import CallerLeg
 from moqvox.voice.keep import KEEP, Keep
 from moqvox.voice.leg import BITRATE
 from moqvox.voice.party import Party
-from moqvox.voice.proof import Chain
+from moqvox.voice.proof import take_chain
 from moqvox.voice.redial import Redial, describe
 from moqvox.voice.speech import Speech
 from moqvox.voice.utterance import Utterance
@@ -60,7 +60,7 @@ class Call:
         self.id = secrets.token_hex(8)
         self.origin_id = secrets.randbits(52) | 1
         self.patience = patience
-        self._chain = Chain()
+        self._chain = take_chain()
         self.party = Party(
             Hello(call=self.id, token=self._chain.token(0), shows=True),
             keep,

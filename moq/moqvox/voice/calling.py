@@ -13,6 +13,7 @@ from moqvox.transport.urge import Urge
 from moqvox.voice.call import PATIENCE, Call
 from moqvox.voice.dialling import Dialler, dialling
 from moqvox.voice.keep import KEEP, Keep
+from moqvox.voice.proof import make_spare
 from moqvox.voice.redial import Redial
 from moqvox.wire.version import LITE_ALPNS as ALPNS
 
@@ -94,6 +95,7 @@ async def call(
             await _last_words(made)
             line.cancel()
             made.close()
+            make_spare()
 
 
 async def _keep(made: Call, redial: Redial) -> None:

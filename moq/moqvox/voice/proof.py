@@ -5,10 +5,11 @@ next one can't be made from it.
 """
 
 import hashlib
+import os
 import secrets
 from typing import Final
 
-__all__ = ["Chain", "Guard"]
+__all__ = ["Chain", "Guard", "make_spare", "take_chain"]
 
 LENGTH: Final = 1024
 """Legs of one call, at most."""
@@ -35,6 +36,23 @@ class Chain:
     def token(self, leg: int) -> str:
         """Show the link of a leg, hex; "" when the chain is used up."""
         return self._links[leg].hex() if leg < len(self._links) else ""
+
+
+_spare: list[Chain] = []
+"""At most one, made ahead; each is used for one call."""
+
+os.register_at_fork(after_in_child=_spare.clear)
+
+
+def make_spare() -> None:
+    """Make the next call's chain now, as that takes half a millisecond."""
+    if not _spare:
+        _spare.append(Chain())
+
+
+def take_chain() -> Chain:
+    """Take a chain that no other call has."""
+    return _spare.pop() if _spare else Chain()
 
 
 class Guard:

@@ -23,6 +23,7 @@ from moqvox.voice.calling import call
 from moqvox.voice.door import take_sessions
 from moqvox.voice.lobby import Lobby
 from moqvox.voice.playback import Playback
+from moqvox.voice.proof import make_spare
 from moqvox.voice.session import Session
 from moqvox_certs import generate
 
@@ -75,6 +76,7 @@ async def prepare() -> None:
     with _unheard():
         async with scope() as tasks:
             tasks.create_task(_rehearse(), name="rehearsal", context=rehearsal)
+    make_spare()
 
 
 async def prepare_when_idle(is_busy: Callable[[], bool]) -> None:

@@ -13,7 +13,7 @@ from moqvox.voice.call import Call
 from moqvox.voice.keep import Keep
 from moqvox.voice.lobby import Lobby
 from moqvox.voice.playback import Playback
-from moqvox.voice.proof import Chain, Guard
+from moqvox.voice.proof import Chain, Guard, make_spare, take_chain
 from moqvox.voice.words import Hello
 
 
@@ -404,3 +404,10 @@ def test_of_three_connections_the_middle_one_is_written_to_until_the_last_is_ans
         return formers
 
     assert run(main()) == [1, 1, None]
+
+
+def test_chain_that_was_made_ahead_is_one_calls_only():
+    make_spare()
+    make_spare()
+    tokens = [take_chain().token(0) for _ in range(3)]
+    assert len(set(tokens)) == 3
