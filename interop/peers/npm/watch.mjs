@@ -23,7 +23,10 @@ await main(args, async ({ url, name, pcm, seconds = "2", ...how }) => {
       first = now;
       emit("playing", first);
     }
-    const played_ms = first === null ? 0 : now.timestamp_ms - first.timestamp_ms;
+    // The element's clock jumps when it goes on with what is newest, and the beginning, where it
+    // does, must not be in what is judged: that much was also put out.
+    const since = (what) => (first === null ? 0 : now[what] - first[what]);
+    const played_ms = Math.min(since("timestamp_ms"), since("sounding_ms"));
     if (played_ms >= SETTLE_MS + 1000 * Number(seconds)) {
       emit("played", now);
       break;
