@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -169,8 +170,8 @@ async def _measure(options: Options, output: Output) -> tuple[list[Run], int]:
     ]
     seconds = sum(one.scenario.seconds for one in plan) / options.jobs
     output.note(
-        f"{len(plan)} runs on {network.name}, {options.jobs} at a time, "
-        f"at most {seconds / 60:.0f} min"
+        f"runs on {network.name}: {len(plan)}, {options.jobs} at a time, "
+        f"at most {math.ceil(seconds / 60)} min"
     )
     return await _run_all(options, output, plan, network)
 

@@ -90,15 +90,25 @@ async def take(side: ServerSide) -> None:
         subscribe=incoming,
     )
 
+    is_over = False
+
     async def accept() -> None:
         async for request in server:
             tasks.create_task(_serve(request))
 
+    async def hear() -> None:
+        try:
+            await _listen(incoming, PROMPT, side, max_age_ms)
+        except moq.Error:
+            if not is_over:  # else the caller has left, as it does at the end of a run
+                raise
+
     async with server, asyncio.TaskGroup() as tasks:
         tasks.create_task(accept())
-        tasks.create_task(_listen(incoming, PROMPT, side, max_age_ms))
+        tasks.create_task(hear())
         side.ready()
         await side.prompt_over()
+        is_over = True
         side.heard()  # what is late by now was dropped
         if job.answered:
             answer = outgoing.create_broadcast(ANSWER)  # goes when it is let go of
