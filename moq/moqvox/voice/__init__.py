@@ -7,6 +7,7 @@ a caller makes one with `call`. `docs/voice-protocol.md` says what crosses the w
 from moqvox.voice.call import Call
 from moqvox.voice.calling import call
 from moqvox.voice.journal import Bounds, Journal
+from moqvox.voice.keep import Keep
 from moqvox.voice.playback import Account, Playback
 from moqvox.voice.rehearsal import prepare
 from moqvox.voice.response import Response
@@ -23,6 +24,7 @@ __all__ = [
     "Caption",
     "Desk",
     "Journal",
+    "Keep",
     "Message",
     "Packet",
     "Playback",
