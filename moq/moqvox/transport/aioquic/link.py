@@ -1,66 +1,49 @@
-"""One QUIC connection on an endpoint: packets in, packets out, timers, the end.
+"""One QUIC connection on an endpoint: packets in, packets out, timers.
 
-What is done with its streams is in `link_streams.py`. A link knows streams and codes as QUIC
-numbers them. What they mean is the business of its observer: `raw.RawConnection` or
-`webtransport.WebTransportConnection`.
+What is done with its streams is in `link_streams.py`, how it ends in `link_end.py`. A link knows
+streams and codes as QUIC numbers them. What they mean is the business of its observer:
+`raw.RawConnection` or `webtransport.WebTransportConnection`.
 """
 
-import logging
-from collections.abc import Callable
 from typing import Final
 
 from aioquic.quic.events import ConnectionIdIssued, ConnectionIdRetired
-from aioquic.quic.packet import QuicErrorCode, QuicFrameType
 
 from moqvox.transport.address import Address
-from moqvox.transport.aioquic.closing import HASTY_LINGER, Closing
 from moqvox.transport.aioquic.counters import Counters
-from moqvox.transport.aioquic.ending import Ending
 from moqvox.transport.aioquic.keep_alive import KeepAlive
-from moqvox.transport.aioquic.last_words import LastWords
 from moqvox.transport.aioquic.limits import Limits
-from moqvox.transport.aioquic.link_streams import LinkStreams
-from moqvox.transport.aioquic.neighbours import Carrier, Observer
+from moqvox.transport.aioquic.link_end import LinkEnd
+from moqvox.transport.aioquic.neighbours import Carrier
 from moqvox.transport.aioquic.pauses import Rhythm
 from moqvox.transport.aioquic.private import Engine
 from moqvox.transport.aioquic.private.aside import hears, is_aside, is_unheard, put_aside, record_of
-from moqvox.transport.aioquic.roaming import Roaming
 from moqvox.transport.interface import Closed, Stats
 
 __all__ = ["Link"]
-
-logger = logging.getLogger("moqvox.transport.aioquic")
 
 MAX_ROUNDS: Final = 8
 """Bursts of one connection in one turn of the loop; then the others have their turn."""
 
 
-class Link(LinkStreams):
+class Link(LinkEnd):
     """One QUIC connection; the endpoint calls it from the loop, never two calls at once."""
 
     def __init__(self, engine: Engine, limits: Limits, carrier: Carrier) -> None:
         super().__init__(engine, limits)
-        self.observer: Observer | None = None
-        self.roaming: Roaming | None = None
+        self._carrier = carrier
         self.is_newcomer = False
         self.rhythm: Rhythm | None = None
         self.scheduled_at: float | None = None
         self.put_off_since: float | None = None
         self.connection_ids: dict[bytes, None] = {}
         self.asked: tuple[bytes, str, int] | None = None
-        self._carrier = carrier
         self._address: Address | None = None
-        self._closing: Closing | None = None
-        self._over: Closed | None = None
-        self._last_words = LastWords()
         self._cause = ""
         self._awake_since = carrier.now()
-        self._is_broken = self._is_gone = False
-        self._leaves_at: float | None = None
         self._keep_alive = KeepAlive(limits.keep_alive, carrier.now())
         self._is_eager = True
         self._counters = Counters()
-        self._last_stats: Stats | None = None
 
     # The wire.
 
@@ -265,6 +248,19 @@ class Link(LinkStreams):
         """Return the loop's time."""
         return self._carrier.now()
 
+    def _ended(self) -> None:
+        self._carrier.ended(self)
+
+    def _part(self) -> None:
+        self._carrier.part(self)
+
+    def _be_forgotten(self) -> None:
+        self._carrier.forget(self)
+
+    def _repeat_close(self, words: list[tuple[bytes, Address]]) -> None:
+        for data, address in words:
+            self._carrier.send(self, data, address)
+
     def _next_timer(self) -> float:
         if self._leaves_at is not None:
             return self._leaves_at
@@ -309,126 +305,6 @@ class Link(LinkStreams):
         self._is_eager = True
         return True
 
-    # The end.
-
-    def close(
-        self,
-        ending: Ending,
-        *,
-        linger: float | None = None,
-        report: Closed | None = None,
-        farewell: Callable[[], None] | None = None,
-        answered: Callable[[], bool] | None = None,
-    ) -> None:
-        """Close once what is queued has arrived, or the time for that is over. Idempotent.
-
-        Args:
-            ending: what the peer is told in CONNECTION_CLOSE.
-            linger: seconds that this may take; None: as the limits say.
-            report: what the observer is told; None: the same as the peer.
-            farewell: called before CONNECTION_CLOSE; may write once more.
-            answered: whether the peer has answered that, for which a moment is left.
-        """
-        if self._closing is not None or self._over is not None:
-            return
-        if linger is None:
-            linger = self.limits.linger if ending.code == 0 else HASTY_LINGER
-        until = self._carrier.now() + linger
-        self._closing = Closing(ending, until, report=report, farewell=farewell, answered=answered)
-        self.touch()
-
-    def refuse(self, ending: Ending) -> None:
-        """Close before anything else is sent: in its handshake, a client is told nothing but no."""
-        self.close(ending, linger=0.0)
-        self.engine.close(ending.code, QuicFrameType.PADDING, ending.reason)
-
-    def abort(self, closed: Closed) -> None:
-        """End without a word: the endpoint is gone, or nobody answered."""
-        self._is_gone = True
-        self._finish(closed)
-        self._carrier.forget(self)
-
-    def vanish(self) -> None:
-        """Keep nothing once the last packet has left, not even to answer late ones."""
-        self._is_gone = True
-
-    @property
-    def _is_dumb(self) -> bool:
-        """Whether the peer has closed, so that nothing may be said any more, and was told."""
-        return self.engine.drains_until is not None and self.roaming is None and not self._is_gone
-
-    def _leave(self) -> None:
-        """Stay only to be known by late packets, which get no answer (RFC 9000, 10.2.2)."""
-        if self._leaves_at is None:
-            self._leaves_at = self.engine.drains_until
-            self._carrier.schedule(self, self._next_timer())
-            self._carrier.part(self)
-
-    def let_go(self) -> None:
-        """Refer to nothing that refers back, so that no collector is needed. Idempotent.
-
-        To be called when nothing of this link's is being carried out. What a client's
-        application holds is one connection, which is left as it is.
-        """
-        if self.roaming is None and self._last_stats is None:
-            self._last_stats = self.stats()
-            self.observer = self._closing = None
-            self.engine.dismantle()
-
-    def _settle(self, now: float) -> None:
-        """Send our CONNECTION_CLOSE when the time has come."""
-        closing = self._closing
-        if closing is None or self.engine.is_closing or self._over is not None:
-            return
-        queue = self._queue
-        has_arrived = not (queue.waiting_bytes or queue.is_ready) and self.engine.is_settled
-        if closing.waits(now, has_arrived=has_arrived):
-            return
-        if not closing.say_farewell(now):
-            ending = closing.ending
-            frame_type = QuicFrameType.PADDING if ending.is_transport else None
-            self.engine.close(ending.code, frame_type, ending.reason)
-        self._send(now)
-
-    def _conclude(self) -> None:
-        """Tell the observer as soon as the end is certain, not when its timers are over."""
-        ending = self.engine.ending()
-        if ending is None or self._over is not None or not self.engine.is_closing:
-            return
-        if self._closing is not None:
-            self._finish(self._closing.report())
-        else:
-            self._finish(ending.closed())
-
-    def _finish(self, closed: Closed) -> None:
-        if self._over is None:
-            self._over = closed
-            if self.roaming is not None:
-                self.roaming.close()
-            if self.observer is not None:
-                self.observer.on_over(closed)
-            self._carrier.ended(self)
-
-    def _break(self, exc: Exception) -> None:
-        """Close a connection whose engine failed; drop it when it can't even do that."""
-        logger.warning("closing a connection that the engine can't go on with: %r", exc)
-        if self._is_broken:
-            self.abort(Closed(0, "the engine failed", lost=True))
-            return
-        self._is_broken = True
-        self.engine.close(QuicErrorCode.INTERNAL_ERROR, QuicFrameType.PADDING, "internal error")
-        self.touch()
-
-    def _say_last(self, words: list[tuple[bytes, Address]], now: float) -> None:
-        """Note our CONNECTION_CLOSE; who dialled says it twice, as its socket is closed at once."""
-        self._last_words.said(words, now + self.engine.recovery.get_probe_timeout())
-        if self.roaming is not None:
-            self._repeat_close(words)
-
-    def _repeat_close(self, words: list[tuple[bytes, Address]]) -> None:
-        for data, address in words:
-            self._carrier.send(self, data, address)
-
     @property
     def peer(self) -> Address | None:
         """The peer's address now; None before the first packet."""
@@ -440,11 +316,6 @@ class Link(LinkStreams):
     def local(self) -> Address:
         """Our address."""
         return self._carrier.local_address(self)
-
-    @property
-    def is_closing(self) -> bool:
-        """Whether `close` was called, or the connection is over."""
-        return self._closing is not None or self._over is not None
 
     def stats(self) -> Stats:
         """Take the counters, as they were at the end when that is past."""
