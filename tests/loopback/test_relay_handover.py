@@ -35,6 +35,20 @@ def above(first, *others):
     return Upstream(url(first), insecure=True, also=tuple(url(other) for other in others))
 
 
+def speech(audio, sent):
+    """Begin a group that stays open; give it, and what adds to it and writes a short one."""
+    long = audio.create_group(0)
+    sent[0] = []
+
+    def say(number):
+        sent[0].append(b"long %d" % number)
+        long.write(Frame(sent[0][-1]))
+        sent[number] = [b"short %d" % number]
+        write(audio, *sent[number])
+
+    return long, say
+
+
 async def read_all(reader, heard):
     async with asyncio.TaskGroup() as tasks:
         async for group in reader:
@@ -68,15 +82,7 @@ def test_readers_at_an_edge_notice_nothing_of_its_upstream_draining(monkeypatch,
             await stack.enter_async_context(connect(url(edge), consume=far, verify=trust(edge)))
             found = await far.wait("alice")
             asking = tasks.create_task(found.subscribe("audio", ALL))
-            long = audio.create_group(0)
-            sent[0] = []
-
-            def say(number):
-                sent[0].append(b"long %d" % number)
-                long.write(Frame(sent[0][-1]))
-                sent[number] = [b"short %d" % number]
-                write(audio, *sent[number])
-
+            long, say = speech(audio, sent)
             say(1)
             reading = tasks.create_task(read_all(await asking, heard))
             await until(lambda: heard == sent)
@@ -180,15 +186,7 @@ def test_readers_above_an_edge_that_drains_go_on_by_the_edge_its_publisher_moves
             await stack.enter_async_context(connect(url(root), consume=far, verify=trust(root)))
             found = await far.wait("alice")
             asking = tasks.create_task(found.subscribe("audio", ALL))
-            long = audio.create_group(0)
-            sent[0] = []
-
-            def say(number):
-                sent[0].append(b"long %d" % number)
-                long.write(Frame(sent[0][-1]))
-                sent[number] = [b"short %d" % number]
-                write(audio, *sent[number])
-
+            long, say = speech(audio, sent)
             say(1)
             reading = tasks.create_task(read_all(await asking, heard))
             await until(lambda: heard == sent)

@@ -9,36 +9,14 @@ import sys
 from array import array
 from bisect import bisect_left
 from collections.abc import AsyncIterator, Callable
-from typing import Protocol
 
 from moqvox.errors import LocalError, StreamCode, StreamEnded
 from moqvox.frame import Frame
 from moqvox.model import cache
 from moqvox.model.bell import Bell
+from moqvox.model.ledger import Ledger
 
-__all__ = ["Consumer", "Group", "Ledger", "Producer"]
-
-
-class Ledger(Protocol):
-    """Who keeps a group's account: its track."""
-
-    def began(self, group: "Group") -> None:
-        """Note that the first frame is there."""
-
-    def wrote(self, size_bytes: int) -> None:
-        """Note that a frame was added. May evict or trim any group, this one included."""
-
-    def finished(self, group: "Group") -> None:
-        """Note that the group is whole."""
-
-    def lost(self, group: "Group", code: int) -> None:
-        """Note that the group was aborted or evicted: it can't be handed out any more."""
-
-    def left(self, group: "Group") -> None:
-        """Note that a reader has closed."""
-
-    def awaited(self, group: "Group") -> bool:
-        """Tell whether a reader of the track has yet to be given the group."""
+__all__ = ["Consumer", "Group", "Producer"]
 
 
 class Group:
