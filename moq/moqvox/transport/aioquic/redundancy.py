@@ -106,6 +106,16 @@ NEAR: Final = 2
 SILENCE: Final = 2 * TURN
 """Seconds without any ACK, when one is overdue, that mean a burst: then everything is copied."""
 
+MISSED: Final = 2
+"""How many times the lateness of ACKs by the peer's habit is added to that.
+
+Where one ACK answers two packets, the loss of a single ACK is 80 ms of silence: were everything
+copied for it, nothing would be left of the budget for what is lost.
+"""
+
+SINGLE: Final = 0.3
+"""Share of losses that follow another at once, up to which they count as single ones for that."""
+
 SAVINGS_BYTES: Final = 4096
 """Unused budget kept for bursts."""
 
@@ -359,7 +369,8 @@ class Redundancy:
         return self._lossy_until > 0 and self.burstiness > BURSTY
 
     def _is_silent(self, now: float) -> bool:
-        return now - self._arrived_at > SILENCE
+        habit = self._ack_lateness if self.burstiness < SINGLE else 0.0
+        return now - self._arrived_at > SILENCE + MISSED * habit
 
     def _is_hopeless(self, now: float) -> bool:
         return now - self._pieces[0].at > HOPELESS_AFTER

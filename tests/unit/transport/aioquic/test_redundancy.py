@@ -384,8 +384,30 @@ def test_a_piece_that_an_ack_passes_over_goes_along_at_once_however_late_acks_ar
     assert 240 not in repeated
 
 
+@pytest.mark.parametrize(("burstiness", "is_all"), [(0.1, False), (0.4, True)])
+def test_one_lost_ack_of_a_browser_is_no_burst_where_losses_are_single(burstiness, is_all):
+    table = StreamTable(lambda s: s, lambda _: False, Limits())
+    table.watches_live = True
+    redundancy = Redundancy(Limits(), table)
+    repeated = []
+    table.lacks = lambda *_: True
+    table.repeat = lambda _, start, stop: repeated.append(start) or stop - start
+    redundancy.on_loss(0.0)
+    redundancy.burstiness = burstiness
+    for number in range(10):
+        now = number * INTERVAL
+        if number <= 5:  # of the two ACKs from here on, 40 ms apart, one is lost
+            redundancy.on_fates(now, 1, 0)
+        table._live = [(0, number * 80, number * 80 + 80)]
+        repeated.clear()
+        redundancy.on_habit(BROWSERS_ACK_DELAY, -1.0)
+        redundancy.advance(now, 0.1, 10_000, 2400)
+    assert {0, 560, 640} <= set(repeated)  # what is overdue, and what is newest
+    assert (400 in repeated) is is_all
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("loss", "most"), [(0.05, 0.045), (0.1, 0.075)])
+@pytest.mark.parametrize(("loss", "most"), [(0.05, 0.045), (0.1, 0.065)])
 def test_a_browser_hears_losses_late_by_a_part_of_plain_recoverys_at_the_same_cost(loss, most):
     plain, copied = (
         [lossy(n, loss, redundancy=r, ack_delay=BROWSERS_ACK_DELAY) for n in range(SEEDS)]
