@@ -182,6 +182,24 @@ class Carried:
         return sent
 
 
+class Crowded(Carried):
+    """Ours in a crowd: put aside as soon as its answer has left, and taken up by the next word."""
+
+    def __init__(self, configuration: QuicConfiguration, first: bytes, clock: Clock) -> None:
+        super().__init__(configuration, first, clock)
+        self._is_answered = False
+        self._link.is_newcomer = True
+
+    def receive(self, data: bytes) -> list[bytes]:
+        sent = super().receive(data)
+        if not self._is_answered:
+            self._is_answered = True
+            self._link.make_way()
+            if not self._link.is_aside:
+                raise RuntimeError("a half-open connection is not put aside")
+        return sent
+
+
 def server_configuration(folder: Path) -> QuicConfiguration:
     """Make a server's configuration, with a certificate of its own."""
     made = generate(["localhost"], datetime.datetime.now(datetime.UTC))

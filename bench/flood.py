@@ -91,7 +91,7 @@ def _into_upstream(server: QuicConfiguration, openings: list[list[bytes]]) -> fl
 
 
 def _address(number: int) -> tuple[str, int]:
-    return f"198.{18 + number // 65536 % 2}.{number // 256 % 256}.{number % 256}", PORT
+    return f"10.{number // 256 % 256}.{number % 256}.1", PORT
 
 
 def _traced() -> int:

@@ -4,7 +4,8 @@ As `bench.engine`, without sockets: server connections in memory, clients of bar
 is the server's part of a full handshake (certificate, no ticket) until it is confirmed. Memory
 is what one server connection adds: `half-open` after the client's first flight and nothing
 else, `aside` the same once nothing has come for a second, `idle` after the handshake; timed is
-also what it takes to put one aside, and to take it up again. `heap` is Python's own count and
+also what it takes to put one aside, and to take it up again; `link, put aside` has the rate if
+that happens to each between its first flight and its client's answer. `heap` is Python's own and
 leaves out what the crypto library holds; `resident` is the process' growth, which needs many
 connections to be exact. `flood` is the heap that each of so many openings leaves which nobody
 goes on with, through the server's own door (`bench.flood`): ours asks for proof of the address
@@ -27,11 +28,21 @@ import msgspec
 from aioquic.quic.configuration import QuicConfiguration
 
 from bench.arithmetic import spread
-from bench.engine import Bare, Carried, Clock, Pair, Side, first_flight, server_configuration
+from bench.engine import (
+    Bare,
+    Carried,
+    Clock,
+    Crowded,
+    Pair,
+    Side,
+    first_flight,
+    server_configuration,
+)
 from bench.flood import flooded_bytes
 
 KIND = type[Bare] | type[Carried]
 KINDS: Final[dict[str, KIND]] = {"bare": Bare, "link": Carried}
+CROWDED: Final = "link, put aside"
 PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -43,9 +54,9 @@ class Timed:
         self._side = side
 
     def receive(self, data: bytes) -> list[bytes]:
-        start = time.perf_counter_ns()
+        start = time.process_time_ns()
         datagrams = self._side.receive(data)
-        self.spent_ns += time.perf_counter_ns() - start
+        self.spent_ns += time.process_time_ns() - start
         return datagrams
 
     def open(self) -> int:
@@ -64,9 +75,9 @@ def handshakes_per_s(kind: KIND, server: QuicConfiguration, count: int) -> float
         def timed(
             configuration: QuicConfiguration, first: bytes, clock: Clock, sides: list[Timed] = sides
         ) -> Side:
-            start = time.perf_counter_ns()
+            start = time.process_time_ns()
             side = Timed(kind(configuration, first, clock))
-            side.spent_ns = time.perf_counter_ns() - start
+            side.spent_ns = time.process_time_ns() - start
             sides.append(side)
             return side
 
@@ -177,9 +188,9 @@ class Figures(msgspec.Struct):
 
 def measure(server: QuicConfiguration, given: argparse.Namespace) -> dict[str, Figures]:
     """Measure both kinds, the rates in turns."""
-    found = {name: Figures() for name in KINDS}
+    found = {name: Figures() for name in (*KINDS, CROWDED)}
     for _ in range(given.turns):
-        for name, kind in KINDS.items():
+        for name, kind in {**KINDS, CROWDED: Crowded}.items():
             rate = handshakes_per_s(kind, server, max(1, given.connections // 4))
             found[name].rates.append(round(rate, 1))
     for name, kind in KINDS.items():
@@ -203,6 +214,9 @@ def show(found: dict[str, Figures]) -> str:
     lines = [heads, ["---", *["---:"] * (len(heads) - 1)]]
     for name, one in found.items():
         rate = spread(one.rates)
+        if name == CROWDED:
+            lines.append([name, rate.show(0) if rate else "", *[""] * (len(heads) - 2)])
+            continue
         cells = _kib(one.half_open_bytes, one.half_open_resident_bytes)
         if one.aside is not None:
             cells += _kib(one.aside.bytes)

@@ -57,6 +57,7 @@ class Admission:
         self._tickets = Tickets(keys, limits, early_for=frozenset(protocols), wall_clock=wall_clock)
         self._arrivals: Arrivals[RawConnection] = Arrivals()
         self._half_open: set[Greeting] = set()
+        self._awake: dict[Greeting, None] = {}
         self._prefixes = Prefixes(limits)
         self._unproven = Bucket.full(limits.unproven_per_second, limits.unproven_burst, 0.0)
         self._is_refusing = False
@@ -162,6 +163,7 @@ class Admission:
         greeting = Greeting(self, link, address, is_proven=proof is not None)
         link.observer = greeting
         self._half_open.add(greeting)
+        self.wake(greeting)
         return link
 
     # The greetings' questions and answers.
@@ -170,6 +172,19 @@ class Admission:
     def is_crowded(self) -> bool:
         """Whether so many handshakes are open that only who is through gets a session."""
         return len(self._half_open) > self._limits.max_early_sessions
+
+    def wake(self, greeting: Greeting) -> None:
+        """Count a handshake among those of which all is kept, as the latest.
+
+        The oldest make way, who have waited for their clients longest: a crowd that answers as
+        fast as its handshakes can be made finds all of them awake.
+        """
+        self._awake[greeting] = None
+        for _ in range(len(self._awake) - self._limits.max_awake):
+            oldest = next(iter(self._awake))
+            del self._awake[oldest]
+            if not oldest.make_way():
+                self._awake[oldest] = None
 
     def admit(self, connection: RawConnection) -> None:
         """Queue a connection for `accept`; refuse it when nobody has accepted for long."""
@@ -193,6 +208,7 @@ class Admission:
         """Count a handshake no longer as half open."""
         if greeting in self._half_open:
             self._half_open.discard(greeting)
+            self._awake.pop(greeting, None)
             self._prefixes.release(
                 greeting.prefix, now, is_proven=greeting.is_proven, is_complete=is_complete
             )

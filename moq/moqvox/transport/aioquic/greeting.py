@@ -51,6 +51,9 @@ class Door(Protocol):
     def admit(self, connection: RawConnection) -> None:
         """Queue a connection for `accept`, or refuse it."""
 
+    def wake(self, greeting: "Greeting") -> None:
+        """Count a handshake among those of which all is kept, as the latest."""
+
     def dismiss(self, greeting: "Greeting", now: float, *, is_complete: bool) -> None:
         """Count a handshake no longer as half open."""
 
@@ -76,6 +79,7 @@ class Greeting:
         self._raw: RawConnection | None = None
         self._protocol: str | None = None
         self._deadline = self._loop.call_later(link.limits.handshake_timeout, self._expire)
+        link.on_taken_up = self._wake
 
     def _expire(self) -> None:
         logger.debug("dropping %s: no handshake in time", show(self._address))
@@ -99,12 +103,20 @@ class Greeting:
 
     def _settle(self, *, is_complete: bool) -> None:
         self._deadline.cancel()
+        self._link.on_taken_up = None
         self._door.dismiss(self, self._loop.time(), is_complete=is_complete)
 
     @property
     def is_aside(self) -> bool:
         """Whether no more than a record of the connection is left."""
         return self._link.is_aside
+
+    def make_way(self) -> bool:
+        """Keep little of the connection; false if it has something to say before."""
+        return self._link.make_way()
+
+    def _wake(self) -> None:
+        self._door.wake(self)
 
     # The observer of the link.
 

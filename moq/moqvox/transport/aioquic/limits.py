@@ -59,6 +59,8 @@ class Limits(msgspec.Struct, frozen=True):
             handshakes are complete.
         aside_after: seconds after which little is kept of an incoming handshake whose client
             has not answered ours; it goes on when the client does.
+        max_awake: incoming handshakes without an answer of which all is kept till then; when
+            there are more, little is kept of the oldest at once.
         max_connections: of one listener, all states.
         max_half_open: unfinished incoming handshakes; more are dropped unanswered.
         retry_above_half_open: from here on a new client must prove its address (Retry).
@@ -97,6 +99,7 @@ class Limits(msgspec.Struct, frozen=True):
     handshake_timeout: float = 10.0
     max_early_sessions: int = 32
     aside_after: float = 1.0
+    max_awake: int = 32
     max_connections: int = 10_000
     max_half_open: int = 1000
     retry_above_half_open: int = 100

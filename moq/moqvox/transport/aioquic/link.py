@@ -5,6 +5,7 @@ streams and codes as QUIC numbers them. What they mean is the business of its ob
 `raw.RawConnection` or `webtransport.WebTransportConnection`.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 from aioquic.quic.events import ConnectionIdIssued, ConnectionIdRetired
@@ -33,6 +34,7 @@ class Link(LinkEnd):
         super().__init__(engine, limits)
         self._carrier = carrier
         self.is_newcomer = False
+        self.on_taken_up: Callable[[], None] | None = None
         self.rhythm: Rhythm | None = None
         self.scheduled_at: float | None = None
         self.put_off_since: float | None = None
@@ -192,6 +194,7 @@ class Link(LinkEnd):
 
     def _react(self) -> None:
         """Tell the observer, and see at the end of the turn what that calls for."""
+        self._is_eager |= self.is_newcomer  # its answer leaves before it can be put aside
         self._pump()
         self._follow_path()
         self._conclude()
@@ -281,20 +284,36 @@ class Link(LinkEnd):
 
     def _may_stay_aside(self, now: float) -> bool:
         """Put a newcomer aside of which nothing was heard for long; whether it is, and stays."""
-        engine = self.engine
-        if not is_aside(engine):
-            is_late = now >= self._awake_since + self.limits.aside_after and not self.is_closing
-            if not (is_late and is_unheard(engine)):
+        if not is_aside(self.engine):
+            is_late = now >= self._awake_since + self.limits.aside_after
+            if not (is_late and self._put_aside()):
                 return False
-            try:
-                put_aside(engine)
-            except Exception as exc:  # noqa: BLE001  # what can't be written must not stop the loop
-                self._break(exc)
-                return False
-        until = record_of(engine).until
+        until = record_of(self.engine).until
         if now >= until:
             return False
         self._carrier.schedule(self, until)
+        return True
+
+    def make_way(self) -> bool:
+        """Be put aside now, as others have come; false if it has something to say before.
+
+        Also true of one that was heard, which is not put aside any more.
+        """
+        if self.is_aside or self.is_closing:
+            return True
+        if self._is_eager:
+            return False
+        self._put_aside()
+        return True
+
+    def _put_aside(self) -> bool:
+        if self.is_closing or not is_unheard(self.engine):
+            return False
+        try:
+            put_aside(self.engine)
+        except Exception as exc:  # noqa: BLE001  # what can't be written must not stop the loop
+            self._break(exc)
+            return False
         return True
 
     def _take_up(self, data: bytes, now: float) -> bool:
@@ -303,6 +322,8 @@ class Link(LinkEnd):
             return False
         self._awake_since = now
         self._is_eager = True
+        if self.on_taken_up is not None:
+            self.on_taken_up()
         return True
 
     @property

@@ -84,19 +84,26 @@ class Guest:
             stream = self.engine.open_stream(bidirectional=False, priority=0, early=True)
             self.engine.table.feed(stream, early, fin=True)
 
-    async def say(self) -> None:
+    async def say(self, pause: float = 0.01) -> None:
         endpoint = self.hall.endpoint
         for data, _ in self.engine.datagrams_to_send(endpoint.now()):
             link = endpoint._reception._find(data) or endpoint.welcome(data, self.address)
             if link is not None:
                 link.receive(data, self.address, endpoint.now())
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(pause)
 
     def hear(self) -> None:
         for data in self.hall.endpoint.sent.pop(self.address, []):
             self.engine.receive_datagram(data, SERVER, self.hall.endpoint.now())
         while (event := self.engine.next_event()) is not None:
             self.events.append(event)
+
+    async def ask_again(self) -> None:
+        """Let the probe time-out pass, and speak."""
+        timer, now = self.engine.get_timer(), self.hall.endpoint.now
+        await asyncio.sleep(max(0.0, timer - now()) + 0.01)
+        self.engine.handle_timer(now())
+        await self.say()
 
     async def complete(self) -> None:
         for _ in range(4):
@@ -130,6 +137,112 @@ def test_who_never_comes_back_is_put_aside_and_then_forgotten_without_a_word():
             assert len(it.endpoint) == 0
             assert it.endpoint.links == {}
             assert it.endpoint.sent == {}
+
+    aio.run(main())
+
+
+def test_of_a_crowd_only_the_latest_are_kept_whole_and_each_was_answered_before():
+    async def main():
+        async with hall(Limits(max_awake=3)) as it:
+            guests = [it.guest() for _ in range(10)]
+            for number, guest in enumerate(guests, 1):
+                await guest.say()
+                assert it.counted == (number, max(0, number - 3))
+            for guest in guests:
+                await guest.complete()
+            await asyncio.sleep(0.1)
+            assert it.counted == (0, 0)
+            assert it.arrivals == len(guests)
+            assert not it.admission._awake
+
+    aio.run(main())
+
+
+def test_who_came_in_the_same_turn_is_put_aside_only_once_its_answer_has_left():
+    async def main():
+        async with hall(Limits(max_awake=3)) as it:
+            guests = [it.guest() for _ in range(10)]
+            for guest in guests:
+                await guest.say(pause=0.0)
+                assert it.counted[0] - it.counted[1] <= 4
+            await asyncio.sleep(0.01)
+            assert it.endpoint.sent.keys() == {guest.address for guest in guests}
+            late = it.guest()
+            await late.say()
+            assert it.counted == (11, 8)
+            for guest in (*guests, late):
+                await guest.complete()
+
+    aio.run(main())
+
+
+def test_without_a_turn_between_them_none_is_put_aside_and_with_the_next_all_but_the_latest():
+    async def main():
+        async with hall(Limits(max_awake=2)) as it:
+            guests = [it.guest() for _ in range(6)]
+            for guest in guests:
+                for data, _ in guest.engine.datagrams_to_send(it.endpoint.now()):
+                    link = it.endpoint.welcome(data, guest.address)
+                    link.receive(data, guest.address, it.endpoint.now())
+            assert it.counted == (6, 0)
+            await asyncio.sleep(0.01)
+            assert it.endpoint.sent.keys() == {guest.address for guest in guests}
+            await it.guest().say()
+            assert it.counted == (7, 5)
+            for guest in guests:
+                await guest.complete()
+
+    aio.run(main())
+
+
+def test_in_a_crowd_a_guest_whose_answer_was_lost_gets_it_by_asking_again():
+    async def main():
+        async with hall(Limits(max_awake=1)) as it:
+            guest = it.guest()
+            await guest.say()
+            lost = it.endpoint.sent.pop(guest.address)
+            await it.guest().say()
+            assert it.counted == (2, 1)
+            await guest.ask_again()
+            assert it.counted == (2, 1)  # awake again, and the other one made way
+            again = it.endpoint.sent[guest.address]
+            assert sum(map(len, again)) >= sum(map(len, lost)) / 2
+            await guest.complete()
+
+    aio.run(main())
+
+
+def test_asking_again_keeps_no_more_of_a_crowd_awake():
+    async def main():
+        async with hall(Limits(max_awake=2)) as it:
+            guests = [it.guest() for _ in range(8)]
+            for guest in guests:
+                await guest.say()
+            for _ in range(2):
+                for guest in guests:
+                    guest.engine.handle_timer(guest.engine.get_timer())
+                    await guest.say()
+                    assert it.counted[0] - it.counted[1] <= 3
+            assert len(it.admission._awake) == 2
+
+    aio.run(main())
+
+
+def test_who_is_not_proven_gets_no_more_than_three_times_its_bytes_in_a_crowd_either():
+    async def main():
+        async with hall(Limits(max_awake=0)) as it:
+            guest, said = it.guest(), 0
+            for _ in range(6):
+                for data, _ in guest.engine.datagrams_to_send(it.endpoint.now()):
+                    said += len(data)
+                    link = it.endpoint._reception._find(data) or it.endpoint.welcome(
+                        data, guest.address
+                    )
+                    link.receive(data, guest.address, it.endpoint.now())
+                await asyncio.sleep(0.01)
+                await it.guest().say()
+                guest.engine.handle_timer(guest.engine.get_timer())
+            assert 0 < sum(map(len, it.endpoint.sent[guest.address])) <= 3 * said
 
     aio.run(main())
 
