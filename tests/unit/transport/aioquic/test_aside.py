@@ -48,7 +48,7 @@ KINDS = frozenset(
         *("QuicNetworkPath", "QuicPacketNumberWindow", "QuicPacketPacer", "QuicPacketSpace"),
         *("QuicPacketType", "QuicProtocolVersion", "QuicRttMonitor", "QuicSentPacket"),
         *("QuicStream", "QuicStreamSender", "QuicVersionInformation", "QuietLog", "RangeSet"),
-        *("Ranges", "Receiver", "Recovery", "Redundancy", "RenoCongestionControl", "State"),
+        *("Ranges", "Receiver", "Recovery", "Redundancy", "Reno", "State"),
         *("StreamTable", "VerifyMode", "range"),
     )
 )

@@ -11,6 +11,7 @@
 - flow control is raised by what the application has read, not by what has arrived;
 - a finished stream stays until its end was read, so its successor is allowed only then;
 - RTT variance as in RFC 9002, section 5.3, and a fresh estimate after a path change;
+- single losses shrink the congestion window to three packets, not two (`window`);
 - paths are probed before they are used, and the one that was left is asked again (`paths`);
 - connection IDs and reset tokens come from an issuer, and a reset is understood (`identified`);
 - ACKs of packets never sent close the connection (RFC 9000, section 13.1), and some numbers

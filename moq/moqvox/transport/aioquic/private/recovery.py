@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterable
 from typing import Final
 
-from aioquic.quic.congestion.base import create_congestion_control
 from aioquic.quic.connection import QuicConnectionError
 from aioquic.quic.packet import QuicErrorCode, QuicFrameType, QuicPacketType
 from aioquic.quic.packet_builder import QuicDeliveryState, QuicSentPacket
@@ -14,6 +13,7 @@ from aioquic.quic.recovery import QuicPacketRecovery, QuicPacketSpace
 from moqvox.transport.aioquic.private.flight import found, has_gap, runs
 from moqvox.transport.aioquic.private.numbering import Numbering
 from moqvox.transport.aioquic.private.packets import PlainPacket, ReceivedAck
+from moqvox.transport.aioquic.private.window import congestion_control
 
 __all__ = ["Recovery"]
 
@@ -65,6 +65,16 @@ class Recovery(QuicPacketRecovery):
 
     _silent_since: float | None = None
     """When the first probe left that nothing has answered yet."""
+
+    def __init__(
+        self, *, congestion_control_algorithm: str, max_datagram_size: int, **rest: object
+    ) -> None:
+        super().__init__(
+            congestion_control_algorithm=congestion_control_algorithm,
+            max_datagram_size=max_datagram_size,
+            **rest,  # type: ignore[arg-type]  # as upstream's
+        )
+        self._cc = congestion_control(congestion_control_algorithm, max_datagram_size)
 
     def on_ack_received(
         self, *, ack_rangeset: RangeSet, ack_delay: float, now: float, space: QuicPacketSpace
@@ -241,14 +251,14 @@ class Recovery(QuicPacketRecovery):
             period = 2 * self._rtt_initial
         return float(self._time_of_last_sent_ack_eliciting_packet + period * 2**self._pto_count)
 
-    def restart(self, congestion_control: str | None, max_datagram_size: int, now: float) -> None:
+    def restart(self, algorithm: str | None, max_datagram_size: int, now: float) -> None:
         """Forget a path that is no longer used (RFC 9000, section 9.4).
 
         What is under way on it is due again at once: waiting for its ACKs costs a round trip
         of a path that may be gone. That says nothing about congestion, and its late ACKs say
         nothing about the new path's round trip.
 
-        Without `congestion_control` the window stays, as is allowed when only the port changed.
+        Without `algorithm` the window stays, as is allowed when only the port changed.
         """
         for space in self.spaces:
             if space.is_application_data and space.sent_packets:
@@ -264,10 +274,8 @@ class Recovery(QuicPacketRecovery):
         self._rtt_min = math.inf
         self._pto_count = 0
         self._silent_since = None
-        if congestion_control is not None:
-            fresh = create_congestion_control(
-                congestion_control, max_datagram_size=max_datagram_size
-            )
+        if algorithm is not None:
+            fresh = congestion_control(algorithm, max_datagram_size)
             fresh.bytes_in_flight = self._cc.bytes_in_flight
             self._cc = fresh
 
