@@ -250,6 +250,27 @@ def test_a_token_is_sent_until_it_arrives_and_once():
     assert not wire.server._token_pending
 
 
+def test_a_ticket_is_made_with_the_packet_that_carries_it_and_not_before():
+    """A client's first words wait behind its last handshake message: that one shall be short."""
+    wire, steps = Wire(tickets=office()), []
+
+    def note(name):
+        do = getattr(wire.server, name)
+
+        def noted(*args):
+            steps.append(name)
+            return do(*args)
+
+        setattr(wire.server, name, noted)
+
+    for name in ("receive_datagram", "datagrams_to_send", "_issue_ticket"):
+        note(name)
+    wire.handshake()
+    wire.run(0.2)
+    assert len(wire.tickets) == steps.count("_issue_ticket") == 1
+    assert steps[steps.index("_issue_ticket") - 1] == "datagrams_to_send"
+
+
 def test_a_proven_client_gets_all_of_a_first_flight_at_once():
     """More than three times what it sent, which an unproven one has to wait for."""
     for is_proven, expected in ((False, 2.0), (True, 1.0)):

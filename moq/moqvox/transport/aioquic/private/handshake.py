@@ -76,6 +76,7 @@ class HandshakeConnection(GuardedConnection):
         self._roots = roots
         self._redeemed: tuple[bytes, Resumed] | None = None
         self._sends_early = False
+        self._owes_ticket = False
 
     @property
     def protocol(self) -> str:
@@ -115,7 +116,7 @@ class HandshakeConnection(GuardedConnection):
             if self._is_client:
                 self._settle_early(context.time)
             else:
-                self._issue_ticket()
+                self._owes_ticket = True
 
     @contextmanager
     def _desk(self) -> Iterator[None]:
@@ -157,6 +158,15 @@ class HandshakeConnection(GuardedConnection):
             return None
         self._redeemed = ticket, state
         return session_of(ticket, state, self._configuration.server_name)
+
+    def _write_application(
+        self, builder: QuicPacketBuilder, network_path: QuicNetworkPath, now: float
+    ) -> None:
+        """Write; a ticket is made now, and not while a client's first words wait to be read."""
+        if self._owes_ticket:
+            self._owes_ticket = False
+            self._issue_ticket()
+        super()._write_application(builder, network_path, now)
 
     def _issue_ticket(self) -> None:
         """Send a ticket. Upstream makes up its name before anyone may say what is in it."""
