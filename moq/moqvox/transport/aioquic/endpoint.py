@@ -16,6 +16,7 @@ from typing import Final, Protocol
 from moqvox.transport.address import Address, show
 from moqvox.transport.aioquic.asked import Ancillary, Asked, listens_everywhere
 from moqvox.transport.aioquic.departures import Departures
+from moqvox.transport.aioquic.hearing import Hearing
 from moqvox.transport.aioquic.link import Link
 from moqvox.transport.aioquic.reception import (
     SLICE_SECONDS,
@@ -75,6 +76,7 @@ class Endpoint:
         self._alive: set[Link] = set()
         self._touched: dict[Link, None] = {}
         self._resting = Resting()
+        self._hearing = Hearing()
         self._departures = Departures(self._loop)
         self._flush_due = False
         self._reception = Reception(self, self._loop, connection_id_bytes)
@@ -157,6 +159,10 @@ class Endpoint:
         self._resting.add(link)
         self._flush_soon()
 
+    def hear(self, link: Link) -> None:
+        """Flush a link a few turns later than it asks for, as long as it begins to speak."""
+        self._hearing.add(link, self._loop.time())
+
     def _flush_soon(self) -> None:
         if not self._flush_due:
             self._flush_due = True
@@ -197,12 +203,14 @@ class Endpoint:
         self._alive.discard(link)
         self._touched.pop(link, None)
         self._resting.discard(link)
+        self._hearing.discard(link)
         self._departures.add(link)
 
     def part(self, link: Link) -> None:
         """Take apart a link that has nothing more to say, but is still known by its IDs."""
         self._touched.pop(link, None)
         self._resting.discard(link)
+        self._hearing.discard(link)
         self._departures.add(link)
 
     def local_address(self, link: Link) -> Address:
@@ -281,6 +289,8 @@ class Endpoint:
         self._flush_due = False
         touched, self._touched = self._touched, {}
         now = self._loop.time()
+        if self._hearing:
+            self._hearing.hold_back(touched, now)
         left = self._flush_within(
             TURN_SECONDS, [one for one in touched if not one.is_newcomer], now
         )
@@ -289,11 +299,18 @@ class Endpoint:
         if left:
             self._touched = dict.fromkeys(left) | self._touched
             self._flush_soon()
-        if self._resting:
-            for link in self._resting.take_due():
-                link.flush(now)
-            if self._resting:
-                self._flush_soon()
+        if self._resting or self._hearing:
+            self._flush_rested(now)
+
+    def _flush_rested(self, now: float) -> None:
+        due = dict.fromkeys(self._resting.take_due())
+        if self._hearing:
+            self._hearing.hold_back(due, now)
+            due |= dict.fromkeys(self._hearing.take_due())
+        for link in due:
+            link.flush(now)
+        if self._resting or self._hearing.holds_any:
+            self._flush_soon()
 
     def _flush_within(self, seconds: float, links: list[Link], now: float) -> list[Link]:
         """Flush while there is time; returns who is left."""

@@ -243,6 +243,10 @@ class Link(LinkEnd):
         self._follow_path()
         self.touch()
 
+    def hear(self) -> None:
+        """Let the client's first words through before what it is answered, for a moment."""
+        self._carrier.hear(self)
+
     def wake(self, when: float) -> None:
         """Call `on_timer` then, or earlier."""
         self._carrier.schedule(self, when)

@@ -49,6 +49,9 @@ class Carrier(Protocol):
     def rest(self, link: "Link") -> None:
         """Flush the link a few turns later; it is touched before if it has something to say."""
 
+    def hear(self, link: "Link") -> None:
+        """Let what the client says first come before what it is answered, for a moment."""
+
     def schedule(self, link: "Link", when: float) -> None:
         """Call the link's `on_timer` then, or earlier."""
 

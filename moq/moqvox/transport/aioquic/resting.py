@@ -20,15 +20,16 @@ class Resting:
     waits no longer for that.
     """
 
-    __slots__ = ("_turn", "_until")
+    __slots__ = ("_turn", "_turns", "_until")
 
-    def __init__(self) -> None:
+    def __init__(self, turns: int = TURNS) -> None:
         self._turn = 0
+        self._turns = turns
         self._until: dict[Link, int] = {}
 
     def add(self, link: "Link") -> None:
         """Let a link rest, from this turn on."""
-        self._until.setdefault(link, self._turn + TURNS)
+        self._until.setdefault(link, self._turn + self._turns)
 
     def discard(self, link: "Link") -> None:
         """Let go of a link, which has its turn or is over."""
@@ -45,6 +46,9 @@ class Resting:
         for link in due:
             del self._until[link]
         return due
+
+    def __contains__(self, link: "Link") -> bool:
+        return link in self._until
 
     def __len__(self) -> int:
         return len(self._until)
