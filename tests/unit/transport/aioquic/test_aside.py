@@ -1,9 +1,11 @@
 """Half-open connections that are put aside, and go on as if they had not been."""
 
 import asyncio
+import enum
 import gc
 import inspect
 import io
+import pickle
 import random
 import tracemalloc
 
@@ -28,8 +30,11 @@ from moqvox.transport.aioquic.private.aside import (
     take_up,
 )
 from moqvox.transport.aioquic.private.written import (
+    CONSTANTS,
+    MAX_CONSTANTS,
     MAX_SHAPES,
     SPENT,
+    Constants,
     Others,
     Shapes,
     Writer,
@@ -570,6 +575,44 @@ def test_shapes_are_numbered_up_to_a_bound_and_written_in_full_beyond():
         (Plain, (f"attribute{number}",)) for number in range(MAX_SHAPES + 9)
     ]
     assert shapes.name(Plain, ("attribute1",)) == 1
+
+
+class Colour(enum.IntEnum):
+    RED = 1
+
+
+class Fruit(enum.IntEnum):
+    APPLE = 1
+
+
+def test_constants_are_numbered_by_what_they_are_up_to_a_bound():
+    constants = Constants()
+    assert Colour.RED == Fruit.APPLE
+    numbers = [constants.number(one) for one in (Colour.RED, Fruit.APPLE, Colour)]
+    assert [constants[number] for number in numbers] == [Colour.RED, Fruit.APPLE, Colour]
+    assert type(constants[numbers[1]]) is Fruit
+    kinds = [type(f"Kind{number}", (), {}) for number in range(MAX_CONSTANTS)]
+    assert [constants.number(kind) for kind in kinds][-3:] == [None] * 3
+    assert len(constants) == MAX_CONSTANTS
+    assert constants.number(Fruit.APPLE) == numbers[1]
+
+
+def test_what_is_made_while_a_module_runs_is_not_kept_and_not_written():
+    engine = half_open()
+    put_aside(half_open())
+    count = len(CONSTANTS)
+    engine.other = lambda: engine
+    with pytest.raises((AttributeError, pickle.PicklingError)):
+        put_aside(engine)
+    assert len(CONSTANTS) == count
+
+
+def test_constants_are_the_same_after_they_were_written():
+    engine = half_open()
+    engine.others = [Colour.RED, Fruit.APPLE, Colour, tls.Epoch.INITIAL, half_open, len]
+    before = list(engine.others)
+    put_aside(engine)
+    assert all(one is other for one, other in zip(engine.others, before, strict=True))
 
 
 class Plain:

@@ -158,6 +158,20 @@ def test_of_a_crowd_only_the_latest_are_kept_whole_and_each_was_answered_before(
     aio.run(main())
 
 
+def test_a_crowd_that_answers_before_as_many_others_have_come_finds_all_of_it_awake():
+    async def main():
+        async with hall(Limits(max_awake=4)) as it:
+            guests = [it.guest() for _ in range(20)]
+            for number, guest in enumerate(guests):
+                await guest.say()
+                assert it.counted[1] == 0
+                if number >= 3:
+                    await guests[number - 3].complete()
+            assert it.counted == (3, 0)
+
+    aio.run(main())
+
+
 def test_who_came_in_the_same_turn_is_put_aside_only_once_its_answer_has_left():
     async def main():
         async with hall(Limits(max_awake=3)) as it:

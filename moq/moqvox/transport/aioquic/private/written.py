@@ -6,9 +6,11 @@ others have, too, is named only: the configuration, and the streams, which their
 using meanwhile. The string is made by `pickle`, and never leaves the process.
 """
 
+import enum
 import functools
 import io
 import pickle
+import types
 import zlib
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
@@ -50,6 +52,12 @@ OWN_WAYS: Final = frozenset(
 
 MAX_SHAPES: Final = 256
 """About 30 kinds of objects are written, most with one shape."""
+
+MAX_CONSTANTS: Final = 256
+"""About 50 are written: classes, functions, members of enumerations."""
+
+CONSTANT: Final = (type, enum.Enum, types.FunctionType)
+"""What is neither made nor changed by a connection."""
 
 COMPRESSION: Final = 1
 """zlib's fastest; the others save a thirtieth."""
@@ -172,6 +180,36 @@ class Shapes:
 SHAPES: Final = Shapes()
 
 
+class Constants:
+    """Classes, functions and members of enumerations that were written, by number.
+
+    They live as long as the process, so that their modules' names need not be written each time;
+    when there are too many, further ones are written in full. Told apart by what they are:
+    members of different enumerations may be equal.
+    """
+
+    def __init__(self) -> None:
+        self._numbers: dict[int, int] = {}
+        self._constants: list[object] = []
+
+    def __len__(self) -> int:
+        return len(self._constants)
+
+    def __getitem__(self, number: int) -> object:
+        return self._constants[number]
+
+    def number(self, one: object) -> int | None:
+        """Return what to write for one, or None if there are too many."""
+        number = self._numbers.get(id(one))
+        if number is None and len(self._constants) < MAX_CONSTANTS:
+            number = self._numbers[id(one)] = len(self._constants)
+            self._constants.append(one)
+        return number
+
+
+CONSTANTS: Final = Constants()
+
+
 class Writer(pickle.Pickler):
     """Writes objects down, and of others their names."""
 
@@ -195,6 +233,10 @@ class Writer(pickle.Pickler):
             return _make, _parts(one, held)
         if _is_plain(kind):
             return _make, _parts(one, vars(one))
+        if isinstance(one, CONSTANT) and _is_lasting(one):
+            number = CONSTANTS.number(one)
+            if number is not None:
+                return _constant, (number,)
         return NotImplemented  # type: ignore[no-any-return]  # as the base wants it
 
 
@@ -209,12 +251,26 @@ class Reader(pickle.Unpickler):
         """Find what makes objects."""
         if name == _other.__name__:
             return self._named.__getitem__
+        if name == _constant.__name__:
+            return CONSTANTS.__getitem__
         return super().find_class(module, name)
 
 
 def _other(name: Name) -> object:
     """Stand for what has a name; a reader has its own in the place of this."""
     raise LookupError(name)
+
+
+def _constant(number: int) -> object:
+    """Stand for what has a number; a reader has its own in the place of this."""
+    raise LookupError(number)
+
+
+def _is_lasting(one: object) -> bool:
+    """Whether something belongs to a module, and is not made while it runs."""
+    if isinstance(one, enum.Enum):
+        one = type(one)
+    return one is not _constant and one is not _other and "<" not in one.__qualname__  # type: ignore[attr-defined]  # classes and functions have it
 
 
 @functools.cache
