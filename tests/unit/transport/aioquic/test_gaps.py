@@ -13,7 +13,7 @@ def seen_losses(*, missing: set[int], by_client: bool = False, packets: int = 20
     sender.table.feed(stream, b"first", fin=False)
     wire.run(0.5)
     signs = []
-    watcher.redundancy.on_loss = signs.append
+    watcher.redundancy.on_loss = watcher.redundancy.on_guess = signs.append
     for number in range(packets):
         sender.table.feed(stream, bytes(60), fin=False)
         for data, _ in sender.datagrams_to_send(wire.now):

@@ -209,6 +209,11 @@ class Recovery(QuicPacketRecovery):
             first = numbers[0] if self._suspects is None else self._suspects.start
             self._suspects = range(first, numbers[-1] + 1)
 
+    @property
+    def is_suspecting(self) -> bool:
+        """Whether it is open if what was under way when an ACK was overdue is lost."""
+        return self._suspects is not None
+
     def _judge(self, first: int, last: int, now: float) -> None:
         """See by the newest range of an ACK whether a guess was wrong."""
         suspects = self._suspects
