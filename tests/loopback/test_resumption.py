@@ -21,7 +21,7 @@ from moqvox.transport.aioquic import Limits, Wallet
 from moqvox.transport.credentials import Verify
 from moqvox.transport.failures import NoAnswer
 from moqvox.transport.quic import Keys
-from moqvox.voice.dialling import dialling
+from moqvox.voice.dialling import Dialler, dialling
 
 pytestmark = pytest.mark.net
 
@@ -247,7 +247,7 @@ def test_a_call_takes_another_connection_for_there_only_once_it_is_answered():
         wallet = Purse()
         trust = Verify.authority(certificate().ca_pem)
         options = {"token": "", "versions": [PROTOCOL], "timeout": 0.2, "origin_id": 1}
-        async with dialling(verify=trust, wallet=wallet, **options) as dial_next:
+        async with dialling(Dialler(verify=trust, wallet=wallet, **options)) as dial_next:
             async with listening() as listener:
                 host, port = listener.addresses[0]
                 url = f"moqt://{host}:{port}/"
@@ -270,7 +270,7 @@ def test_a_call_s_first_connection_may_be_early():
         async with listening() as listener:
             await visit(listener, wallet)
             host, port = listener.addresses[0]
-            async with dialling(verify=trust, wallet=wallet, **options) as dial_first:
+            async with dialling(Dialler(verify=trust, wallet=wallet, **options)) as dial_first:
                 driver = await dial_first(f"moqt://{host}:{port}/")
                 assert driver.connection._link.engine.is_early
 
