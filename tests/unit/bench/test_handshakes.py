@@ -27,7 +27,8 @@ def test_json_and_a_table_tell_what_a_flood_leaves(capsys):
     asyncio.run(run())
     said = capsys.readouterr()
     found = json.loads(said.out)
-    assert set(found) == {"bare", "link"}
-    for figures in found.values():
-        assert 1024 < figures["flood_bytes"]["3"] < 1024 * 1024
+    assert set(found) == {"bare", "link", "link, put aside"}
+    for kind in ("bare", "link"):
+        assert 1024 < found[kind]["flood_bytes"]["3"] < 1024 * 1024
+    assert min(found["link, put aside"]["rates"]) > 1
     assert "KiB each in a flood of 3" in said.err
