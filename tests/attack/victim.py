@@ -1,6 +1,7 @@
 """The servers under attack: `python -m tests.attack.victim ours|naive [--port P]`.
 
 Both give every byte of a bidirectional stream back, over raw QUIC and over WebTransport.
+`ours` has the collector as `moqvox relay` and `moqvox serve` have it.
 `naive` is `aioquic.asyncio.serve` with `H3Connection`, as its examples have it.
 A stream that begins with `deaf` makes the server read nothing more of that connection;
 `tally` is answered with the number of streams that began with `vote`, on any connection.
@@ -23,6 +24,7 @@ from aioquic.quic.events import ProtocolNegotiated, StreamDataReceived
 from aioquic.quic.events import StreamReset as Abandoned
 from tests.attack.stopwatch import run
 
+from moqvox.collector import spare
 from moqvox.errors import MoqError
 from moqvox.transport.aioquic import Limits, listen
 from moqvox.transport.aioquic.identity import identify
@@ -68,7 +70,7 @@ async def ours(port: int, identity: ServerCertificate, limits: Limits, keys: Key
         "127.0.0.1", port, protocols=[RAW], certificate=identity, limits=limits, keys=keys
     )
     report(listener.addresses[0])
-    async with asyncio.TaskGroup() as tasks:
+    async with spare(lambda: False), asyncio.TaskGroup() as tasks:
         while True:
             tasks.create_task(echo(await listener.accept()))
 
