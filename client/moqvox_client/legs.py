@@ -4,7 +4,7 @@ import asyncio
 import math
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -23,7 +23,7 @@ HANDOVER: Final = 5.0
 
 FIRST_WAIT: Final = 0.25
 LONGEST_WAIT: Final = 2.0
-"""Seconds between two attempts to move."""
+"""Seconds between two attempts to move, the first of them also between two moves."""
 
 LOOK_EVERY: Final = 0.1
 
@@ -106,19 +106,26 @@ class Legs:
             self.moves += 1
             self._changes_before = self.path_changes
             self.driver = fresh
-            self._errands.add(tasks.create_task(self._leave(former), name="leave"))
+            self._spawn(tasks, self._leave(former), "leave")
             if self._consume is not None:
-                moving = tasks.create_task(hand_over(former, self._consume), name="hand over")
-                self._errands.add(moving)
+                self._spawn(tasks, hand_over(former, self._consume), "hand over")
+            await asyncio.sleep(FIRST_WAIT)  # servers that only send on would keep us busy
         self.closed = True
         self._over.set()
 
     def close(self) -> None:
         """End all sessions, after what is queued."""
-        for errand in self._errands:
+        for errand in list(self._errands):
             errand.cancel()
         for driver in self._standing:
             driver.close()
+
+    def _spawn(
+        self, tasks: asyncio.TaskGroup, errand: Coroutine[None, None, None], name: str
+    ) -> None:
+        task = tasks.create_task(errand, name=name)
+        self._errands.add(task)
+        task.add_done_callback(self._errands.discard)
 
     async def _move(self, former: Driver, tasks: asyncio.TaskGroup) -> Driver | None:
         """Open the next session; None when `timeout` after the former's end there is none."""

@@ -2,6 +2,8 @@
 
 import asyncio
 import functools
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
 
 import pytest
 from tests.unit.client.verbs.conftest import RunningRelay, certificate
@@ -132,3 +134,54 @@ def test_pull_of_an_anonymous_publisher_stays_with_it_and_says_why_it_ends(
         "moqvox: the broadcast did not go on where its server asked to move",
     ]
     assert out.stat().st_size > 100
+
+
+class Restless:
+    """A session whose server asks to move as soon as it is open."""
+
+    def __init__(self):
+        self.connection = SimpleNamespace(
+            remote_address="there", stats=lambda: SimpleNamespace(path_changes=0)
+        )
+        self.goaway, self.goaway_uri, self.closed = asyncio.Event(), "", False
+        self.goaway.set()
+        self._over = asyncio.Event()
+
+    async def wait_leaving(self):
+        return not self.closed
+
+    async def wait_closed(self):
+        await self._over.wait()
+
+    def close(self):
+        self.closed = True
+        self._over.set()
+
+
+def test_servers_that_only_send_on_do_not_keep_a_verb_busy(monkeypatch):
+    opened, pauses, sleep = [], [], asyncio.sleep
+
+    @asynccontextmanager
+    async def reach(*_args, **_options):
+        opened.append(Restless())
+        yield opened[-1]
+
+    async def pause(seconds):
+        pauses.append(seconds)
+        if len(opened) > 9:
+            enough.set()
+        await sleep(0)
+
+    async def main():
+        async with legs.standing(
+            ["moqt://a/", "moqt://b/"], None, SimpleNamespace(note=lambda _line: None)
+        ) as held:
+            await enough.wait()
+            return held.moves
+
+    enough = asyncio.Event()
+    monkeypatch.setattr(legs, "reach", reach)
+    monkeypatch.setattr(legs.asyncio, "sleep", pause)
+    moves = asyncio.run(main())
+    assert pauses.count(legs.FIRST_WAIT) >= moves >= 9
+    assert all(each.closed for each in opened)
