@@ -6,10 +6,11 @@ figures themselves are those of `python -m bench.attack`.
 
 import pytest
 from tests.attack.measure import MIB, Outcome, measure
+from tests.attack.processes import Victim
 from tests.attack.rows import ATTACKS
 from tests.attack.storm import storm
 
-pytestmark = [pytest.mark.net, pytest.mark.slow, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.net, pytest.mark.slow, pytest.mark.timeout(150)]
 
 CPU_LIMIT_US = 5
 """For each byte of the attacker's, besides half a second for the honest ones."""
@@ -27,6 +28,9 @@ LONGER_TURN_S = {"T16 mutations": 0.04}
 """Where thousands of handshakes fail, of which the collector finds the remains."""
 
 NEWCOMER_LIMIT_S = 1.5
+ATTEMPTS = 3
+"""A hole is too dear each time, a machine that is busy for a moment only then."""
+
 MUTATED = 6000
 
 GROWTH_MIB = {
@@ -45,20 +49,34 @@ def show(outcome: Outcome) -> str:
     )
 
 
+def too_dear(outcome: Outcome) -> list[str]:
+    """What the attack cost in time beyond its bounds, none of which a good machine comes near."""
+    bounds = {
+        "CPU": (outcome.cpu_s, 0.5 + CPU_LIMIT_US * 1e-6 * outcome.shot.sent_bytes),
+        "echo": (outcome.attack_p99_s, max(2 * outcome.calm_p99_s, LATENCY_LIMIT_S)),
+        "turn": (outcome.turn_s, LONGER_TURN_S.get(outcome.row, TURN_LIMIT_S)),
+        "newcomer": (outcome.newcomer_s, NEWCOMER_LIMIT_S),
+    }
+    return [what for what, (measured, bound) in bounds.items() if measured >= bound]
+
+
 @pytest.mark.parametrize("row", list(ATTACKS))
-def test_an_attack_is_cheap_to_bear_and_others_hardly_notice(fresh, record_property, row):
-    outcome = measure(fresh, row)
-    record_property("attack", show(outcome))
-    assert outcome.survives, show(outcome)
-    assert outcome.complaints == ()
-    assert outcome.grown_bytes < GROWTH_MIB.get(row, 12) * MIB, show(outcome)
-    assert outcome.cpu_s < 0.5 + CPU_LIMIT_US * 1e-6 * outcome.shot.sent_bytes, show(outcome)
-    assert outcome.echoes > 0
-    assert outcome.attack_p99_s < max(2 * outcome.calm_p99_s, LATENCY_LIMIT_S), show(outcome)
-    assert outcome.turn_s < LONGER_TURN_S.get(row, TURN_LIMIT_S), show(outcome)
-    assert outcome.newcomer_s < NEWCOMER_LIMIT_S
-    if row in CAUGHT:
-        assert outcome.shot.closed_with == CAUGHT[row]
+def test_an_attack_is_cheap_to_bear_and_others_hardly_notice(row, record_property):
+    attempts = []
+    for _ in range(ATTEMPTS):
+        with Victim("ours") as victim:
+            outcome = measure(victim, row)
+        record_property("attack", show(outcome))
+        assert outcome.survives, show(outcome)
+        assert outcome.complaints == ()
+        assert outcome.grown_bytes < GROWTH_MIB.get(row, 12) * MIB, show(outcome)
+        assert outcome.echoes > 0
+        if row in CAUGHT:
+            assert outcome.shot.closed_with == CAUGHT[row]
+        attempts.append(f"{too_dear(outcome)} {show(outcome)}")
+        if not too_dear(outcome):
+            return
+    pytest.fail("\n".join(attempts))
 
 
 @pytest.mark.parametrize(
