@@ -25,15 +25,13 @@ congestion window, and against a budget that the live bytes themselves earn.
 from typing import Final
 
 from moqvox.transport.aioquic.limits import Limits
+from moqvox.transport.aioquic.losses import Losses
 from moqvox.transport.aioquic.streams import StreamTable
 
 __all__ = ["Redundancy"]
 
 FIRST_BYTES: Final = 640
 """So much of what is written first is copied once: losses are not known to be rare yet."""
-
-CLEAN_AFTER: Final = 5.0
-"""Seconds without a loss after which the path counts as clean."""
 
 TURN: Final = 0.025
 """Seconds to wait for new bytes to go along with; longer than a frame of voice."""
@@ -58,12 +56,6 @@ LEAST_WINDOW_BYTES: Final = 2400
 RESERVE: Final = 0.2
 """Part of what the congestion window is larger that copies leave to what is new."""
 
-BURSTY: Final = 0.45
-"""Share of losses that follow another at once, from which on losses count as bursts."""
-
-FIRST_BURSTINESS: Final = 0.5
-"""What is supposed until losses are known: a handful of single ones tells otherwise."""
-
 AGES: Final = (1, 4)
 """After how many turns a piece goes along again where bursts are to be expected."""
 
@@ -81,9 +73,6 @@ PROBE_EVERY: Final = 0.03
 
 OVERDRAFT_BYTES: Final = 6000
 """How far a silent path may spend ahead of what is earned."""
-
-BURST_WINDOW: Final = 8
-"""Losses over which that share is averaged."""
 
 MAX_TURN_BYTES: Final = 1000
 """Copied in one turn, so that they fit a packet with what is new."""
@@ -113,17 +102,8 @@ Where one ACK answers two packets, the loss of a single ACK is 80 ms of silence:
 copied for it, nothing would be left of the budget for what is lost.
 """
 
-SINGLE: Final = 0.3
-"""Share of losses that follow another at once, up to which they count as single ones for that."""
-
 SAVINGS_BYTES: Final = 4096
 """Unused budget kept for bursts."""
-
-WINDOW: Final = 64
-"""Packets over which the share of losses is averaged."""
-
-FIRST_SHARE: Final = 0.05
-"""Share of losses supposed at the first of them."""
 
 STEPS: Final = ((0.01, 1), (0.07, 2), (1.0, 3))
 """Up to which share of losses how many copies are made."""
@@ -148,15 +128,13 @@ class Redundancy:
     Attributes:
         copied_bytes: stream bytes that were queued again ahead of any loss.
         is_active: whether anything is copied; if not, nothing here costs anything.
-        loss: share of packets lost lately; only measured while losses occur.
-        burstiness: share of losses that followed another at once.
+        losses: what is known of the path's losses.
     """
 
     def __init__(self, limits: Limits, table: StreamTable) -> None:
         self.copied_bytes = 0
         self.is_active = table.watches_live = limits.redundancy > 0
-        self.loss = 0.0
-        self.burstiness = FIRST_BURSTINESS
+        self.losses = Losses()
         self._share = limits.redundancy
         self._table = table
         self._pieces: list[Piece] = []
@@ -171,27 +149,23 @@ class Redundancy:
         self._arrived_at = 0.0
         self._troubled = 0
         self._probe_at = 0.0
-        self._lossy_until = 0.0
-        self._is_guess = False
 
     def on_loss(self, now: float) -> None:
         """Take a sign of loss; after the first, all that is under way goes out again now."""
-        self._is_guess = False
-        self._take_sign(now)
+        self._take_sign(now, is_guess=False)
 
     def on_guess(self, now: float) -> None:
         """Take the want of an ACK for a loss, until `on_false_alarm`."""
-        self._is_guess |= now >= self._lossy_until
-        self._take_sign(now)
+        self._take_sign(now, is_guess=True)
 
-    def _take_sign(self, now: float) -> None:
+    def _take_sign(self, now: float, *, is_guess: bool) -> None:
         if self._share <= 0:
             return
-        was_clean = now >= self._lossy_until and not self._troubled
-        self._lossy_until = now + CLEAN_AFTER
+        was_clean = not (self.losses.are_about(now) or self._troubled)
+        self.losses.on_sign(now, is_guess=is_guess)
         if was_clean:
             self.is_active = self._table.watches_live = True
-            self.loss = FIRST_SHARE
+            self.losses.begin()
             self._turn_at = now - TURN
             self._arrived_at = now
             self._timed = 0
@@ -209,8 +183,7 @@ class Redundancy:
 
     def on_false_alarm(self, now: float) -> None:
         """Take it that nothing was lost when ACKs were late: the path was clean all the time."""
-        if self._is_guess and now < self._lossy_until:
-            self._lossy_until = now
+        self.losses.on_false_alarm(now)
 
     def on_habit(self, ack_lateness: float, passed_at: float) -> None:
         """Take how late ACKs are by the peer's habit, and when the newest packet in one had left.
@@ -255,23 +228,15 @@ class Redundancy:
         turns = ALL_TURNS if self._timed < MAX_TIMED else 0
         return self._troubled > turns
 
-    def on_run(self, length: int) -> None:
-        """Take how many packets, one after another, were lost or did not come."""
-        kept = 1 - 1 / BURST_WINDOW
-        self.burstiness = 1 - (1 - self.burstiness * kept) * kept ** (length - 1)
-
     def on_fates(self, now: float, arrived: int, lost: int) -> None:
         """Take what became of packets."""
         self._timed = 0
         if arrived:
             self._arrived_at = now
             self._troubled = 0
-            if self._is_bursty:  # lest the timer goes off for each that has arrived
+            if self.losses.come_in_bursts:  # lest the timer goes off for each that has arrived
                 self.forget_arrived()
-        if now < self._lossy_until:
-            known = arrived + lost
-            kept = (1 - 1 / WINDOW) ** known
-            self.loss = self.loss * kept + (1 - kept) * lost / max(1, known)
+        self.losses.on_fates(now, arrived, lost)
 
     @property
     def due_at(self) -> float | None:
@@ -284,7 +249,7 @@ class Redundancy:
             return None
         overdue_at = self._pieces[0].at + self._overdue_after
         when = self._turn_at + TURN
-        if not self._is_bursty:
+        if not self.losses.come_in_bursts:
             is_due = self._pieces[-1].turn + self._copies > self._turn
             return when if is_due else max(when, overdue_at)
         if overdue_at <= self._turn_at:
@@ -302,7 +267,7 @@ class Redundancy:
             window_bytes: the congestion window.
         """
         fresh, due_at = self._table.take_live(), self.due_at
-        if now >= self._lossy_until and self._first_bytes <= 0 and not self._troubled:
+        if not (self.losses.are_about(now) or self._first_bytes > 0 or self._troubled):
             self._rest()
         elif fresh or (due_at is not None and now >= due_at):
             self._overdue_after = rtt + max(GRACE * rtt, MIN_GRACE) + self._ack_lateness
@@ -325,9 +290,9 @@ class Redundancy:
     @property
     def _copies(self) -> int:
         """In how many turns a piece goes along again."""
-        if not self._lossy_until:
+        if not self.losses.were_met:
             return 1
-        return next(copies for share, copies in STEPS if self.loss <= share)
+        return next(copies for share, copies in STEPS if self.losses.share <= share)
 
     def _copy(self, now: float, room_bytes: int) -> None:
         self.forget_arrived()
@@ -348,28 +313,24 @@ class Redundancy:
         turn, copies = self._turn, self._copies
         near = min(copies, NEAR)
         last = [piece for piece in reversed(self._pieces) if piece.turn + near >= turn]
-        if not self._lossy_until:
+        if not self.losses.were_met:
             return last
         rest = [piece for piece in self._pieces if piece.turn + near < turn]
         # An ACK that passes one over comes at once, however late the peer's others are.
         since = max(now - self._overdue_after, self._passed_at)
         overdue = [piece for piece in rest if piece.at < since]
-        if self._is_bursty and not overdue:
+        if self.losses.come_in_bursts and not overdue:
             spare = self._budget - BURST_SAVINGS_BYTES
             return [piece for piece in self._pieces if turn - piece.turn in AGES and spare > 0]
-        if self._is_bursty or (self._is_silent(now) and overdue):
+        if self.losses.come_in_bursts or (self._is_silent(now) and overdue):
             self._troubled += 1
             return [] if self._is_stranded else rest + last[::-1]
         spare = self._budget - SAVINGS_BYTES / 2
         more = [piece for piece in rest if piece.turn + copies >= turn and spare > 0]
         return last + overdue + more
 
-    @property
-    def _is_bursty(self) -> bool:
-        return self._lossy_until > 0 and self.burstiness > BURSTY
-
     def _is_silent(self, now: float) -> bool:
-        habit = self._ack_lateness if self.burstiness < SINGLE else 0.0
+        habit = self._ack_lateness if self.losses.are_single else 0.0
         return now - self._arrived_at > SILENCE + MISSED * habit
 
     def _is_hopeless(self, now: float) -> bool:

@@ -47,8 +47,8 @@ from moqvox.transport.aioquic.raw import RawConnection
 KINDS = frozenset(
     (
         *("Bucket", "CipherSuite", "CryptoContext", "CryptoPair", "Engine", "Epoch"),
-        *("ExtensionType", "Few", "FrameHandlers", "InitialKeys", "KeySchedule", "Latest"),
-        *("LeanContext", "Limit", "Limits", "Logger", "PskKeyExchangeMode"),
+        *("ExtensionType", "Few", "FrameHandlers", "Gaps", "InitialKeys", "KeySchedule", "Latest"),
+        *("LeanContext", "Limit", "Limits", "Logger", "Losses", "PskKeyExchangeMode"),
         *("QuicConfiguration", "QuicConnectionId", "QuicConnectionState", "QuicFrameType"),
         *("QuicNetworkPath", "QuicPacketNumberWindow", "QuicPacketPacer", "QuicPacketSpace"),
         *("QuicPacketType", "QuicProtocolVersion", "QuicRttMonitor", "QuicSentPacket"),

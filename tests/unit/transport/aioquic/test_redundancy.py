@@ -172,7 +172,7 @@ def test_copies_leave_room_for_what_is_new_in_the_congestion_window(burstiness):
     talk = Talk(delay=0.025)
     lose_once(talk)
     talk.speak(20)
-    talk.client.redundancy.burstiness = burstiness
+    talk.client.redundancy.losses.burstiness = burstiness
     talk.lose = lambda: True
     waited = []
     for _ in range(20):
@@ -205,18 +205,6 @@ def test_a_lost_end_of_the_handshake_costs_a_frame_and_no_probe_timeout():
     talk.run(0.5)
     late = [h - s - talk.delay for h, s in zip(talk.heard_at, talk.spoken_at, strict=True)]
     assert max(late) < 0.05
-
-
-def test_runs_of_losses_are_told_from_single_ones():
-    redundancy = Redundancy(Limits(), StreamTable(lambda s: s, lambda _: False, Limits()))
-    for _ in range(20):
-        redundancy.on_run(1)
-    assert redundancy.burstiness < 0.05
-    redundancy.on_run(5)
-    assert redundancy.burstiness == pytest.approx(0.432, abs=0.001)
-    for _ in range(20):
-        redundancy.on_run(1)
-    assert redundancy.burstiness < 0.05
 
 
 class Speaker:
@@ -256,9 +244,9 @@ def test_until_runs_are_known_a_frame_goes_along_with_the_first_and_fourth_packe
 
 def test_where_losses_are_known_to_be_single_a_frame_goes_along_with_the_next_two_packets():
     speaker = Speaker()
-    speaker.redundancy.loss = 0.05
+    speaker.redundancy.losses.share = 0.05
     for _ in range(8):
-        speaker.redundancy.on_run(1)
+        speaker.redundancy.losses.on_run(1)
     along = [speaker.turn(number * INTERVAL, number) for number in range(6)]
     assert along == [[], [0], [1, 0], [2, 1], [3, 2], [4, 3]]
 
@@ -321,13 +309,6 @@ def test_parts_of_a_stream_that_lie_apart_share_a_packet(is_usual):
     assert len(talk.heard_at) == 41
 
 
-def test_a_whole_flight_lost_at_once_is_a_share_of_all_and_no_more():
-    redundancy = Redundancy(Limits(), StreamTable(lambda s: s, lambda _: False, Limits()))
-    redundancy.on_loss(1.0)
-    redundancy.on_fates(1.0, 1, 200)
-    assert 0.9 < redundancy.loss <= 1.0
-
-
 def test_random_loss_is_hardly_heard():
     assert lossy(3, 0.05, redundancy=ON, frames=100).lateness_p99() <= 0.125
 
@@ -367,7 +348,7 @@ def test_a_piece_that_an_ack_passes_over_goes_along_at_once_however_late_acks_ar
     table.lacks = lambda *_: True
     table.repeat = lambda _, start, stop: repeated.append(start) or stop - start
     redundancy.on_loss(0.0)
-    redundancy.burstiness = 0.0
+    redundancy.losses.burstiness = 0.0
 
     def speak(number, passed_at):
         table._live = [(0, number * 80, number * 80 + 80)]
@@ -393,7 +374,7 @@ def test_one_lost_ack_of_a_browser_is_no_burst_where_losses_are_single(burstines
     table.lacks = lambda *_: True
     table.repeat = lambda _, start, stop: repeated.append(start) or stop - start
     redundancy.on_loss(0.0)
-    redundancy.burstiness = burstiness
+    redundancy.losses.burstiness = burstiness
     for number in range(10):
         now = number * INTERVAL
         if number <= 5:  # of the two ACKs from here on, 40 ms apart, one is lost

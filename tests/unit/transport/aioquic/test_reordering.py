@@ -5,7 +5,7 @@ import random
 import pytest
 from tests.unit.transport.aioquic.speech import FRAME_BYTES, INTERVAL, Talk
 
-from moqvox.transport.aioquic.private.engine import MOST_REORDERED, REORDERS_FOR
+from moqvox.transport.aioquic.reordering import MOST_REORDERED, REORDERS_FOR
 
 LATE = 2.5 * INTERVAL
 
@@ -28,7 +28,7 @@ class Shuffled(Talk):
 
     @property
     def is_copying(self) -> bool:
-        return self.now < self.client.redundancy._lossy_until
+        return self.client.redundancy.losses.are_about(self.now)
 
 
 def spoken() -> Shuffled:

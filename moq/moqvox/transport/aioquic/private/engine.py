@@ -9,7 +9,6 @@ from aioquic.quic.connection import (
     END_STATES,
     QuicConnectionState,
 )
-from aioquic.quic.recovery import QuicPacketSpace
 from aioquic.quic.stream import QuicStream
 
 from moqvox.transport.address import Address
@@ -25,7 +24,8 @@ from moqvox.transport.aioquic.private.receiver import Receiver
 from moqvox.transport.aioquic.private.recovery import Recovery
 from moqvox.transport.aioquic.private.sender import Sender
 from moqvox.transport.aioquic.quiet import QuietLog
-from moqvox.transport.aioquic.redundancy import CLEAN_AFTER, Redundancy
+from moqvox.transport.aioquic.redundancy import Redundancy
+from moqvox.transport.aioquic.reordering import Gaps, Verdict
 from moqvox.transport.aioquic.roots import Roots
 from moqvox.transport.aioquic.streams import BusyStreams, HeldStream, StreamTable
 from moqvox.transport.aioquic.tickets import Tickets
@@ -38,15 +38,6 @@ INSISTENCE: Final = 2
 
 APART: Final = 0.01
 """Seconds between them at least, lest one burst of losses takes all."""
-
-FIRST_DOUBLING: Final = 63
-"""Packet numbers up to here count as one range when single ones are missing."""
-
-MOST_REORDERED: Final = 3
-"""Numbers missing in a row, at most, of which it may turn out that they are only late."""
-
-REORDERS_FOR: Final = 10.0
-"""Seconds that a path counts as one that changes the order: there, gaps are not losses yet."""
 
 KEPT: Final = frozenset(
     (
@@ -75,10 +66,6 @@ class Engine(CreditedConnection, IdentifiedConnection):
 
     repeats = 0
     hears_late = False
-
-    _gap: tuple[int, int] | None = None
-    _gap_at = 0.0
-    _reorders_until = 0.0
 
     def __init__(
         self,
@@ -127,7 +114,7 @@ class Engine(CreditedConnection, IdentifiedConnection):
         slim(self)
         if issuer is not None:
             self._take_issuer(issuer)
-        self._missed_in = 0
+        self._gaps = Gaps()
         self._tells_gap = False
         self._insistence = INSISTENCE
         self._known_losses = 0
@@ -255,7 +242,7 @@ class Engine(CreditedConnection, IdentifiedConnection):
 
     def on_run(self, length: int) -> None:
         """Take how many packets, one after another, were lost or did not come."""
-        self.redundancy.on_run(length)
+        self.redundancy.losses.on_run(length)
 
     def on_fates(self, now: float, arrived: int, lost: int) -> None:
         """Take what became of packets; with nothing under way there is nothing to watch."""
@@ -283,7 +270,7 @@ class Engine(CreditedConnection, IdentifiedConnection):
 
     def on_false_alarm(self, now: float) -> None:
         """Take it that what was guessed to be lost has arrived; a gap may say otherwise."""
-        if self._gap is None or now - self._gap_at > CLEAN_AFTER:
+        if not self._gaps.is_open(now):
             self.redundancy.on_false_alarm(now)
 
     def receive_datagram(self, data: bytes, addr: Address, now: float) -> None:
@@ -293,43 +280,20 @@ class Engine(CreditedConnection, IdentifiedConnection):
         space = self._spaces.get(tls.Epoch.ONE_RTT)
         before = space.largest_received_packet if space is not None else -1
         super().receive_datagram(data, addr, now)
-        if space is not None and self._gap is not None:
-            self._look_into_gap(self._gap, space, now)
-        if space is not None and 0 <= before < space.largest_received_packet - 1:
-            self._on_gap(before + 1, space.largest_received_packet, now)
+        if space is None:
+            return
+        if self._gaps.is_filled(space.ack_queue, now) and not self.recovery.is_suspecting:
+            self.redundancy.on_false_alarm(now)
+        if 0 <= before < space.largest_received_packet - 1:
+            self._on_gap(range(before + 1, space.largest_received_packet), now)
             self._tells_gap = space.ack_at is not None
             self.hasten_ack(now)
 
-    def _on_gap(self, first: int, stop: int, now: float) -> None:
-        """Judge missing packets: peers leave out single numbers on purpose, ever more rarely.
-
-        They do so to catch ACKs of what was never received (RFC 9000, section 21.4); moq-rs
-        once before number 64, and once in each doubling from there. A server with a crowd of
-        such clients would copy for all of them on clean paths; a client's copies are few, and
-        it rather begins early.
-        """
-        self.on_run(stop - first)
-        doubling = max(first, FIRST_DOUBLING).bit_length()
-        if self._is_client or stop - first > 1 or doubling == self._missed_in:
-            self._suppose_loss(first, stop, now)
-        self._missed_in = doubling
-
-    def _suppose_loss(self, first: int, stop: int, now: float) -> None:
-        """Take a gap for a loss until it is filled, unless this path lately changed the order."""
-        if stop - first > MOST_REORDERED:
-            self.on_loss(now)
-            return
-        if now >= self._reorders_until:
-            self.on_loss(now, is_guess=True)
-        if self._gap is None or now - self._gap_at > CLEAN_AFTER:
-            self._gap, self._gap_at = (first, stop), now
-
-    def _look_into_gap(self, gap: tuple[int, int], space: QuicPacketSpace, now: float) -> None:
-        """See whether what was missing was only late."""
-        if all(number in space.ack_queue for number in range(*gap)):
-            self._gap, self._reorders_until = None, now + REORDERS_FOR
-            if not self.recovery.is_suspecting:
-                self.redundancy.on_false_alarm(now)
+    def _on_gap(self, gap: range, now: float) -> None:
+        self.on_run(len(gap))
+        verdict = self._gaps.judge(gap, now, by_server=self._is_client)
+        if verdict is not Verdict.NOTHING:
+            self.on_loss(now, is_guess=verdict is Verdict.GUESS)
 
     def datagrams_to_send(self, now: float) -> list[tuple[bytes, Address]]:
         """Take what leaves now, and with it copies of what may be lost."""
