@@ -110,6 +110,9 @@ class Desk:
         if link.scheduled_at is None or when < link.scheduled_at:
             link.scheduled_at = when
 
+    def defer(self, link: Link) -> bool:
+        return False
+
     def has_unheard(self, link: Link) -> bool:
         return False
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.packet import encode_quic_retry, encode_quic_version_negotiation
@@ -31,6 +32,9 @@ __all__ = ["Admission"]
 
 logger = logging.getLogger("moqvox.transport.aioquic")
 
+MAX_MAKING_WAY: Final = 8
+"""Half-open connections that wait for a pause in which they are put aside; more are at once."""
+
 
 class Admission:
     """The door of one listener: caps, Retry, version negotiation, the queue of arrivals."""
@@ -58,6 +62,7 @@ class Admission:
         self._arrivals: Arrivals[RawConnection] = Arrivals()
         self._half_open: set[Greeting] = set()
         self._awake: dict[Greeting, None] = {}
+        self._making_way: dict[Greeting, None] = {}
         self._prefixes = Prefixes(limits)
         self._unproven = Bucket.full(limits.unproven_per_second, limits.unproven_burst, 0.0)
         self._is_refusing = False
@@ -177,14 +182,28 @@ class Admission:
         """Count a handshake among those of which all is kept, as the latest.
 
         The oldest make way, who have waited for their clients longest: a crowd that answers as
-        fast as its handshakes can be made finds all of them awake.
+        fast as its handshakes can be made finds all of them awake. They do so in a pause of
+        their own, as that takes half as long as the handshake for which they make way.
         """
+        self._making_way.pop(greeting, None)
         self._awake[greeting] = None
         for _ in range(len(self._awake) - self._limits.max_awake):
             oldest = next(iter(self._awake))
             del self._awake[oldest]
             if not oldest.make_way():
                 self._awake[oldest] = None
+            elif oldest.makes_way:
+                self._making_way[oldest] = None
+        if len(self._making_way) > MAX_MAKING_WAY:
+            self._hurry()
+
+    def _hurry(self) -> None:
+        """Put those aside at once who have waited longest for a pause, if too many still do."""
+        waiting = [greeting for greeting in self._making_way if greeting.makes_way]
+        self._making_way = dict.fromkeys(waiting)
+        for greeting in waiting[: len(waiting) - MAX_MAKING_WAY]:
+            self._making_way.pop(greeting, None)
+            greeting.step_aside()
 
     def admit(self, connection: RawConnection) -> None:
         """Queue a connection for `accept`; refuse it when nobody has accepted for long."""
@@ -209,6 +228,7 @@ class Admission:
         if greeting in self._half_open:
             self._half_open.discard(greeting)
             self._awake.pop(greeting, None)
+            self._making_way.pop(greeting, None)
             self._prefixes.release(
                 greeting.prefix, now, is_proven=greeting.is_proven, is_complete=is_complete
             )

@@ -177,6 +177,10 @@ class Endpoint:
         if self._timers[0][2] is link:
             self._set_timer()
 
+    def defer(self, link: Link) -> bool:
+        """Let a newcomer's timer wait for a pause; False: there is no room."""
+        return self._reception.defer(link)
+
     def enrol(self, connection_id: bytes, link: Link) -> None:
         """Route an ID to a link."""
         self.links[connection_id] = link

@@ -111,9 +111,18 @@ class Greeting:
         """Whether no more than a record of the connection is left."""
         return self._link.is_aside
 
+    @property
+    def makes_way(self) -> bool:
+        """Whether little will be kept of the connection, but all of it is there still."""
+        return self._link.makes_way
+
     def make_way(self) -> bool:
-        """Keep little of the connection; false if it has something to say before."""
+        """Keep little of the connection soon; false if it has something to say before."""
         return self._link.make_way()
+
+    def step_aside(self) -> None:
+        """Keep little of the connection now, if it still makes way."""
+        self._link.step_aside()
 
     def _wake(self) -> None:
         self._door.wake(self)

@@ -35,6 +35,7 @@ class Link(LinkEnd):
         self._carrier = carrier
         self.is_newcomer = False
         self.on_taken_up: Callable[[], None] | None = None
+        self.makes_way = False
         self.rhythm: Rhythm | None = None
         self.scheduled_at: float | None = None
         self.put_off_since: float | None = None
@@ -290,7 +291,7 @@ class Link(LinkEnd):
         """Put a newcomer aside of which nothing was heard for long; whether it is, and stays."""
         if not is_aside(self.engine):
             is_late = now >= self._awake_since + self.limits.aside_after
-            if not (is_late and self._put_aside()):
+            if not ((is_late or self._may_make_way()) and self._put_aside()):
                 return False
         until = record_of(self.engine).until
         if now >= until:
@@ -299,7 +300,7 @@ class Link(LinkEnd):
         return True
 
     def make_way(self) -> bool:
-        """Be put aside now, as others have come; false if it has something to say before.
+        """Be put aside in the next pause, as others have come; false: it has to speak before.
 
         Also true of one that was heard, which is not put aside any more.
         """
@@ -307,10 +308,26 @@ class Link(LinkEnd):
             return True
         if self._is_eager:
             return False
-        self._put_aside()
+        self.makes_way = True
+        if not self._carrier.defer(self):
+            self.step_aside()
         return True
 
+    def _may_make_way(self) -> bool:
+        """Whether it is to make way now; who speaks again instead counts as the latest."""
+        if self.makes_way and self._is_eager:
+            self.makes_way = False
+            if self.on_taken_up is not None:
+                self.on_taken_up()
+        return self.makes_way
+
+    def step_aside(self) -> None:
+        """Be put aside now, if it still makes way."""
+        if self._may_make_way():
+            self._put_aside()
+
     def _put_aside(self) -> bool:
+        self.makes_way = False
         if self.is_closing or not is_unheard(self.engine):
             return False
         try:

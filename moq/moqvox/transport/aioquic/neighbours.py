@@ -55,6 +55,9 @@ class Carrier(Protocol):
     def schedule(self, link: "Link", when: float) -> None:
         """Call the link's `on_timer` then, or earlier."""
 
+    def defer(self, link: "Link") -> bool:
+        """Call a newcomer's `on_timer` in a pause of those who are there; False: no room."""
+
     def has_unheard(self, link: "Link") -> bool:
         """Whether something has arrived that the link was not given yet."""
 

@@ -35,6 +35,9 @@ class Desk:
         self.link = Link(engine, limits, self)
         return self.link
 
+    def defer(self, link: Link) -> bool:
+        return False
+
     def has_unheard(self, link: Link) -> bool:
         return bool(self.unheard)
 

@@ -9,9 +9,10 @@ from aioquic.quic.events import HandshakeCompleted
 from tests import aio
 from tests.unit.transport.aioquic.wires import configuration
 
-from moqvox.transport.aioquic import Limits
-from moqvox.transport.aioquic.admission import Admission
+from moqvox.transport.aioquic import Limits, reception
+from moqvox.transport.aioquic.admission import MAX_MAKING_WAY, Admission
 from moqvox.transport.aioquic.endpoint import Endpoint
+from moqvox.transport.aioquic.pauses import Pauses
 from moqvox.transport.aioquic.private import Engine
 from moqvox.transport.interface import StreamData
 from moqvox.transport.quic.connection_ids import Issuer, RandomIds
@@ -205,6 +206,75 @@ def test_without_a_turn_between_them_none_is_put_aside_and_with_the_next_all_but
             assert it.counted == (7, 5)
             for guest in guests:
                 await guest.complete()
+
+    aio.run(main())
+
+
+def never(_pauses, now):
+    """Find no room between those who speak."""
+    return now + 1e-3
+
+
+def test_making_way_is_a_step_of_its_own_for_which_those_who_speak_have_to_pause(monkeypatch):
+    async def main():
+        async with hall(Limits(max_awake=3)) as it:
+            with monkeypatch.context() as patched:
+                patched.setattr(Pauses, "room_at", never)
+                for _ in range(5):
+                    await it.guest().say(pause=0.005)
+                assert it.counted == (5, 0)
+            await asyncio.sleep(0.01)
+            assert it.counted == (5, 2)
+
+    aio.run(main())
+
+
+def test_where_nobody_pauses_no_more_than_a_few_wait_for_that(monkeypatch):
+    monkeypatch.setattr(Pauses, "room_at", never)
+    monkeypatch.setattr(reception, "PATIENCE_SECONDS", 1e9)
+
+    async def main():
+        async with hall(Limits(max_awake=3)) as it:
+            for number in range(1, 40):
+                await it.guest().say()
+                whole = it.counted[0] - it.counted[1]
+                assert whole == min(number, 3 + MAX_MAKING_WAY)
+                assert len(it.admission._making_way) <= MAX_MAKING_WAY
+
+    aio.run(main())
+
+
+def test_who_has_something_to_say_instead_of_making_way_counts_as_the_latest(monkeypatch):
+    monkeypatch.setattr(Pauses, "room_at", never)
+
+    async def main():
+        async with hall(Limits(max_awake=1)) as it:
+            first = it.guest()
+            await first.say()
+            greeting = next(iter(it.admission._awake))
+            await it.guest().say()
+            assert greeting.makes_way
+            greeting._link.touch()
+            greeting.step_aside()
+            assert not greeting.is_aside
+            assert list(it.admission._awake) == [greeting]
+            await first.complete()
+
+    aio.run(main())
+
+
+def test_who_answers_before_it_has_made_way_is_kept_whole(monkeypatch):
+    monkeypatch.setattr(Pauses, "room_at", never)
+
+    async def main():
+        async with hall(Limits(max_awake=1)) as it:
+            first = it.guest()
+            await first.say()
+            await it.guest().say()
+            await first.complete()
+            await asyncio.sleep(0.1)
+            assert it.counted == (1, 0)
+            assert not it.admission._making_way
 
     aio.run(main())
 
