@@ -43,7 +43,8 @@ MAX_KNOWN: Final = 32
 """People whose time is kept in view; of more than these, nobody can avoid all."""
 
 CROWDED: Final = 0.7
-"""The share of the time in which somebody is expected; beyond it there is no use in waiting."""
+"""The share of the time in which any of several is expected; beyond it there is no use in
+waiting. A single one leaves room in any case, if only right after each word of his."""
 
 ROOMY: Final = 1.2
 """Steps that must find room between two packets of somebody's, or he can't be spared."""
@@ -71,8 +72,13 @@ class Rhythm:
         self.heard_at = self.usual = self.off = self._proven = 0.0
         self.is_known = False
 
-    def heard(self, now: float) -> None:
-        """Note that the peer spoke."""
+    def heard(self, now: float, since: float | None = None) -> None:
+        """Note that the peer spoke now, or at some time since then: when it was expected, if so.
+
+        What a step of ours kept from being read is not what the peer is off by.
+        """
+        if since is not None:
+            now = max(since, min(now, self.heard_at + self.usual))
         passed = now - self.heard_at
         self.heard_at = now
         if passed < SAME_SECONDS or passed > LONGEST_TIME:
@@ -103,9 +109,9 @@ class Pauses:
     def __len__(self) -> int:
         return len(self._known)
 
-    def heard(self, rhythm: Rhythm, now: float) -> None:
-        """Note that somebody spoke who is there."""
-        rhythm.heard(now)
+    def heard(self, rhythm: Rhythm, now: float, since: float | None = None) -> None:
+        """Note that somebody spoke who is there, now or at some time since then."""
+        rhythm.heard(now, since)
         if not rhythm.is_known and rhythm.is_kept:
             self._forget_silent(now)
             if len(self._known) < MAX_KNOWN:
@@ -134,16 +140,17 @@ class Pauses:
         """
         self._forget_silent(now)
         taken: list[tuple[float, float]] = []
-        share = 0.0
+        share, expected = 0.0, 0
         for rhythm in self._known:
             soonest = rhythm.usual - WIDTH * rhythm.off
             if soonest < ROOMY * self._step:
                 continue
+            expected += 1
             share += (self._step + WIDTH * rhythm.off) / rhythm.usual
             until = rhythm.heard_at + max(LATE * rhythm.usual, rhythm.usual + WIDTH * rhythm.off)
             if now < until:
                 taken.append((rhythm.heard_at + soonest - self._step, until))
-        if not taken or share > CROWDED:
+        if not taken or (expected > 1 and share > CROWDED):
             return None
         room_at = now
         for begin, until in sorted(taken):

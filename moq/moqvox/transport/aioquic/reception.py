@@ -156,6 +156,7 @@ class Reception:
         self._waking_rest = Rest(WAKING_REST)
         self._pauses = Pauses()
         self._step_began: float | None = None
+        self._looked_at: float | None = None
         self._put_off_at: float | None = None
         self._later: asyncio.TimerHandle | None = None
         self._quiet_in = 0
@@ -282,7 +283,7 @@ class Reception:
         if self._deliver(datagram, link, turn) and is_recent:
             if link.rhythm is None:
                 link.rhythm = Rhythm()
-            self._pauses.heard(link.rhythm, turn)
+            self._pauses.heard(link.rhythm, turn, self._looked_at)
             if self._later is not None:
                 self._work_soon()
         spent[link if is_recent else None] = used + self._loop.time() - now
@@ -302,6 +303,7 @@ class Reception:
         self._has_unread = False
         for reader in list(self._readers.values()):
             reader()
+        self._looked_at = None
         if not self._has_unread:
             self._unread_since = None
         self._works = False
@@ -317,12 +319,12 @@ class Reception:
         if self._waking and (is_idle or self._waking_rest.is_over(now)):
             now = self._work_off(self._waking, WAKING_SECONDS, self._waking_rest, now)
         wait_until = self._attend_in_time(now, is_idle=is_idle) if self._door else None
-        if self._backlog or self._waking or (self._door and wait_until is None):
+        if self._backlog or self._waking or self._step_began is not None:
             self._work_soon()
-            return
-        if wait_until is not None:
+        elif wait_until is not None:
             self._later = self._loop.call_at(wait_until, self._work)
-        self._note_step(self._loop.time())
+        elif self._door:
+            self._work_soon()
 
     def _work_off(
         self, queue: Backlog[Datagram], seconds: float, rest: Rest, began: float
@@ -373,7 +375,11 @@ class Reception:
         self._door_rest.worked(began, now)
 
     def _note_step(self, now: float) -> None:
-        """Note how long a step took, with the answers to it, which left meanwhile."""
+        """Note how long a step took, with the answers to it, which left meanwhile.
+
+        Till then nobody looked at the sockets: what is read next came at any time since it began.
+        """
+        self._looked_at = self._step_began
         if self._step_began is not None:
             self._pauses.stepped(now - self._step_began)
             self._step_began = None

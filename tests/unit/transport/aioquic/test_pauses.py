@@ -4,7 +4,14 @@ import random
 
 import pytest
 
-from moqvox.transport.aioquic.pauses import LATE, MAX_KNOWN, PROVEN_SECONDS, Pauses, Rhythm
+from moqvox.transport.aioquic.pauses import (
+    CROWDED,
+    LATE,
+    MAX_KNOWN,
+    PROVEN_SECONDS,
+    Pauses,
+    Rhythm,
+)
 
 EVERY = 0.02
 STEP = 0.002
@@ -93,6 +100,35 @@ def test_among_many_who_leave_no_room_there_is_none_to_wait_for():
     pauses = stepping()
     crowd = [speak(pauses, begin=BEGIN + EVERY * number / 10) for number in range(10)]
     assert pauses.room_at(crowd[-1].heard_at + 1e-4) is None
+
+
+def test_a_single_one_leaves_room_after_each_word_however_narrow_it_is():
+    often = 3 * STEP
+    pauses, him = caller(every=often, count=300, jitter=0.9 * STEP)
+    taken = STEP + 2 * him.off
+    assert taken / often > CROWDED
+    assert pauses.room_at(him.heard_at) == him.heard_at
+    assert pauses.room_at(him.heard_at + often - STEP / 2) > him.heard_at + often
+
+
+def test_what_a_step_of_ours_kept_from_being_read_is_not_what_a_peer_is_off_by():
+    rng = random.Random(5)
+    exact, blurred = Rhythm(), Rhythm()
+    for number in range(LONG_ENOUGH):
+        said_at = BEGIN + number * EVERY
+        step_began = said_at - rng.uniform(0, STEP)
+        blurred.heard(step_began + STEP)
+        exact.heard(step_began + STEP, step_began)
+    assert exact.off < blurred.off / 4
+    assert exact.usual == pytest.approx(EVERY, rel=0.02)
+
+
+def test_who_is_early_or_late_beyond_a_step_is_off_by_that():
+    rhythm = Rhythm()
+    for number in range(LONG_ENOUGH):
+        said_at = BEGIN + number * EVERY + (number % 2) * 4 * STEP
+        rhythm.heard(said_at + STEP / 2, said_at - STEP / 2)
+    assert rhythm.off > 3 * STEP
 
 
 def test_several_packets_at_once_count_as_one():

@@ -416,6 +416,24 @@ def test_a_stranger_that_comes_shortly_before_a_word_is_due_waits_for_it():
     run(play)
 
 
+def test_a_word_that_a_step_kept_waiting_was_said_when_it_was_due():
+    """Words are due at some moment of a stranger's step each, and read when that is over."""
+
+    async def play(scene):
+        old, rng = scene.host.links[OLD], random.Random(7)
+        scene.host.at_work.append(
+            lambda name, _data: scene.send(OLD) if name == "stranger" else None
+        )
+        begin = scene.clock.now
+        for number in range(1, 40):
+            scene.clock.now = begin + number * EVERY - rng.uniform(0, STEP)
+            scene.send(b"nobody--")
+            await scene.until_done(2 * number)
+        assert old.rhythm.off < STEP / 8  # of a first guess the words leave half of that
+
+    run(play)
+
+
 def test_a_stranger_waits_for_a_pause_as_long_as_there_is_patience(monkeypatch):
     monkeypatch.setattr(Pauses, "room_at", lambda _self, now: now + 1e-4)  # never now
 
