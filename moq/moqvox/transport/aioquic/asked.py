@@ -5,15 +5,19 @@ asked another one takes for a stranger's. Linux tells for each datagram what add
 (IP_PKTINFO), and takes the same when one is sent.
 """
 
+import asyncio
 import socket
 import struct
 import sys
 from collections.abc import Callable
 from typing import Final
 
-from moqvox.transport.address import Address
+import msgspec
 
-__all__ = ["ANCILLARY_BYTES", "Ancillary", "Asked", "listens_everywhere"]
+from moqvox.transport.address import Address
+from moqvox.transport.aioquic.bucket import Bucket
+
+__all__ = ["ANCILLARY_BYTES", "Ancillary", "Answers", "Asked", "Question", "listens_everywhere"]
 
 IP_PKTINFO: Final = 8
 IPV6_RECVPKTINFO: Final = 49
@@ -29,6 +33,9 @@ IPV6_INFO: Final = struct.Struct("=16sI")
 ANCILLARY_BYTES: Final = 128
 MAX_SOURCES: Final = 64
 """Addresses of ours that need to be named; the system chooses for what comes to others."""
+
+MAX_LOOKUPS: Final = 1000
+"""Questions to the system in a second, what address it would send from."""
 
 Ancillary = list[tuple[int, int, bytes]]
 
@@ -93,3 +100,39 @@ class Asked:
         if self._is_ipv6:
             return socket.IPPROTO_IPV6, IPV6_PKTINFO, IPV6_INFO.pack(local, 0)
         return socket.IPPROTO_IP, IP_PKTINFO, IPV4_INFO.pack(0, local, bytes(4))
+
+
+class Question(msgspec.Struct, frozen=True, gc=False):
+    """Which address of ours a datagram came to, by a socket that listens on all.
+
+    Attributes:
+        number: of the socket.
+        info: what the system said of it; empty: nothing.
+    """
+
+    number: int
+    asked: Asked
+    info: bytes
+
+    @property
+    def sure_way(self) -> int:
+        """The way that names the address."""
+        return (self.asked.way(self.info) if self.info else 0) or self.number
+
+    def is_natural(self, address: Address) -> bool:
+        """Whether the socket's own way is as good."""
+        return not self.info or self.asked.is_natural(self.info, address)
+
+
+class Answers:
+    """Chooses the ways that answers go; the system is asked so often only."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._lookups = Bucket.full(MAX_LOOKUPS, MAX_LOOKUPS, loop.time())
+
+    def way(self, question: Question, address: Address) -> int:
+        """Choose the socket's own way, if the system sends as was asked; else the sure one."""
+        if self._lookups.take(self._loop.time()) and question.is_natural(address):
+            return question.number
+        return question.sure_way

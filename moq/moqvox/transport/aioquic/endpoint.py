@@ -18,14 +18,9 @@ from moqvox.transport.aioquic.asked import Ancillary, Asked, listens_everywhere
 from moqvox.transport.aioquic.departures import Departures
 from moqvox.transport.aioquic.hearing import Hearing
 from moqvox.transport.aioquic.link import Link
-from moqvox.transport.aioquic.reception import (
-    SLICE_SECONDS,
-    STEP_SECONDS,
-    TRANSIENT,
-    TURN_SECONDS,
-    Reception,
-)
+from moqvox.transport.aioquic.reception import TRANSIENT, Reception
 from moqvox.transport.aioquic.resting import Resting
+from moqvox.transport.aioquic.shares import SLICE_SECONDS, STEP_SECONDS, TURN_SECONDS
 from moqvox.transport.aioquic.ways import PLAIN_LENGTHS, Ways, plain
 from moqvox.transport.interface import Closed
 

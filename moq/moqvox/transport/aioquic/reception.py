@@ -16,56 +16,42 @@ import socket
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final, Protocol
 
-import msgspec
-
 from moqvox.transport.address import Address
-from moqvox.transport.aioquic.asked import ANCILLARY_BYTES, Asked
+from moqvox.transport.aioquic.asked import ANCILLARY_BYTES, Answers, Asked, Question
 from moqvox.transport.aioquic.backlog import Backlog
-from moqvox.transport.aioquic.bucket import Bucket
 from moqvox.transport.aioquic.headers import LONG_HEADER
 from moqvox.transport.aioquic.knocks import Knocks
 from moqvox.transport.aioquic.pauses import Pauses, Rhythm
 from moqvox.transport.aioquic.resting import TURNS
+from moqvox.transport.aioquic.shares import (
+    BACKLOG_REST,
+    DOOR_REST,
+    SLICE_SECONDS,
+    STEP_SECONDS,
+    TURN_SECONDS,
+    WAKING_REST,
+    WAKING_SECONDS,
+    Rest,
+)
 from moqvox.transport.aioquic.ways import by_way
 
 if TYPE_CHECKING:
     from moqvox.transport.aioquic.link import Link
 
-__all__ = ["STEP_SECONDS", "TRANSIENT", "TURN_SECONDS", "Question", "Reception"]
+__all__ = ["TRANSIENT", "Reception"]
 
 MAX_DATAGRAMS_PER_TURN: Final = 128
 
 UNREAD_SECONDS: Final = 0.02
 """So long nothing that can wait is done while the kernel has more for us than one turn's share."""
 
-TURN_SECONDS: Final = 0.002
-"""After so much work, others of the loop have their turn; what was read meanwhile waits."""
-
-SLICE_SECONDS: Final = 0.0005
-"""One connection's share of a turn, and then of each later one until its datagrams are done."""
-
-STEP_SECONDS: Final = 0.0003
-"""For strangers and handshakes, one after another; of those that take longer, one at a time."""
-
 RECENT_SECONDS: Final = 1.0
 """Who was heard so lately is in a conversation."""
-
-WAKING_SECONDS: Final = 0.0003
-"""The share of a turn of all together who were not."""
-
-BACKLOG_REST: Final = 1
-WAKING_REST: Final = 2
-DOOR_REST: Final = 4
-"""After such work, and what it brought about, so many times as long is left to the others if they
-have anything to say."""
 
 MAX_STRANGERS: Final = 1024
 """First packets that wait, and packets of one handshake; more are lost, as on the wire."""
 
 MAX_AT_THE_DOOR: Final = 4096
-
-MAX_LOOKUPS: Final = 1000
-"""Questions to the system in a second, what address it would send from."""
 
 PATIENCE_SECONDS: Final = 0.05
 """So long strangers wait for a pause, at most."""
@@ -73,28 +59,6 @@ PATIENCE_SECONDS: Final = 0.05
 TRANSIENT: Final = frozenset(
     (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR, errno.ENOBUFS, errno.ENOMEM)
 )
-
-
-class Question(msgspec.Struct, frozen=True, gc=False):
-    """Which address of ours a datagram came to, by a socket that listens on all.
-
-    Attributes:
-        number: of the socket.
-        info: what the system said of it; empty: nothing.
-    """
-
-    number: int
-    asked: Asked
-    info: bytes
-
-    @property
-    def sure_way(self) -> int:
-        """The way that names the address."""
-        return (self.asked.way(self.info) if self.info else 0) or self.number
-
-    def is_natural(self, address: Address) -> bool:
-        """Whether the socket's own way is as good."""
-        return not self.info or self.asked.is_natural(self.info, address)
 
 
 Datagram = tuple[bytes, Address, Question | None]
@@ -115,24 +79,6 @@ class Host(Protocol):
 
     def on_error(self, exc: OSError, address: Address | None) -> None:
         """Learn that the system reported an error."""
-
-
-class Rest:
-    """Who has worked for a while leaves as long to others, if they have something to say."""
-
-    __slots__ = ("_factor", "_until")
-
-    def __init__(self, factor: int) -> None:
-        self._factor = factor
-        self._until = 0.0
-
-    def is_over(self, now: float) -> bool:
-        """Whether it may go on although others are busy."""
-        return now >= self._until
-
-    def worked(self, began: float, now: float) -> None:
-        """Note a piece of work."""
-        self._until = now + self._factor * (now - began)
 
 
 class Reception:
@@ -165,7 +111,7 @@ class Reception:
         self._works = False
         self._buffer = bytearray(65536)
         self._view = memoryview(self._buffer)
-        self._lookups = Bucket.full(MAX_LOOKUPS, MAX_LOOKUPS, loop.time())
+        self._answers = Answers(loop)
 
     def open(self, sock: socket.socket, number: int, asked: Asked | None) -> None:
         """Read a socket from now on; `asked`: and note which address of ours was asked."""
@@ -418,12 +364,6 @@ class Reception:
         if question is not None:
             known = link.asked
             if known is None or known[0] != question.info or known[1] != address[0]:
-                known = link.asked = question.info, address[0], self._way(question, address)
+                known = link.asked = question.info, address[0], self._answers.way(question, address)
             address = by_way(address, known[2])
         return link.receive(data, address, now)
-
-    def _way(self, question: Question, address: Address) -> int:
-        """Choose the way of answers: the socket's own, if the system sends as was asked."""
-        if self._lookups.take(self._loop.time()) and question.is_natural(address):
-            return question.number
-        return question.sure_way

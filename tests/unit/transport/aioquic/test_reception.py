@@ -9,13 +9,8 @@ import pytest
 from moqvox.transport.aioquic import reception
 from moqvox.transport.aioquic.knocks import MAX_FOLLOWERS
 from moqvox.transport.aioquic.pauses import Pauses
-from moqvox.transport.aioquic.reception import (
-    PATIENCE_SECONDS,
-    SLICE_SECONDS,
-    UNREAD_SECONDS,
-    WAKING_SECONDS,
-    Reception,
-)
+from moqvox.transport.aioquic.reception import PATIENCE_SECONDS, UNREAD_SECONDS, Reception
+from moqvox.transport.aioquic.shares import SLICE_SECONDS, WAKING_SECONDS
 
 OLD, NEW, BUSY = b"old-----", b"new-----", b"busy----"
 STEP = 0.001
