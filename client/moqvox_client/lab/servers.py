@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 
 from moqvox_client.errors import Failed
+from moqvox_client.lab.job import BEGAN, KEYS, READY
 from moqvox_client.lab.network import (
     Place,
     foremost,
@@ -24,7 +25,6 @@ from moqvox_client.lab.network import (
     until,
 )
 from moqvox_client.lab.scenario import Event, Scenario
-from moqvox_client.lab.sides import BEGAN, KEYS, READY
 
 __all__ = ["Fall", "Servers"]
 

@@ -1,8 +1,8 @@
-"""What the two programs of every system share: a job, a speech, a clock, a record.
+"""What the two programs of every system share: a speech, a clock, a record.
 
-Runs in environments without moqvox, so it imports the standard library, `frames` and `ticker` only.
-All times are nanoseconds of CLOCK_MONOTONIC, which is one clock in all processes and network
-namespaces of a machine.
+Runs in environments without moqvox, so it imports the standard library, `frames`, `job` and
+`ticker` only. All times are nanoseconds of CLOCK_MONOTONIC, which is one clock in all processes and
+network namespaces of a machine.
 """
 
 import argparse
@@ -16,23 +16,16 @@ import ssl
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from moqvox_client.lab.frames import FRAME_NS, read_frames
+from moqvox_client.lab.job import BEGAN, GO, HEARD, JOURNAL, LOADED, READY, Job
 from moqvox_client.lab.ticker import FOREMOST
 
 __all__ = [
-    "BEGAN",
-    "GO",
-    "JOURNAL",
-    "KEYS",
-    "LOADED",
-    "READY",
     "SETTLE_S",
     "CallerSide",
-    "Job",
     "ServerSide",
     "address_towards",
     "come_forward",
@@ -49,59 +42,8 @@ NOTICE_S: Final = 0.01
 LEAVE_S: Final = 0.5
 """Seconds that a server's farewells may take."""
 
-READY: Final = "ready"
-LOADED: Final = "loaded"
-GO: Final = "go"
-BEGAN: Final = "began"
-HEARD: Final = "heard"
-JOURNAL: Final = "journal"
-KEYS: Final = "keys.hex"
-"""Files by which the two programs and the lab know of each other."""
-
 LOOK_S: Final = 0.05
 GO_S: Final = 0.01
-
-
-@dataclass(frozen=True)
-class Job:
-    """What a program is told, as JSON.
-
-    Attributes:
-        host, port: where the server listens, and where the caller finds it.
-        cert, key: the server's PEM files.
-        root: what callers trust.
-        prompt, answer: files of frames, see `write_frames`.
-        folder: where the records go.
-        control: where the caller tells that it begins: a UNIX socket's path, or `host:port`.
-        limit_s: seconds after the caller began at which it stops waiting.
-        pace: the answer's multiple of real time; 0 hands all of it over at once.
-        answered: whether there is an answer at all.
-        journal: the server writes down each frame at once, as it may be killed.
-        again: frames at the end of `prompt` that are not spoken until a server that was killed
-            is back.
-        skipped: frames at the beginning of `prompt` that a server before this one has heard.
-        urls: of the relays at which caller and agent meet.
-        options: what only one system understands.
-    """
-
-    host: str
-    port: int
-    cert: str
-    key: str
-    root: str
-    prompt: str
-    answer: str
-    folder: str
-    control: str
-    limit_s: float
-    pace: float = 0.0
-    answered: bool = True
-    caller_port: int = 0
-    journal: bool = False
-    again: int = 0
-    skipped: int = 0
-    urls: list[str] = field(default_factory=list)
-    options: dict[str, str] = field(default_factory=dict)
 
 
 class _Heard:

@@ -15,10 +15,10 @@ import msgspec
 from moqvox.driver.scope import scope
 from moqvox_client.lab import ticker
 from moqvox_client.lab.frames import write_frames
+from moqvox_client.lab.job import GO, LOADED
 from moqvox_client.lab.network import Network, Place, stop, unobtrusive, until
 from moqvox_client.lab.scenario import Scenario
 from moqvox_client.lab.servers import Servers
-from moqvox_client.lab.sides import GO, LOADED
 from moqvox_client.lab.systems import System
 from moqvox_client.lab.verdict import Evidence, Run, Speech, judge
 

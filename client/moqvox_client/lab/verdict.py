@@ -12,11 +12,11 @@ import msgspec
 from moqvox_client.lab import rtp, ticker
 from moqvox_client.lab.ear import Heard, listen
 from moqvox_client.lab.frames import FRAME_NS
+from moqvox_client.lab.job import JOURNAL
 from moqvox_client.lab.metrics import Downlink, Uplink, downlink, in_order, percentile, uplink
 from moqvox_client.lab.network import LATE_US, tail
 from moqvox_client.lab.scenario import Scenario
 from moqvox_client.lab.servers import Fall
-from moqvox_client.lab.sides import JOURNAL
 
 __all__ = ["Back", "Evidence", "Run", "Speech", "judge"]
 

@@ -23,8 +23,8 @@ from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpReceiver, RTCSessi
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
 from moqvox_client.lab.frames import FRAME_NS
+from moqvox_client.lab.job import BEGAN
 from moqvox_client.lab.sides import (
-    BEGAN,
     SETTLE_S,
     CallerSide,
     ServerSide,

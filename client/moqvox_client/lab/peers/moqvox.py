@@ -13,7 +13,8 @@ from moqvox.errors import MoqError
 from moqvox.listen import Keys
 from moqvox.transport.credentials import ServerCertificate, Verify
 from moqvox_client.lab.frames import FRAME_NS
-from moqvox_client.lab.sides import KEYS, CallerSide, ServerSide, main
+from moqvox_client.lab.job import KEYS
+from moqvox_client.lab.sides import CallerSide, ServerSide, main
 
 FRAME_US = FRAME_NS // 1000
 RATE = 48_000
