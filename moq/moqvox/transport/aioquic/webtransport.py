@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from aioquic.h3.connection import FrameType, Setting, StreamType, encode_frame
+from aioquic.h3.connection import FrameType, Setting, StreamType
 from aioquic.quic.connection import stream_is_unidirectional
 from aioquic.quic.events import (
     DatagramFrameReceived,
@@ -24,7 +24,6 @@ from moqvox.transport.aioquic.arrivals import Arrivals
 from moqvox.transport.aioquic.capsules import (
     CLOSE_SESSION,
     CapsuleError,
-    close_capsule,
     read_close,
 )
 from moqvox.transport.aioquic.closing import HASTY_LINGER
@@ -37,6 +36,7 @@ from moqvox.transport.aioquic.exchange import (
     parse_request,
     request_fields,
 )
+from moqvox.transport.aioquic.goodbye import Goodbye
 from moqvox.transport.aioquic.http3 import (
     H3Code,
     H3Error,
@@ -103,7 +103,7 @@ class WebTransportConnection(RawConnection):
         self._critical: set[int] = set()
         self._peer_types: set[int] = set()
         self._refused = 0
-        self._has_answered = False
+        self._goodbye = Goodbye(link, is_client=is_client)
 
     def start(self) -> None:
         """Open our own streams and send SETTINGS."""
@@ -139,28 +139,9 @@ class WebTransportConnection(RawConnection):
             Ending(H3Code.NO_ERROR, is_transport=False, reason=""),
             linger=self._link.limits.linger if code == 0 else HASTY_LINGER,
             report=Closed(code, printable(reason)),
-            farewell=lambda: self._say_goodbye(code, reason),
-            answered=self._is_goodbye_heard,
+            farewell=lambda: self._goodbye.say(self._session, code, reason),
+            answered=lambda: self._goodbye.is_heard(self._session),
         )
-
-    def _is_goodbye_heard(self) -> bool:
-        """Whether the peer needs no more time for the session's end.
-
-        A client that has ended the session's stream in answer has not acted on it yet: Chromium
-        does so a moment later, and loses code and reason when CONNECTION_CLOSE comes before that.
-        It then closes the connection, which is its own; a server leaves that to it.
-        """
-        return self._session is None or (self._is_client and self._has_answered)
-
-    def _note_answer(self) -> None:
-        """Note that the peer ended the session's stream, which may be what a close waits for."""
-        self._has_answered = True
-        self._link.touch()
-
-    def _say_goodbye(self, code: int, reason: str) -> None:
-        if self._session is not None:
-            capsule = encode_frame(FrameType.DATA, close_capsule(code, reason))
-            self._link.write(self._session, capsule, fin=True)
 
     def _stream_prefix(self, *, bidirectional: bool) -> bytes:
         kind = FrameType.WEBTRANSPORT_STREAM if bidirectional else StreamType.WEBTRANSPORT
@@ -234,7 +215,7 @@ class WebTransportConnection(RawConnection):
         if http is not None and http.is_critical:
             raise H3Error(H3Code.CLOSED_CRITICAL_STREAM, "a critical stream was reset")
         if stream == self._session:
-            self._note_answer()
+            self._goodbye.note_answer()
             self._end_by_peer(0, "the session's stream was reset")
 
     def _on_peer_stop(self, stream: int, code: int) -> None:
@@ -390,7 +371,7 @@ class WebTransportConnection(RawConnection):
 
     def _on_exchange_end(self, stream: int) -> None:
         if stream == self._session:
-            self._note_answer()
+            self._goodbye.note_answer()
         if stream == self._session and self._is_established:
             self._end_by_peer(0, "")
 
