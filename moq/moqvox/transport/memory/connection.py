@@ -9,19 +9,17 @@ from moqvox.transport.interface import Closed, Event, Kind, Stats, StreamData, S
 from moqvox.transport.memory.courier import Courier
 from moqvox.transport.memory.link import Link
 from moqvox.transport.memory.moves import Moves
+from moqvox.transport.memory.opening import Opening
 from moqvox.transport.memory.packet import (
     PACKET_BYTES,
     Close,
-    Hello,
     Message,
     Moved,
     MovedSeen,
     Packet,
     Ping,
     Pong,
-    Refusal,
     StatelessReset,
-    Welcome,
 )
 from moqvox.transport.memory.settings import Limits
 from moqvox.transport.memory.stream_frames import StreamFrames
@@ -40,6 +38,7 @@ class MemoryConnection:
 
     Attributes:
         link: the way to the peer, to be made worse or better at any time.
+        opening: what is left of the set-up.
     """
 
     def __init__(
@@ -57,8 +56,6 @@ class MemoryConnection:
         self._protocol = protocol
         self._path = path
         self._is_client = is_client
-        self._takes_early = takes_early
-        self._patience: asyncio.TimerHandle | None = None
         self._inbox = Inbox(
             max_datagrams=limits.max_datagrams, max_path_changes=limits.max_path_changes
         )
@@ -89,6 +86,9 @@ class MemoryConnection:
         self._moves = Moves(link, self._courier, self._inbox, remote)
         self._streams = StreamFrames(
             self._sending, self._receiving, self._courier, self._inbox, self._drains
+        )
+        self.opening = Opening(
+            self._sending, self._courier, self._end, protocol=protocol, takes_early=takes_early
         )
         self._take = self._table()
 
@@ -279,8 +279,7 @@ class MemoryConnection:
             return
         self._inbox.closed(closed)
         self._courier.stop()
-        if self._patience is not None:
-            self._patience.cancel()
+        self.opening.over()
         self._break_silence()
         self._drains.wake_all()
         self._over.set()
@@ -309,7 +308,7 @@ class MemoryConnection:
 
     def receive(self, packet: Packet) -> bool:
         """Take a packet off the lane; False when the connection is over, or can't read it."""
-        if self._inbox.is_closed or not self._can_read(packet):
+        if self._inbox.is_closed or not self.opening.can_read(packet):
             return False
         self._received_packets += 1
         self._received_bytes += packet.size_bytes
@@ -317,16 +316,6 @@ class MemoryConnection:
             for frame in packet.frames:
                 self._take[type(frame)](frame)
         return True
-
-    def _can_read(self, packet: Packet) -> bool:
-        """Whether there are keys for a packet, as QUIC has it."""
-        if packet.is_early and not self._takes_early:
-            if any(isinstance(frame, Hello) for frame in packet.frames):
-                self.welcome()
-            return False
-        return not self._sending.is_early or any(
-            isinstance(frame, (Welcome, Refusal, Close)) for frame in packet.frames
-        )
 
     def _starve(self) -> None:
         self._silence = None
@@ -337,6 +326,7 @@ class MemoryConnection:
     def _table(self) -> "dict[type, Callable[..., None]]":
         return {
             **self._streams.table(),
+            **self.opening.table(),
             Message: self._on_message,
             Ping: self._on_ping,
             Pong: self._on_pong,
@@ -344,9 +334,6 @@ class MemoryConnection:
             MovedSeen: self._moves.on_seen,
             Close: self._on_close,
             StatelessReset: self._on_stateless_reset,
-            Hello: self._on_hello,
-            Welcome: self._on_welcome,
-            Refusal: self._on_refusal,
         }
 
     def _on_message(self, frame: Message) -> None:
@@ -363,41 +350,3 @@ class MemoryConnection:
 
     def _on_stateless_reset(self, _frame: StatelessReset) -> None:
         self._end(Closed(0, "stateless reset", lost=True), None)
-
-    def begin_early(self, patience: float, unanswered: str) -> None:
-        """Speak before the server has answered, and end when it does not in time.
-
-        Args:
-            patience: seconds.
-            unanswered: why it ended then.
-        """
-        self._sending.is_early = True
-        closed = Closed(0, unanswered, lost=True)
-        self._patience = self._loop.call_later(patience, self._end, closed, None)
-        self._courier.say(Hello())
-
-    def welcome(self) -> None:
-        """Tell the client that it is connected."""
-        self._courier.say(Welcome(self._protocol, self._takes_early))
-
-    def _on_hello(self, _frame: Hello) -> None:
-        """Answer once more: the client has not heard the first answer."""
-        self.welcome()
-
-    def _on_welcome(self, frame: Welcome) -> None:
-        """Let everything leave that waited for it; of those that come later nothing is new."""
-        if not self._sending.is_early:
-            return
-        if self._patience is not None:
-            self._patience.cancel()
-        if frame.protocol != self._protocol:
-            reason = f"the server speaks {frame.protocol} now"
-            self._end(Closed(0, reason), Close(0, reason))
-            return
-        self._sending.confirm()
-        if not frame.takes_early:
-            self._courier.hurry()
-        self._courier.touch()
-
-    def _on_refusal(self, frame: Refusal) -> None:
-        self._end(Closed(0, frame.reason, remote=True), None)

@@ -39,7 +39,7 @@ class Door:
             return False
         if packet.is_early:
             return admitted.receive(packet)
-        admitted.welcome()
+        admitted.opening.welcome()
         return True
 
     def packet_lost(self, packet: Packet) -> None:

@@ -222,7 +222,7 @@ class Network:
         unanswered = f"no answer from {name!r} within {timeout:g} s"
         if early:
             eager = open_client(protocols[0])
-            eager.begin_early(timeout, unanswered)
+            eager.opening.begin_early(timeout, unanswered)
             return eager
         caller = Caller(link, open_client)
         connection: MemoryConnection | None = None
