@@ -3,10 +3,12 @@
 `run(main())` runs on a loop whose time stands still while anything is ready to run and jumps
 to the next timer when all tasks wait: minutes pass in no time, and the order of events is the
 same each time. `loop.time()`, `asyncio.sleep`, `asyncio.timeout` and `loop.call_later` all
-follow it; the wall clock does not exist.
+follow it; the wall clock does not exist. Sockets of this machine may take part: what is on its
+way between them arrives before time passes.
 """
 
 import asyncio
+import functools
 import selectors
 from collections.abc import Coroutine
 from itertools import count
@@ -19,6 +21,14 @@ T = TypeVar("T")
 THREAD_PATIENCE = 5.0
 """Real seconds to wait for a thread (run_in_executor) before calling it a deadlock."""
 
+ON_ITS_WAY = 0.005
+"""Real seconds at most to wait for what was sent to a socket of this machine.
+
+It is there at once, unless the kernel puts that off as it has much to do.
+"""
+
+TURN = 1e-5
+"""Seconds that a turn with sockets takes: what waits for a few of them may look at the time."""
 
 MAX_TURNS = 200_000
 """Turns of the loop without time passing, after which something turns in a circle."""
@@ -29,17 +39,26 @@ class Deadlock(Exception):
 
 
 class _JumpingSelector(selectors.DefaultSelector):
-    """Lets time jump instead of waiting; sockets are served only when they are ready at once."""
+    """Lets time jump instead of waiting.
 
-    def __init__(self) -> None:
+    Sockets are served only when they are ready at once, or within `on_its_way` real seconds;
+    with that, they are looked at in each turn, and a turn takes a moment.
+    """
+
+    def __init__(self, on_its_way: float) -> None:
         super().__init__()
         self.now = 0.0
+        self._on_its_way = on_its_way
         self._turns = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         # What is ready to run is run before anybody is asked: most turns, and looking costs more
         # than many of them do.
-        ready = [] if timeout == 0 else super().select(0)
+        if timeout == 0 and not self._on_its_way:
+            ready = []
+        else:
+            ready = super().select(self._look(timeout))
+            self.now += TURN if self._on_its_way else 0.0
         if ready or timeout == 0:
             self._turns += 1
             if self._turns > MAX_TURNS:
@@ -54,6 +73,11 @@ class _JumpingSelector(selectors.DefaultSelector):
         self._turns = 0
         self.now += max(timeout, 0.0)
         return []
+
+    def _look(self, timeout: float | None) -> float:
+        """Return the real seconds to look for; a poll rounds them up to milliseconds."""
+        wait = self._on_its_way if timeout is None else min(timeout, self._on_its_way)
+        return wait if wait >= 0.001 else 0.0
 
 
 class _CountedTask(asyncio.Task):  # type: ignore[type-arg]
@@ -81,8 +105,8 @@ def _make_task(
 class VirtualLoop(asyncio.SelectorEventLoop):
     """An event loop on virtual time, which starts at 0."""
 
-    def __init__(self) -> None:
-        self._jumping = _JumpingSelector()
+    def __init__(self, on_its_way: float = 0.0) -> None:
+        self._jumping = _JumpingSelector(on_its_way)
         super().__init__(self._jumping)
         self._clock_resolution = 1e-9
         _CountedTask._made = count()
@@ -92,10 +116,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self._jumping.now
 
 
-def run(main: Coroutine[object, None, T], *, virtual: bool = True) -> T:
+def run(main: Coroutine[object, None, T], *, virtual: bool = True, sockets: bool = False) -> T:
     """Run a coroutine to its end; on the real clock unless `virtual`.
 
-    What a callback raises, which a loop would only log, fails the run as well.
+    With `sockets`, those are served as well that speak to each other on this machine. What a
+    callback raises, which a loop would only log, fails the run as well.
     """
     failures: list[BaseException] = []
 
@@ -104,7 +129,8 @@ def run(main: Coroutine[object, None, T], *, virtual: bool = True) -> T:
         exc = context.get("exception")
         failures.append(exc if isinstance(exc, BaseException) else RuntimeError(str(context)))
 
-    factory = VirtualLoop if virtual else None
+    on_its_way = ON_ITS_WAY if sockets else 0.0
+    factory = functools.partial(VirtualLoop, on_its_way) if virtual else None
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.get_loop().set_exception_handler(note)
         result = runner.run(main)

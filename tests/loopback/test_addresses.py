@@ -10,6 +10,7 @@ from aioquic.asyncio import QuicConnectionProtocol
 from aioquic.asyncio import connect as connect_plainly
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.events import StreamDataReceived
+from tests import aio
 from tests.loopback.pairs import (
     HASTY,
     PATIENCE,
@@ -105,7 +106,7 @@ def test_answers_come_from_the_address_that_was_asked(host, asks_to_retry):
                 await ask(client, address.encode())
                 await hang_up(client)
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 @pytest.mark.slow
@@ -117,7 +118,7 @@ def test_without_that_clients_take_the_answers_for_a_strangers(monkeypatch):
             with pytest.raises(ConnectFailed):
                 await call("127.0.0.2", listener.addresses[0][1], timeout=1.0)
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 def test_who_is_answered_as_the_system_would_anyhow_costs_nothing_more():
@@ -135,7 +136,7 @@ def test_who_is_answered_as_the_system_would_anyhow_costs_nothing_more():
             for client in (usual, other):
                 await hang_up(client)
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 def test_a_reset_comes_from_the_address_that_was_asked():
@@ -156,7 +157,7 @@ def test_a_reset_comes_from_the_address_that_was_asked():
             assert "stateless reset" in (await client.until_closed()).reason
             await after.close()
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 def free_port(host: str) -> int:
@@ -180,7 +181,7 @@ def test_clients_go_on_at_the_address_that_the_server_prefers(host):
             await ask(client, b"and here?")
             await hang_up(client)
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 class Stranger(QuicConnectionProtocol):
@@ -226,7 +227,7 @@ def test_a_strangers_client_goes_there_too():
             assert client._quic._peer_cid.cid in link.connection_ids
             assert link.engine.peer[1], "the server has validated the path"
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 def test_more_addresses_than_ways_are_refused(monkeypatch):
@@ -236,4 +237,4 @@ def test_more_addresses_than_ways_are_refused(monkeypatch):
         with pytest.raises(LocalError, match="2 addresses to listen on; at most 1"):
             await open_listener(preferred=[("127.0.0.2", free_port("127.0.0.2"))])
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)

@@ -19,7 +19,7 @@ def in_world(engine: str, body: Callable[[World], Awaitable[None]]) -> None:
         async with asyncio.timeout(2 * PATIENCE), ENGINES[engine].open() as world:
             await body(world)
 
-    aio.run(main(), virtual=ENGINES[engine].is_virtual)
+    aio.run(main(), virtual=ENGINES[engine].is_virtual, sockets=True)
 
 
 async def meet(world: World) -> tuple[Reader, Reader]:

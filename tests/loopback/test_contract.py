@@ -22,7 +22,7 @@ def on_pair(kind: str, body: Body, limits: Limits = HASTY) -> None:
         async with asyncio.timeout(2 * PATIENCE), pair(kind, limits=limits) as both:
             await body(both)
 
-    aio.run(main(), virtual=kind == "memory")
+    aio.run(main(), virtual=kind != "websocket", sockets=kind != "memory")
 
 
 def open_streams(connection: Connection, count: int) -> list[int]:

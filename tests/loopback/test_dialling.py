@@ -8,6 +8,7 @@ from collections.abc import Coroutine
 
 import msgspec
 import pytest
+from tests import aio
 from tests.loopback.pairs import (
     HASTY,
     PATIENCE,
@@ -38,12 +39,12 @@ from moqvox_certs import generate
 pytestmark = pytest.mark.net
 
 
-def run(main: Coroutine[object, None, None]) -> None:
+def run(main: Coroutine[object, None, None], *, virtual: bool = True) -> None:
     async def bounded() -> None:
         async with asyncio.timeout(2 * PATIENCE):
             await main
 
-    asyncio.run(bounded())
+    aio.run(bounded(), virtual=virtual, sockets=virtual)
 
 
 @contextlib.asynccontextmanager
@@ -215,7 +216,7 @@ def test_an_unknown_name_is_told():
         with pytest.raises(HostUnknown, match="no address"):
             await connect("nowhere.invalid", 443, protocols=[PROTOCOL], webtransport=True)
 
-    run(main())
+    run(main(), virtual=False)
 
 
 def test_a_name_with_several_addresses_reaches_the_one_that_answers(monkeypatch):

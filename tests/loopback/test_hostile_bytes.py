@@ -11,6 +11,7 @@ import pytest
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
 from aioquic.quic.packet import QuicProtocolVersion
+from tests import aio
 from tests.loopback.pairs import HASTY, PATIENCE, Pair, Reader, dial, open_listener, pair
 
 from moqvox.transport.aioquic import Limits
@@ -106,7 +107,7 @@ def test_garbage_leaves_the_others_unharmed(kind, seed):
             endpoint = both.listener._endpoint
             assert len(endpoint) <= 1 + 125
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 def test_garbage_with_a_real_connection_id_is_dropped():
@@ -126,7 +127,7 @@ def test_garbage_with_a_real_connection_id_is_dropped():
                 await still_talk(both)
             assert not any(isinstance(event, PathChanged) for event in both.server.events)
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 def test_an_engine_that_fails_closes_its_connection_only():
@@ -152,7 +153,7 @@ def test_an_engine_that_fails_closes_its_connection_only():
         finally:
             await listener.close()
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 def test_unknown_versions_are_told_which_we_speak_and_no_loop_begins():
@@ -176,7 +177,7 @@ def test_unknown_versions_are_told_which_we_speak_and_no_loop_begins():
         finally:
             await listener.close()
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 def test_a_flood_of_first_packets_meets_a_bound_and_then_retry():
@@ -199,7 +200,7 @@ def test_a_flood_of_first_packets_meets_a_bound_and_then_retry():
         finally:
             await listener.close()
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 def test_a_token_from_elsewhere_is_worth_nothing():
@@ -214,7 +215,7 @@ def test_a_token_from_elsewhere_is_worth_nothing():
         finally:
             await listener.close()
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 def test_late_packets_of_a_closed_connection_are_answered_ever_more_rarely():
@@ -231,7 +232,7 @@ def test_late_packets_of_a_closed_connection_are_answered_ever_more_rarely():
             assert len(set(sent)) == 1
             del link._carrier.send
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 @pytest.mark.parametrize("kind", ["quic", "webtransport"])
@@ -260,7 +261,7 @@ def test_a_clients_new_address_is_followed_and_nothing_is_lost(kind):
             assert both.server.connection.remote_address.startswith("127.0.0.5:")
             assert both.server.connection.stats().path_changes == 1
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 def test_long_headers_are_read_or_not_read_but_never_fail():

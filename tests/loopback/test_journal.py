@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from bench.resume import Process, Stage, free_port
+from tests import aio
 from tests.loopback.journalled import ANSWER
 
 from moqvox import voice
@@ -71,4 +72,4 @@ def test_an_answer_is_whole_whose_server_was_killed_in_it(tmp_path):
             for process in stage.processes:
                 await process.end()
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)

@@ -5,6 +5,7 @@ import socket
 import sys
 
 import pytest
+from tests import aio
 from tests.loopback.pairs import PATIENCE, PROTOCOL, Reader, certificate, dial, open_listener, pair
 
 from moqvox.errors import LocalError, SessionClosed
@@ -70,7 +71,7 @@ def test_twenty_migrations_lose_nothing_and_keep_the_order(webtransport):
         client.connection.close()
         await listener.close()
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 def test_a_migration_opens_another_port_and_both_sides_report_it():
@@ -86,7 +87,7 @@ def test_a_migration_opens_another_port_and_both_sides_report_it():
             await ends.server.until(moved)
             assert ends.server.connection.remote_address != before
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 def test_only_the_side_that_dialled_migrates_and_only_while_it_lives():
@@ -103,7 +104,7 @@ def test_only_the_side_that_dialled_migrates_and_only_while_it_lives():
             with pytest.raises(SessionClosed):
                 ends.client.connection.migrate()
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 class Passage:
@@ -171,4 +172,4 @@ def test_a_client_whose_path_is_dead_finds_another_by_itself():
         await listener.close()
         passage.close()
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)

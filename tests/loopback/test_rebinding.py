@@ -13,6 +13,7 @@ from aioquic.asyncio import QuicConnectionProtocol, serve
 from aioquic.asyncio import connect as connect_plain
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.events import QuicEvent, StreamDataReceived
+from tests import aio
 from tests.loopback.pairs import PATIENCE, PROTOCOL, Reader, certificate, open_listener
 
 from moqvox.transport.aioquic import connect
@@ -86,13 +87,13 @@ async def fetch(settings: Settings, *, migrates: bool = False) -> tuple[int, int
 @pytest.mark.parametrize("address", [False, True], ids=["rebind-port", "rebind-addr"])
 def test_a_download_goes_on_when_a_nat_rebinds(address):
     rebinds = tuple(Rebind(at, address) for at in (1.0, 6.0, 11.0, 16.0))
-    ours, theirs = asyncio.run(fetch(Settings.both(RUNNER, rebinds=rebinds)))
+    ours, theirs = aio.run(fetch(Settings.both(RUNNER, rebinds=rebinds)), sockets=True)
     assert ours == 0
     assert theirs >= 2
 
 
 def test_a_download_goes_on_when_the_client_migrates():
-    ours, theirs = asyncio.run(fetch(Settings.both(RUNNER), migrates=True))
+    ours, theirs = aio.run(fetch(Settings.both(RUNNER), migrates=True), sockets=True)
     assert ours >= 5
     assert theirs >= ours - 1
 
@@ -153,7 +154,7 @@ def test_a_plain_aioquic_server_follows_our_client_without_loss(tmp_path):
         await client.wait_closed()
         server.close()
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 def test_our_server_follows_a_plain_aioquic_client_that_changes_its_socket():
@@ -194,4 +195,4 @@ def test_our_server_follows_a_plain_aioquic_client_that_changes_its_socket():
             assert server.connection.stats().path_changes >= MOVES - 2
         await listener.close()
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)

@@ -6,6 +6,7 @@ import logging
 import random
 
 import pytest
+from tests import aio
 from tests.loopback.relays import running, settings, trust, until, url
 from tests.unit.driver.sides import published, read_track, subscribe, write
 
@@ -44,7 +45,7 @@ def test_track_goes_through_a_relay(version, scheme):
                 got = await read_track(reader)
                 return got.payloads, sender.session.version, receiver.connection.kind.value
 
-    payloads, spoken, kind = asyncio.run(main())
+    payloads, spoken, kind = aio.run(main(), sockets=True)
     assert payloads == [b"one", b"two"]
     assert spoken == version
     assert kind == ("webtransport" if scheme == "https" else "quic")
@@ -78,7 +79,7 @@ def test_edge_carries_announcements_and_tracks_both_ways():
                 leave.set()
             return heard
 
-    assert asyncio.run(main()) == [b"near", b"far"]
+    assert aio.run(main(), sockets=True) == [b"near", b"far"]
 
 
 def test_edge_dials_again_until_its_upstream_is_back(monkeypatch):
@@ -106,7 +107,7 @@ def test_edge_dials_again_until_its_upstream_is_back(monkeypatch):
                 serving.cancel()
             return lost
 
-    assert asyncio.run(main()) is None
+    assert aio.run(main(), sockets=True) is None
 
 
 async def _stop(relay):
@@ -144,7 +145,7 @@ def test_wait_between_dials_doubles_although_the_upstream_answers(monkeypatch):
             await line.run()
         return waits, line.up.is_set()
 
-    waits, up = asyncio.run(main())
+    waits, up = aio.run(main(), sockets=True)
     assert waits[0] < 0.26
     assert waits[5] > 4 * waits[1]
     assert max(waits) <= 10
@@ -166,7 +167,7 @@ def test_bug_in_the_upstream_session_does_not_end_the_relay(monkeypatch, caplog)
                 await until(lambda: len(calls) > 2)
 
     with caplog.at_level(logging.CRITICAL):
-        asyncio.run(main())
+        aio.run(main(), sockets=True)
 
 
 def test_two_hundred_readers_at_an_edge_cost_the_origin_one_subscription():
@@ -183,7 +184,7 @@ def test_two_hundred_readers_at_an_edge_cost_the_origin_one_subscription():
             frames = [await (await t.result().next_group()).read() for t in waiting]
             return readers, len({id(frame) for frame in frames})
 
-    assert asyncio.run(main()) == (1, 1)
+    assert aio.run(main(), sockets=True) == (1, 1)
 
 
 def test_what_all_sessions_keep_counts_against_one_budget():
@@ -214,7 +215,7 @@ def test_what_all_sessions_keep_counts_against_one_budget():
                 assert len([frame async for frame in group]) == 1
                 return
 
-    assert 150_000 < asyncio.run(main()) <= 200_000
+    assert 150_000 < aio.run(main(), sockets=True) <= 200_000
 
 
 def test_session_past_the_bound_is_refused():
@@ -230,7 +231,7 @@ def test_session_past_the_bound_is_refused():
                 await until(lambda: relay.served == 2)
             return closed.code, closed.reason, alive
 
-    assert asyncio.run(main()) == (SessionCode.EXCESSIVE_LOAD, "too many sessions", True)
+    assert aio.run(main(), sockets=True) == (SessionCode.EXCESSIVE_LOAD, "too many sessions", True)
 
 
 @pytest.mark.parametrize("scheme", ["moqt", "https"])
@@ -252,7 +253,7 @@ def test_token_travels_in_the_url_and_its_refusal_comes_back(tmp_path, scheme):
                 await relay.origin.wait("room/alice")
                 return closed.code, closed.reason, known.closed
 
-    code, reason, refused = asyncio.run(main())
+    code, reason, refused = aio.run(main(), sockets=True)
     assert (code, reason) == (SessionCode.UNAUTHORIZED, "a token is needed here")
     assert not refused
 
@@ -266,7 +267,7 @@ def test_old_version_on_raw_quic_says_that_it_can_carry_no_path():
                 ):
                     pass
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 def test_draining_relay_asks_its_clients_to_move_and_then_closes():
@@ -286,7 +287,7 @@ def test_draining_relay_asks_its_clients_to_move_and_then_closes():
                     await client.wait_closed()
                 return alive, loop.time() - began
 
-    alive, took = asyncio.run(main())
+    alive, took = aio.run(main(), sockets=True)
     assert alive
     assert 0.25 < took < 1.5
 
@@ -302,7 +303,7 @@ def test_draining_relay_leaves_as_soon_as_its_clients_have():
                 serving.cancel()
                 await client.goaway.wait()
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 def test_port_that_is_taken_is_one_clear_error():
@@ -312,4 +313,4 @@ def test_port_that_is_taken_is_one_clear_error():
             with pytest.raises(LocalError, match=str(port)):
                 await Relay(settings(bind=f"127.0.0.1:{port}")).run()
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)

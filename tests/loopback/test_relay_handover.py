@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 
 import pytest
+from tests import aio
 from tests.loopback.relays import running, settings, trust, until, url
 from tests.unit.driver.sides import ALL, published, write
 
@@ -105,7 +106,7 @@ def test_readers_at_an_edge_notice_nothing_of_its_upstream_draining(monkeypatch,
                 await asyncio.wait([reading])
         return heard, sent
 
-    heard, sent = asyncio.run(main())
+    heard, sent = aio.run(main(), sockets=True)
     assert heard == sent
 
 
@@ -162,7 +163,7 @@ def test_an_anonymous_publisher_that_moves_is_there_twice_for_who_reads_both(
             await asyncio.wait(reading)
         return former_goes_on, heard, ends
 
-    overlapped, (former, latter), ends = asyncio.run(main())
+    overlapped, (former, latter), ends = aio.run(main(), sockets=True)
     assert overlapped
     assert ends == [StreamCode.SESSION_CLOSED, "in order"]
     assert former == {0: [b"0"], 1: [b"1"]}
@@ -210,7 +211,7 @@ def test_readers_above_an_edge_that_drains_go_on_by_the_edge_its_publisher_moves
                 await asyncio.wait([reading])
         return heard, sent, preferred
 
-    heard, sent, preferred = asyncio.run(main())
+    heard, sent, preferred = aio.run(main(), sockets=True)
     assert heard == sent
     assert preferred
 
@@ -253,7 +254,7 @@ def test_newcomers_are_not_led_to_an_edge_that_drains():
             await until(serving.done)
         return heard, newcomer
 
-    heard, newcomer = asyncio.run(main())
+    heard, newcomer = aio.run(main(), sockets=True)
     assert [*heard.values()] == [[b"going"], [b"going on"]]
     assert [*newcomer.values()] == [[b"staying"]]
 
@@ -274,7 +275,7 @@ def test_draining_relay_refuses_new_clients_and_keeps_those_it_has(scheme):
                         pytest.fail("let in")
             return str(caught.value), client.closed
 
-    why, closed = asyncio.run(main())
+    why, closed = aio.run(main(), sockets=True)
     assert "going away" in why or "503" in why
     assert not closed
 
@@ -287,4 +288,4 @@ def test_line_goes_on_with_its_next_url_when_the_first_is_not_reached():
             async with running(upstream=upstream) as edge:
                 await until(edge.line.up.is_set, 15)
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)

@@ -4,6 +4,7 @@ import asyncio
 import socket
 
 import pytest
+from tests import aio
 from tests.loopback.relays import running, until
 
 pytestmark = pytest.mark.net
@@ -29,7 +30,7 @@ def answers(*requests, **options):
             port = relay.where.addresses[0][1]
             return relay.where.fingerprint, [await ask(port, each) for each in requests]
 
-    return asyncio.run(main())
+    return aio.run(main(), sockets=True)
 
 
 def test_fingerprint_health_and_metrics_are_told_to_pages_of_any_origin():
@@ -70,7 +71,7 @@ def test_bad_requests_get_an_error_or_nothing_and_leave_no_noise(caplog):
                     heard.append(b"")
             return heard, await ask(port, get("/health"))
 
-    heard, after = asyncio.run(main())
+    heard, after = aio.run(main(), sockets=True)
     assert after.startswith(b"HTTP/1.1 200")
     statuses = [answer.split(b" ")[1] for answer in heard if answer.startswith(b"HTTP")]
     assert b"101" not in statuses
@@ -86,7 +87,7 @@ def test_wildcard_address_answers_on_both_families(host):
             port = relay.where.addresses[0][1]
             return await ask(port, get("/health"), host)
 
-    assert asyncio.run(main()).endswith(b"ok\n")
+    assert aio.run(main(), sockets=True).endswith(b"ok\n")
 
 
 def test_port_taken_over_tcp_is_a_warning_only(caplog):
@@ -99,5 +100,5 @@ def test_port_taken_over_tcp_is_a_warning_only(caplog):
                 assert not relay.where.tcp
             return port
 
-    port = asyncio.run(main())
+    port = aio.run(main(), sockets=True)
     assert f"no HTTP: cannot listen on TCP 127.0.0.1 port {port}" in caplog.text

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from tests import aio
 from tests.loopback.pairs import HASTY, PATIENCE, Reader, dial, open_listener
 
 from moqvox.transport.aioquic import Listener
@@ -72,7 +73,7 @@ def test_a_restart_is_noticed_with_the_next_packet(webtransport, ids):
             await again.wait_closed()
             await after.close()
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 def test_a_server_without_the_secret_cannot_end_anything():
@@ -93,7 +94,7 @@ def test_a_server_without_the_secret_cannot_end_anything():
             await client.until_closed()
             await after.close()
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 class Losing:
@@ -131,4 +132,4 @@ def test_a_close_whose_first_packet_is_lost_is_heard_all_the_same(closer):
             await client.connection.wait_closed()
             await listener.close()
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)

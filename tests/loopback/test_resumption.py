@@ -6,6 +6,7 @@ import socket
 import stat
 
 import pytest
+from tests import aio
 from tests.loopback.pairs import (
     HASTY,
     PATIENCE,
@@ -102,7 +103,7 @@ def test_the_second_connection_is_there_before_anybody_answers():
             assert await heard_early(listener) == (b"early", True)
             await leave(connection)
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 @pytest.mark.parametrize("keys", [KEYS, Keys(b"other" * 8)], ids=["same", "other"])
@@ -122,7 +123,7 @@ def test_what_was_said_early_reaches_a_restarted_server_too(keys):
             assert connection._link.engine.tls.session_resumed is (keys is KEYS)
             await leave(connection)
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 def test_early_data_is_not_lost_by_a_retry():
@@ -139,7 +140,7 @@ def test_early_data_is_not_lost_by_a_retry():
             assert connection._link.engine._retry_count == 1
             await leave(connection)
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 @pytest.mark.parametrize("webtransport", [False, True])
@@ -156,7 +157,7 @@ def test_a_token_spares_the_next_connection_the_retry_once(webtransport):
             engine = (await visit(listener, Purse(), webtransport=webtransport))._link.engine
             assert engine._retry_source_connection_id is not None
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 def test_webtransport_is_resumed_but_never_early():
@@ -170,7 +171,7 @@ def test_webtransport_is_resumed_but_never_early():
             assert not engine.tls.early_data_accepted
             await leave(connection)
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 def test_a_ticket_got_without_looking_is_not_used_where_one_looks():
@@ -182,7 +183,7 @@ def test_a_ticket_got_without_looking_is_not_used_where_one_looks():
             assert not connection._link.engine.tls.session_resumed
             await leave(connection)
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 def test_an_early_connection_that_nobody_answers_ends_and_says_why():
@@ -195,7 +196,7 @@ def test_an_early_connection_that_nobody_answers_ends_and_says_why():
         assert closed.lost
         assert "nothing listens" in closed.reason or "did not answer" in closed.reason
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 @pytest.mark.parametrize("early", [True, False])
@@ -221,7 +222,7 @@ def test_a_ticket_that_nobody_answered_resumes_the_next_time_but_is_not_early(ea
             assert not engine.tls.early_data_accepted
             await leave(connection)
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 def test_who_will_not_be_early_has_the_answer_first_and_is_resumed():
@@ -237,7 +238,7 @@ def test_who_will_not_be_early_has_the_answer_first_and_is_resumed():
             assert await heard(listener) == b"in time"
             await leave(connection)
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 def test_a_call_takes_another_connection_for_there_only_once_it_is_answered():
@@ -259,7 +260,7 @@ def test_a_call_takes_another_connection_for_there_only_once_it_is_answered():
                 with pytest.raises(NoAnswer):
                     await dial_next(url)
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 def test_a_call_s_first_connection_may_be_early():
@@ -274,7 +275,7 @@ def test_a_call_s_first_connection_may_be_early():
                 driver = await dial_first(f"moqt://{host}:{port}/")
                 assert driver.connection._link.engine.is_early
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 def test_a_wallet_in_a_file_outlives_the_program_and_is_its_owners_only(tmp_path):
@@ -288,7 +289,7 @@ def test_a_wallet_in_a_file_outlives_the_program_and_is_its_owners_only(tmp_path
             assert Wallet(file).take(next(iter(Wallet(file)._pockets)), [PROTOCOL]) is None
             await leave(connection)
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"a": 1}', b"\xff"])

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from tests import aio
 from tests.unit.voice.calls import packets
 
 from moqvox import voice
@@ -66,7 +67,7 @@ def test_the_second_call_speaks_first_and_nothing_is_lost_or_said_twice():
             for _ in range(2):
                 assert await speak(desk, wallet, verify=verify) == (1, True)
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 def test_words_that_a_restarted_server_does_not_take_early_reach_it_all_the_same():
@@ -79,7 +80,7 @@ def test_words_that_a_restarted_server_does_not_take_early_reach_it_all_the_same
         async with voice.serve(f"127.0.0.1:{port}", keys=KEYS) as desk:
             assert await speak(desk, wallet, verify=verify) == (1, False)
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 def test_a_server_that_has_unlearnt_it_hears_everything(monkeypatch):
@@ -91,7 +92,7 @@ def test_a_server_that_has_unlearnt_it_hears_everything(monkeypatch):
             monkeypatch.setattr("moqvox.voice.ahead.AGREED_TRACKS", {})
             assert await speak(desk, wallet, verify=verify) == (0, True)
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 WORDS_BYTES = 2000
@@ -170,4 +171,4 @@ def test_a_record_of_first_words_that_another_server_takes_has_no_name_there():
             session = await first_words_heard(elsewhere, tap.first_words)
             assert not session.id
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)

@@ -6,6 +6,7 @@ import random
 from collections.abc import AsyncIterator
 
 import pytest
+from tests import aio
 from tests.loopback.pairs import HASTY, PATIENCE, PROTOCOL, Reader, dial, identity
 
 from moqvox.errors import LocalError
@@ -128,7 +129,7 @@ def roam(kind: str, connections: int, moves: int) -> None:
             assert sum(map(len, seen)) == connections
             assert all(seen) or connections < 50, "every worker has some"
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -159,7 +160,7 @@ def test_the_address_that_workers_prefer_leads_to_the_same_worker():
                 assert (listener.counters()["misdirected_packets"]) == 0
                 assert (listener.counters()["unknown_packets"]) == 0
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 def test_a_retry_leads_back_to_the_worker_that_asked():
@@ -174,7 +175,7 @@ def test_a_retry_leads_back_to_the_worker_that_asked():
             assert sum(map(len, seen)) == 6
             assert [listener._admission.resets.misdirected for listener in listeners] == [0] * 3
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 @pytest.mark.slow
@@ -191,7 +192,7 @@ def test_without_the_program_callers_are_lost_on_the_way(monkeypatch):
                     await asyncio.sleep(0.01)
             wandering.cancel()
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 def test_a_port_that_another_server_has_is_not_joined():
@@ -207,7 +208,7 @@ def test_a_port_that_another_server_has_is_not_joined():
             for sock in row:
                 sock.close()
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 @pytest.mark.parametrize("host", ["::", "localhost"])
@@ -221,13 +222,13 @@ def test_every_address_of_a_name_has_a_socket_of_each_worker(host):
             for sock in row:
                 sock.close()
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 def test_a_system_that_cannot_steer_says_so(monkeypatch):
     monkeypatch.setattr(steering.sys, "platform", "plan9")
     with pytest.raises(LocalError, match="workers need Linux; plan9 can't steer"):
-        asyncio.run(bind_workers("127.0.0.1", 0, 2, ids=RandomIds()))
+        aio.run(bind_workers("127.0.0.1", 0, 2, ids=RandomIds()), sockets=True)
 
 
 @pytest.mark.parametrize(("workers", "offset"), [(0, 1), (65, 1), (2, 8), (2, -1)])

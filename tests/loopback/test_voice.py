@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 
 import pytest
+from tests import aio
 from tests.loopback.relays import running, trust, until, url
 from tests.unit.voice.calls import packets, tone
 
@@ -68,7 +69,7 @@ def test_caller_and_agent_on_one_port(scheme, version):
             answering.cancel()
         return intact, heard_us, heard, call.marks
 
-    intact, heard_us, heard, marks = asyncio.run(main())
+    intact, heard_us, heard, marks = aio.run(main(), sockets=True)
     assert intact
     ((pcm_bytes, played),) = heard
     assert pcm_bytes == 15 * 640
@@ -103,7 +104,7 @@ def test_session_that_was_built_before_the_answer_begins_with_it(monkeypatch, ve
             answering.cancel()
         return intact, call
 
-    intact, call = asyncio.run(main())
+    intact, call = aio.run(main(), sockets=True)
     assert intact
     assert len(begun) == times
     assert (call.resumptions, call._legs) == (0, 1)
@@ -127,7 +128,7 @@ def test_agent_behind_two_relays():
                 answering.cancel()
         return intact, heard_us, heard[0][1].ms, call
 
-    intact, heard_us, told_ms, call = asyncio.run(main())
+    intact, heard_us, told_ms, call = aio.run(main(), sockets=True)
     assert intact
     assert told_ms == heard_us / 1000
     # The agent is as young as the call, and yet takes it for what it is: a new one.
@@ -141,7 +142,7 @@ def test_server_that_is_not_there_is_one_plain_error():
                 await call.speak().receipt()
         return failed.value
 
-    error = asyncio.run(main())
+    error = aio.run(main(), sockets=True)
     assert not isinstance(error, BaseExceptionGroup)
     assert "127.0.0.1" in str(error)
 
@@ -153,7 +154,7 @@ def test_error_of_the_callers_own_comes_out_bare():
             with pytest.raises(ZeroDivisionError):
                 await _fail_in_a_call(address, Verify.pinned([desk.fingerprint]))
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 async def _fail_in_a_call(address, verify):
@@ -178,7 +179,7 @@ def test_refused_caller_learns_why():
                 call.speak()
             return str(closed.value), left
 
-    message, left = asyncio.run(main())
+    message, left = aio.run(main(), sockets=True)
     assert message == "the call ended before the receipt came: a token is needed here"
     assert left == []
 
@@ -191,7 +192,7 @@ def test_caller_that_leaves_while_connecting_leaves_at_once():
             call.speak().write_packet(packets(1)[0])
         return loop.time() - begun, str(call.ended)
 
-    took, reason = asyncio.run(main())
+    took, reason = aio.run(main(), sockets=True)
     assert took < 1
     assert reason == "hung up"
 
@@ -228,7 +229,7 @@ def test_handlers_of_a_desk_that_closes_come_to_their_ends():
         return heard != [], ends, str(desk.ended), str(why)
 
     closed = "the agent takes no more calls"
-    assert asyncio.run(main()) == (True, [True], closed, closed)
+    assert aio.run(main(), sockets=True) == (True, [True], closed, closed)
 
 
 def test_what_is_being_said_when_a_desk_closes_is_heard_whole_by_the_next():
@@ -266,7 +267,7 @@ def test_what_is_being_said_when_a_desk_closes_is_heard_whole_by_the_next():
             hearing[1].cancel()
         return receipt.frames, receipt.complete, whole
 
-    frames, complete, whole = asyncio.run(main())
+    frames, complete, whole = aio.run(main(), sockets=True)
     assert (frames, complete) == (30, True)
     assert [told for _, told in whole] == [False, True]
     assert whole[1][0] == 30
@@ -286,7 +287,7 @@ def test_agent_that_closes_its_port_ends_its_calls_once_they_have_lost_patience(
             await stack.__aexit__(None, None, None)
         return type(ended).__name__
 
-    assert asyncio.run(main()) == "SessionClosed"
+    assert aio.run(main(), sockets=True) == "SessionClosed"
 
 
 def test_relay_that_goes_for_good_ends_the_agents_iteration_with_the_reason():
@@ -306,7 +307,7 @@ def test_relay_that_goes_for_good_ends_the_agents_iteration_with_the_reason():
                             driver.close(0x77, "moving house")
             return str(desk.ended), desk.ended.code
 
-    assert asyncio.run(main()) == ("moving house", 0x77)
+    assert aio.run(main(), sockets=True) == ("moving house", 0x77)
 
 
 def test_burst_of_connections_past_the_backlog_is_refused_not_crashed(monkeypatch):
@@ -337,7 +338,7 @@ def test_burst_of_connections_past_the_backlog_is_refused_not_crashed(monkeypatc
                 await server.close(0, "done")
         return sorted(reasons)
 
-    assert asyncio.run(main()) == ["done"] * 2 + ["too many sessions wait"] * 4
+    assert aio.run(main(), sockets=True) == ["done"] * 2 + ["too many sessions wait"] * 4
 
 
 def test_agent_that_drains_hands_its_callers_to_the_next_one_when_nothing_is_said():
@@ -375,7 +376,7 @@ def test_agent_that_drains_hands_its_callers_to_the_next_one_when_nothing_is_sai
                 task.cancel()
         return intact, [played.complete for _, played in heard], call.redial.moves, took
 
-    intact, complete, moves, took = asyncio.run(main())
+    intact, complete, moves, took = aio.run(main(), sockets=True)
     assert intact
     assert complete == [True, True]
     assert moves == 1

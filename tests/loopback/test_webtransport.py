@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
+from tests import aio
 from tests.loopback.http3_peer import (
     CONTROL,
     DATA,
@@ -38,7 +39,7 @@ def browse(body: Callable[..., Awaitable[None]]) -> None:
         async with browsing() as (browser, listener):
             await body(browser, listener)
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 def test_our_settings_are_those_that_shipping_peers_look_for():
@@ -468,7 +469,7 @@ def serve_h3(answer: Callable[[Reader], Awaitable[None]]):
             await dial(listener, webtransport=True)
         return caught.value
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 def send_settings(server: Reader, payload: bytes) -> None:
@@ -536,4 +537,4 @@ def test_codes_and_datagrams_pass_between_two_of_us():
             assert both.client.resets == {stream: 0x5}
             assert both.client.stops == {stream: 0x4}
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)

@@ -54,3 +54,42 @@ def test_what_a_callback_raises_fails_the_run():
 
     with pytest.raises(ZeroDivisionError):
         run(main())
+
+
+def test_what_was_sent_arrives_before_time_passes():
+    heard = []
+
+    class Answering(asyncio.DatagramProtocol):
+        def connection_made(self, transport):
+            self.transport = transport
+
+        def datagram_received(self, data, address):
+            heard.append((data, round(asyncio.get_running_loop().time())))
+            if data == b"ping":
+                self.transport.sendto(b"pong", address)
+
+    async def main():
+        loop, here = asyncio.get_running_loop(), ("127.0.0.1", 0)
+        first, second = [
+            (await loop.create_datagram_endpoint(Answering, local_addr=here))[0] for _ in range(2)
+        ]
+        for _ in range(3):
+            second.sendto(b"ping", first.get_extra_info("sockname"))
+            await asyncio.sleep(60)
+        first.close()
+        second.close()
+
+    run(main(), sockets=True)
+    assert heard == [(word, at) for at in (0, 60, 120) for word in (b"ping", b"pong")]
+
+
+def test_who_looks_at_the_time_in_each_turn_sees_it_pass_with_sockets():
+    async def main():
+        loop = asyncio.get_running_loop()
+        until, turns = loop.time() + 0.01, 0
+        while loop.time() < until:
+            turns += 1
+            await asyncio.sleep(0)
+        return turns
+
+    assert 900 < run(main(), sockets=True) < 1100
