@@ -297,9 +297,10 @@ def show(name: str, runs: list[list[dict[str, float]]]) -> None:
     for number, flow in enumerate(FLOWS):
         p99 = [run[number]["p99_ms"] for run in runs]
         ratio = statistics.median(run[number]["bytes"] / run[2]["bytes"] for run in runs)
+        part = statistics.median(run[number]["p99_ms"] / run[2]["p99_ms"] for run in runs)
         sys.stdout.write(
             f"{name:16} {flow:14} p99 {statistics.median(p99):6.0f}"
-            f" [{min(p99):.0f}-{max(p99):.0f}] ms,"
+            f" [{min(p99):.0f}-{max(p99):.0f}] ms, {part:.2f}x of plain,"
             f" {statistics.median(run[number]['bytes'] for run in runs) / 1000:6.1f} kB"
             f" ({ratio:.2f}x), missing {sum(run[number]['missing'] for run in runs):.0f}\n"
         )
@@ -325,7 +326,7 @@ def compare(args: argparse.Namespace) -> None:
         if args.profile and args.profile not in name:
             continue
         results[name] = []
-        for seed in range(1, args.seeds + 1):
+        for seed in range(args.first_seed, args.first_seed + args.seeds):
             with tempfile.TemporaryDirectory() as made_folder:
                 folder = Path(made_folder)
                 (folder / "cert.pem").write_bytes(made.cert_pem)
@@ -356,6 +357,7 @@ def main() -> None:
     parser.add_argument("what", nargs="?", default="compare", choices=("compare", "hear", "speak"))
     parser.add_argument("--netlab", default=os.environ.get("MOQVOX_NETLAB"), metavar="FILE")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=1)
     parser.add_argument("--frames", type=int, default=400)
     parser.add_argument("--profile", metavar="TEXT", help="only profiles with this in their name")
     parser.add_argument("--json", metavar="FILE")

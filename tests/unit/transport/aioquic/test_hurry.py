@@ -1,10 +1,18 @@
-"""A silence while more live bytes are under way than are copied: how often the path is asked."""
+"""How often a silent path is asked: while a handshake is waited for, or more than is copied."""
+
+import itertools
 
 import pytest
 from tests.unit.transport.aioquic.speech import Talk, frame
+from tests.unit.transport.aioquic.wires import Wire
 
 from moqvox.transport.aioquic import Limits
-from moqvox.transport.aioquic.private.recovery import HURRIED_FOR, LONGEST_PAUSE
+from moqvox.transport.aioquic.hurry import (
+    FIRST_HURRIED_FOR,
+    HURRIED_FOR,
+    LONGEST_FIRST_PAUSE,
+    LONGEST_PAUSE,
+)
 
 AT_ONCE = 100
 """Frames of an answer that is handed over at once: too much to be copied."""
@@ -66,3 +74,37 @@ def test_nobody_waits_for_bulk():
     sent = talk.sent_datagrams
     talk.run(10.0)
     assert talk.sent_datagrams - sent <= 8
+
+
+@pytest.mark.parametrize("dead", [0.61, 1.41, 2.21, 3.01])
+@pytest.mark.parametrize("is_up", [True, False])
+def test_a_handshake_goes_on_soon_after_its_path_is_back(dead, is_up):
+    talk = Talk(lose=lambda up, now: up == is_up and now < dead, settle=dead)
+    assert not talk.client._handshake_complete
+    talk.run(LONGEST_FIRST_PAUSE + 2 * talk.delay + 0.002)
+    assert talk.client._handshake_complete
+
+
+def test_a_server_that_is_not_there_is_not_hurried_for_ever():
+    sent: list[float] = []
+    wire = Wire(lose=lambda: sent.append(wire.now) or True)
+    wire.run(9.9)
+    assert len(sent) <= 2 + FIRST_HURRIED_FOR / LONGEST_FIRST_PAUSE + 4
+    late = [when for when in sent if when > FIRST_HURRIED_FOR + LONGEST_FIRST_PAUSE]
+    assert late[-1] - late[-2] > 1.5 * (late[-2] - late[-3]) > LONGEST_FIRST_PAUSE
+
+
+def test_a_client_that_is_not_proven_is_not_hurried():
+    answers: list[float] = []
+
+    class Deaf(Wire):
+        def _datagrams(self, engine):
+            datagrams = super()._datagrams(engine)
+            if engine is self.server:
+                answers.extend(self.now for _ in datagrams)
+                return []
+            return datagrams if self.now < 0.1 else []
+
+    Deaf().run(5.0)
+    pauses = [b - a for a, b in itertools.pairwise(sorted(set(answers)))]
+    assert all(b > 1.9 * a for a, b in itertools.pairwise(pauses))

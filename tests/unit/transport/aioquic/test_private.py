@@ -148,6 +148,13 @@ def test_upstream_still_has_the_rtt_bug_that_is_worked_round():
     assert "self._rtt_min - self._rtt_latest" in inspect.getsource(QuicPacketRecovery)
 
 
+def test_upstream_still_answers_a_first_packet_that_comes_again_with_its_flight_only_once():
+    source = inspect.getsource(QuicConnection._handle_crypto_frame)
+    once = source.index("and not self._crypto_retransmitted")
+    assert source.index("self._crypto_retransmitted = True") > once
+    assert "context.epoch == tls.Epoch.INITIAL" in source[:once]
+
+
 def test_a_stream_is_taken_over_before_upstream_uses_it():
     wire = Wire().handshake()
     stream_id = wire.client.open_stream(bidirectional=True, priority=7)

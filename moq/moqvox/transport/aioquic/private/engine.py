@@ -253,7 +253,9 @@ class Engine(CreditedConnection, IdentifiedConnection):
 
     @property
     def is_awaited(self) -> bool:
-        """Whether somebody waits for live bytes that are under way."""
+        """Whether somebody waits: for live bytes that are under way, or a client to begin."""
+        if not self.recovery.handshake_confirmed:
+            return self._is_client
         return self.redundancy.is_active and self.table.has_live_under_way()
 
     def on_probe(self, now: float) -> None:

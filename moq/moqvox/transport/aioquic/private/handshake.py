@@ -39,6 +39,9 @@ AGE_ADD: Final = struct.Struct("I")
 GROUPS: Final = (tls.Group.X25519, tls.Group.SECP256R1)
 """The fastest, and the one that nobody may lack (RFC 8446, section 9.1)."""
 
+FLIGHT_APART: Final = 0.1
+"""Seconds between two repetitions of a server's flight for first packets that come again."""
+
 DESKS: Final = (tls.Epoch.INITIAL, tls.Epoch.HANDSHAKE, tls.Epoch.ONE_RTT)
 
 
@@ -77,6 +80,7 @@ class HandshakeConnection(GuardedConnection):
         self._redeemed: tuple[bytes, Resumed] | None = None
         self._sends_early = False
         self._owes_ticket = False
+        self._repeats_from = 0.0
 
     @property
     def protocol(self) -> str:
@@ -110,6 +114,8 @@ class HandshakeConnection(GuardedConnection):
         self, context: QuicReceiveContext, frame_type: int, buf: Buffer
     ) -> None:
         was_complete = self._handshake_complete
+        if context.epoch is tls.Epoch.INITIAL and not self._is_client:
+            self._allow_repetition(context.time)
         with self._desk():
             super()._handle_crypto_frame(context, frame_type, buf)
         if self._handshake_complete and not was_complete:
@@ -117,6 +123,18 @@ class HandshakeConnection(GuardedConnection):
                 self._settle_early(context.time)
             else:
                 self._owes_ticket = True
+
+    def _allow_repetition(self, now: float) -> None:
+        """Let a first packet that comes again be answered by the whole flight, each time.
+
+        Upstream does so once, and then only acknowledges it; the flight itself leaves after
+        pauses that double each time. A client that asks again has not got it. What may be sent
+        to an address that is not proven stays bounded by what came from there.
+        """
+        if self._crypto_retransmitted and now >= self._repeats_from:
+            self._crypto_retransmitted = False
+        if not self._crypto_retransmitted:
+            self._repeats_from = now + FLIGHT_APART
 
     @contextmanager
     def _desk(self) -> Iterator[None]:

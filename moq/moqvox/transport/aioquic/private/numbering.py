@@ -28,7 +28,7 @@ class Numbering(Protocol):
 
     @property
     def is_awaited(self) -> bool:
-        """Whether somebody waits for live bytes that are under way."""
+        """Whether somebody waits: for live bytes that are under way, or for a handshake."""
 
     def on_loss(self, now: float, *, is_guess: bool = False) -> None:
         """Learn of a sign that packets are lost; a guess is that no ACK came in time."""

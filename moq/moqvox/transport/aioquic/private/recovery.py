@@ -10,6 +10,7 @@ from aioquic.quic.packet_builder import QuicDeliveryState, QuicSentPacket
 from aioquic.quic.rangeset import RangeSet
 from aioquic.quic.recovery import QuicPacketRecovery, QuicPacketSpace
 
+from moqvox.transport.aioquic.hurry import most_doublings
 from moqvox.transport.aioquic.private.flight import found, has_gap, runs
 from moqvox.transport.aioquic.private.numbering import Numbering
 from moqvox.transport.aioquic.private.packets import PlainPacket, ReceivedAck
@@ -28,15 +29,6 @@ QUESTION_BYTES: Final = 64
 
 SILENT_AFTER: Final = 0.03
 """Seconds, or four RTT variances, that an ACK is late before that is a sign of trouble."""
-
-LONGEST_PAUSE: Final = 0.1
-HURRIED_FOR: Final = 10.0
-"""Seconds between two probes, at most, while somebody waits for live bytes; and for how long.
-
-RFC 9002 doubles the pause each time (section 6.2.1). In bursts of loss that makes seconds of
-silence out of a few hundred milliseconds, as the path is long back before it is asked again. One
-packet in a tenth of a second is no load to any path that a call could use.
-"""
 
 HABIT: Final = 1 / 8
 """Weight of one ACK in what is known of how late the peer's ACKs are."""
@@ -330,14 +322,14 @@ class Recovery(QuicPacketRecovery):
                 self._cc.on_packets_expired(packets=[packet])
 
     def on_loss_detection_timeout(self, *, now: float) -> None:
-        """Probe, and wait for longer until the next time, unless somebody waits for live bytes."""
+        """Probe, and wait for longer until the next time, unless somebody waits."""
         super().on_loss_detection_timeout(now=now)
         if self._silent_since is None:
             self._silent_since = now
-        is_hurried = self.handshake_confirmed and now - self._silent_since < HURRIED_FOR
-        if self._pto_count and is_hurried and self.engine.is_awaited:
-            doublings = max(0, math.floor(math.log2(LONGEST_PAUSE / self.get_probe_timeout())))
-            self._pto_count = min(self._pto_count, doublings)
+        if self._pto_count and self.engine.is_awaited:
+            period, silence = self.get_probe_timeout(), now - self._silent_since
+            most = most_doublings(period, silence, is_confirmed=self.handshake_confirmed)
+            self._pto_count = int(min(self._pto_count, most))
 
     def reschedule_data(self, *, now: float, speed_up_handshake: bool = False) -> None:
         """Prepare a probe (RFC 9002, section 6.2.4); live bytes fill it up."""
