@@ -2,6 +2,9 @@
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from types import MappingProxyType
 
 import pytest
 from tests import aio
@@ -9,6 +12,7 @@ from tests.loopback.relays import running, settings, trust, until, url
 from tests.unit.driver.sides import ALL, published, write
 
 from moqvox.connect import connect
+from moqvox.driver import Driver
 from moqvox.errors import MoqError, StreamCode, StreamEnded
 from moqvox.frame import Frame
 from moqvox.model.origin import Announced, Origin
@@ -50,6 +54,35 @@ def speech(audio, sent):
     return long, say
 
 
+@dataclass
+class Edge:
+    """An edge above two relays; the first, where somebody publishes, is to drain."""
+
+    relay: Relay
+    serving: asyncio.Task
+    leaver: Driver
+    move: Callable[[], Awaitable[Driver]]
+
+
+@contextlib.asynccontextmanager
+async def edge_of_a_relay_that_drains(near, far, *, edge=MappingProxyType({}), **publishing):
+    """Publish `near` at the first relay, and at the second too once it is moved; read `far`."""
+    publish = {"publish": near, "verify": Verify.nothing(), **publishing}
+    async with (
+        running() as second,
+        draining() as (first, serving),
+        running(upstream=above(first, second), **edge) as relay,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        leaver = await stack.enter_async_context(connect(url(first), **publish))
+        await stack.enter_async_context(connect(url(relay), consume=far, verify=trust(relay)))
+
+        async def move():
+            return await stack.enter_async_context(connect(url(second), **publish))
+
+        yield Edge(relay, serving, leaver, move)
+
+
 async def read_all(reader, heard):
     async with asyncio.TaskGroup() as tasks:
         async for group in reader:
@@ -69,36 +102,30 @@ def test_readers_at_an_edge_notice_nothing_of_its_upstream_draining(monkeypatch,
 
     async def main():
         near, far, heard, sent = Origin(), Origin(), {}, {}
-        verify = Verify.nothing()
+        versions = {"versions": (version,)}
+        _, audio = published(near)
         async with (
-            running() as second,
-            draining() as (first, serving),
-            running(upstream=above(first, second), versions=(version,)) as edge,
-            contextlib.AsyncExitStack() as stack,
+            edge_of_a_relay_that_drains(near, far, edge=versions) as edge,
             asyncio.TaskGroup() as tasks,
         ):
-            _, audio = published(near)
-            publish = {"publish": near, "verify": verify}
-            leaver = await stack.enter_async_context(connect(url(first), **publish))
-            await stack.enter_async_context(connect(url(edge), consume=far, verify=trust(edge)))
             found = await far.wait("alice")
             asking = tasks.create_task(found.subscribe("audio", ALL))
             long, say = speech(audio, sent)
             say(1)
             reading = tasks.create_task(read_all(await asking, heard))
             await until(lambda: heard == sent)
-            serving.cancel()
-            await leaver.goaway.wait()
+            edge.serving.cancel()
+            await edge.leaver.goaway.wait()
             say(2)
-            await until(lambda: edge.line.moves == 1)
+            await until(lambda: edge.relay.line.moves == 1)
             say(3)
-            await stack.enter_async_context(connect(url(second), **publish))
-            await until(lambda: len(edge.origin.routes("alice")) == 2)
+            await edge.move()
+            await until(lambda: len(edge.relay.origin.routes("alice")) == 2)
             for number in range(4, 14):
                 say(number)
                 await asyncio.sleep(0.05)
-            leaver.close()
-            await until(serving.done)
+            edge.leaver.close()
+            await until(edge.serving.done)
             say(14)
             long.finish()
             audio.finish()
@@ -128,35 +155,29 @@ def test_an_anonymous_publisher_that_moves_is_there_twice_for_who_reads_both(
             else:
                 ends.append("in order")
 
+        _, audio = published(near)
         async with (
-            running() as second,
-            draining() as (first, serving),
-            running(upstream=above(first, second)) as edge,
-            contextlib.AsyncExitStack() as stack,
+            edge_of_a_relay_that_drains(near, far, **anonymous) as edge,
             asyncio.TaskGroup() as tasks,
         ):
-            _, audio = published(near)
-            publish = {"publish": near, "verify": Verify.nothing(), **anonymous}
-            leaver = await stack.enter_async_context(connect(url(first), **publish))
-            await stack.enter_async_context(connect(url(edge), consume=far, verify=trust(edge)))
             former = await far.wait("alice")
             watch = far.watch()
             watch.poll()
             reading = [tasks.create_task(read(former, heard[0]))]
             write(audio, b"0")
             await until(lambda: heard[0])
-            serving.cancel()
+            edge.serving.cancel()
             if "versions" not in anonymous:  # moq-lite-03 has no GOAWAY: who moves does so unasked
-                await leaver.goaway.wait()
-            await until(lambda: edge.line.moves == 1)
-            await stack.enter_async_context(connect(url(second), **publish))
+                await edge.leaver.goaway.wait()
+            await until(lambda: edge.relay.line.moves == 1)
+            await edge.move()
             await until(lambda: any(isinstance(news, Announced) for news in watch.poll()))
             reading.append(tasks.create_task(read(far.get("alice"), heard[1])))
             write(audio, b"1")
             await until(lambda: 1 in heard[0] and 1 in heard[1])
             former_goes_on = not former.closed
-            leaver.close()
-            await until(serving.done)
+            edge.leaver.close()
+            await until(edge.serving.done)
             await until(lambda: reading[0].done())
             write(audio, b"2")
             audio.finish()
