@@ -20,7 +20,7 @@ from moqvox.voice.speech import Speech
 from moqvox.voice.utterance import Utterance
 from moqvox.voice.words import Caption, Heard, Hello, Interrupt, Message, PlayState
 
-__all__ = ["PATIENCE", "Call"]
+__all__ = ["PATIENCE", "Call", "make_origin_id"]
 
 log = logging.getLogger("moqvox.voice")
 
@@ -40,6 +40,11 @@ PATIENCE: Final = 60.0
 """Seconds that a caller tries to get back to its agent."""
 
 
+def make_origin_id() -> int:
+    """Choose the number by which origins know each other: 52 random bits, not 0."""
+    return secrets.randbits(52) | 1
+
+
 class Call:
     """One call, caller's side. What is spoken before the connection stands is kept.
 
@@ -56,9 +61,24 @@ class Call:
         redial: what keeps the connection, with its counters; None without one.
     """
 
-    def __init__(self, *, keep: Keep = KEEP, patience: float = PATIENCE) -> None:
+    def __init__(
+        self,
+        *,
+        keep: Keep = KEEP,
+        patience: float = PATIENCE,
+        origin_id: int | None = None,
+        begun_at: float | None = None,
+    ) -> None:
+        """Begin a call.
+
+        Args:
+            keep: what is kept for another connection.
+            patience: seconds to try to get back to the agent.
+            origin_id: the caller's, if it was given away already.
+            begun_at: by the loop's clock, if that was before now.
+        """
         self.id = secrets.token_hex(8)
-        self.origin_id = secrets.randbits(52) | 1
+        self.origin_id = make_origin_id() if origin_id is None else origin_id
         self.patience = patience
         self._chain = take_chain()
         self.party = Party(
@@ -75,7 +95,7 @@ class Call:
         self._former: Driver | None = None
         self.redial: Redial | None = None
         self.ended: SessionClosed | None = None
-        self._t0 = asyncio.get_running_loop().time()
+        self._t0 = asyncio.get_running_loop().time() if begun_at is None else begun_at
         self._legs = 0
         self._begun: CallerLeg | None = None
         self._stall = STALL

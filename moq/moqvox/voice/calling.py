@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -10,7 +10,7 @@ from moqvox.connect import Wallet
 from moqvox.driver.scope import scope
 from moqvox.transport.credentials import Verify
 from moqvox.transport.urge import Urge
-from moqvox.voice.call import PATIENCE, Call
+from moqvox.voice.call import PATIENCE, Call, make_origin_id
 from moqvox.voice.dialling import Dialler, dialling
 from moqvox.voice.keep import KEEP, Keep
 from moqvox.voice.proof import make_spare
@@ -66,7 +66,8 @@ async def call(
         MoqError: no server can be reached at first. One that ends the call later ends the
             iterations and fails what waits with `SessionClosed`; `Call.ended` has the reason.
     """
-    made = Call(keep=keep, patience=patience)
+    begun_at, origin_id = asyncio.get_running_loop().time(), make_origin_id()
+    made: Call
     urge = Urge()
     urls = [url] if isinstance(url, str) else list(url)
     async with (
@@ -76,18 +77,21 @@ async def call(
                 token=token,
                 versions=versions,
                 timeout=timeout,
-                origin_id=made.origin_id,
+                origin_id=origin_id,
                 websocket=websocket,
                 wallet=wallet,
                 early_speech=early_speech,
                 urge=urge,
-                on_begun=made.begin,
+                on_begun=lambda driver: made.begin(driver),
             )
         ) as dial,
         scope() as tasks,
     ):
-        made.redial = Redial(urls, dial, patience=patience, urge=urge)
-        line = tasks.create_task(_keep(made, made.redial), name="call")
+        redial = Redial(urls, dial, patience=patience, urge=urge)
+        line = tasks.create_task(_keep(lambda: made, redial), name="call")
+        await asyncio.sleep(0)  # the first packet leaves; the call is made while it is on its way
+        made = Call(keep=keep, patience=patience, origin_id=origin_id, begun_at=begun_at)
+        made.redial = redial
         try:
             yield made
         finally:
@@ -98,10 +102,14 @@ async def call(
             make_spare()
 
 
-async def _keep(made: Call, redial: Redial) -> None:
-    made.over(
-        await redial.run(made.hold, settled=made.wait_answered, may_return=lambda: made.may_resume)
+async def _keep(made: Callable[[], Call], redial: Redial) -> None:
+    """Keep a call connected, which is made by the time that there is a connection."""
+    why = await redial.run(
+        lambda driver: made().hold(driver),
+        settled=lambda: made().wait_answered(),
+        may_return=lambda: made().may_resume,
     )
+    made().over(why)
 
 
 async def _last_words(made: Call) -> None:

@@ -124,6 +124,8 @@ async def _race(order: Order, targets: Sequence[Target], kept: Kept | None) -> R
 
     The first has the use of the ticket, which is good for one connection, and of foresight.
     """
+    if len(targets) == 1:  # whose first packet leaves in this turn of the loop
+        return await _dial(order, targets[0], kept)
     winners: list[RawConnection] = []
     failures: list[ConnectFailed] = []
     failed = [asyncio.Event() for _ in targets]

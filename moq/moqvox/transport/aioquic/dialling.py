@@ -81,12 +81,15 @@ class Dialling:
         if order.urge is not None:
             order.urge.add(self, self._ask_again)
             self.answer.add_done_callback(self._be_left_alone)
-        engine.connect(self._target.address, endpoint.now())
+        now = endpoint.now()
+        engine.connect(self._target.address, now)
         if kept is not None and engine.is_early and order.early and not order.webtransport:
             self._early = RawConnection(link, protocol=kept.protocol, is_client=True)
             self._deadline = asyncio.get_running_loop().call_later(order.timeout, self._give_up)
             self.answer.set_result(self._early)
-        endpoint.touch(link)
+            endpoint.touch(link)  # what is said early goes along
+        else:
+            link.flush(now)
         asyncio.get_running_loop().call_later(IDLE_AFTER, self._use_the_wait)
 
     def _ask_again(self) -> None:
@@ -211,6 +214,7 @@ class Dialling:
             self._done(connection, begin)
         else:
             self._done(RawConnection(link, protocol=protocol, is_client=True))
+        link.hear(once_said=True)
 
     def established(self, connection: WebTransportConnection) -> None:
         """Answer with the session."""

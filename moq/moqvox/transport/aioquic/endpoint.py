@@ -154,9 +154,12 @@ class Endpoint:
         self._resting.add(link)
         self._flush_soon()
 
-    def hear(self, link: Link) -> None:
-        """Flush a link a few turns later than it asks for, as long as it begins to speak."""
-        self._hearing.add(link, self._loop.time())
+    def hear(self, link: Link, *, patient: bool = False, once_said: bool = False) -> None:
+        """Flush a link a moment later than it asks for, as long as it begins to speak."""
+        now = self._loop.time()
+        until = self._hearing.add(link, now, patient=patient, once_said=once_said)
+        if patient:
+            self._loop.call_at(until, self._flush_soon)
 
     def _flush_soon(self) -> None:
         if not self._flush_due:

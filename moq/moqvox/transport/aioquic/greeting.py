@@ -164,7 +164,7 @@ class Greeting:
     def _complete(self) -> None:
         """Give the client a token for the next time, and a raw connection its link."""
         self._link.is_newcomer = False
-        self._link.hear()
+        self._link.hear(patient=self._raw is not None)
         self._link.engine.offer_token(self._door.tokens.for_later(self._address))
         if self._raw is not None:
             self._settle(is_complete=True)

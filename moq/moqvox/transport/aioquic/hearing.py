@@ -1,4 +1,4 @@
-"""Links whose clients are just through: what they say first is heard before they are answered."""
+"""Links whose handshake is just through: what comes first is heard before it is answered."""
 
 from typing import TYPE_CHECKING, Final
 
@@ -10,59 +10,99 @@ if TYPE_CHECKING:
 __all__ = ["HEARING_SECONDS", "HEARING_TURNS", "Hearing"]
 
 HEARING_SECONDS: Final = 0.01
-"""So long after its handshake a client's first words may be on their way to the application."""
+"""So long after its handshake a peer's first words may be on their way to the application."""
+
+PATIENT_SECONDS: Final = 0.005
+"""So long a server listens whose client has got all it needs for them."""
 
 HEARING_TURNS: Final = 8
 """Turns of the loop that they take from the socket to who reads them, a few of tasks that begin."""
 
 
 class Hearing:
-    """Lets packets to a client wait a few turns while its first words go through.
+    """Lets packets to a peer wait a moment while its first words go through.
 
     They come with the last packet of its handshake, or right behind it. What that calls for
     (the handshake's end, a ticket, connection IDs) and the answers of a session that begins
     take longer to build than the words to be read, and nobody waits for them as for those. No
-    time passes in these turns when there is nothing to do.
+    time passes in these turns when there is nothing to do; who is patient takes the time.
+
+    A client listens as well: the end of its handshake leaves at once, and what it says to the
+    subscriptions that came with the server's half in one packet instead of several.
     """
 
-    __slots__ = ("_due_at", "_until")
+    __slots__ = ("_due_at", "_held", "_passing", "_until")
 
     def __init__(self) -> None:
         self._until: dict[Link, float] = {}
+        self._held: dict[Link, bool] = {}
+        self._passing: set[Link] = set()
         self._due_at = Resting(HEARING_TURNS)
 
-    def add(self, link: "Link", now: float) -> None:
-        """Listen to a link from now on."""
-        self._until[link] = now + HEARING_SECONDS
+    def add(
+        self, link: "Link", now: float, *, patient: bool = False, once_said: bool = False
+    ) -> float:
+        """Listen to a link from now on; tells until when, at which `hold_back` has to be called.
+
+        Args:
+            link: whose packets wait.
+            now: the loop's time.
+            patient: until the end of that time, and not for a few turns.
+            once_said: begin after what the link says next.
+        """
+        until = self._until[link] = now + (PATIENT_SECONDS if patient else HEARING_SECONDS)
+        if patient:
+            self._held[link] = False
+        if once_said:
+            self._passing.add(link)
+        return until
 
     def discard(self, link: "Link") -> None:
         """Let go of a link that is over."""
         self._until.pop(link, None)
+        self._held.pop(link, None)
+        self._passing.discard(link)
         self._due_at.discard(link)
 
     def hold_back(self, touched: "dict[Link, None]", now: float) -> None:
         """Take those out of `touched` who are listened to, and put back who was for long enough.
 
-        They are due a few turns after they were touched last.
+        Who is not patient is due a few turns after it was touched last.
         """
         for link, until in list(self._until.items()):
             if now >= until:
-                del self._until[link]
-                if link in self._due_at:
-                    self._due_at.discard(link)
+                is_held = self._held.get(link, link in self._due_at)
+                self.discard(link)
+                if is_held:
                     touched[link] = None
-            elif link in touched:
+            elif link not in touched:
+                continue
+            elif link in self._passing:
+                self._passing.discard(link)
+            else:
                 del touched[link]
-                self._due_at.discard(link)
-                self._due_at.add(link)
+                self._wait(link)
+
+    def _wait(self, link: "Link") -> None:
+        if link in self._held:
+            self._held[link] = True
+        else:
+            self._due_at.discard(link)
+            self._due_at.add(link)
 
     def take_due(self) -> "list[Link]":
-        """Note that a turn has passed, and take the links that have waited long enough."""
-        return self._due_at.take_due()
+        """Note that a turn has passed, and take the links that have waited long enough.
+
+        Each waits once.
+        """
+        due = self._due_at.take_due()
+        for link in due:
+            self.discard(link)
+        return due
 
     @property
     def holds_any(self) -> bool:
-        """Whether a link waits, so that another turn is needed."""
+        """Whether a link waits for a turn, so that another one is needed."""
         return bool(self._due_at)
 
     def __len__(self) -> int:

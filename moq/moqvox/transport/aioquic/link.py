@@ -244,9 +244,9 @@ class Link(LinkEnd):
         self._follow_path()
         self.touch()
 
-    def hear(self) -> None:
-        """Let the client's first words through before what it is answered, for a moment."""
-        self._carrier.hear(self)
+    def hear(self, *, patient: bool = False, once_said: bool = False) -> None:
+        """Let the peer's first words through before what it is answered; see `Hearing.add`."""
+        self._carrier.hear(self, patient=patient, once_said=once_said)
 
     def wake(self, when: float) -> None:
         """Call `on_timer` then, or earlier."""

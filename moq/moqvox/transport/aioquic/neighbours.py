@@ -49,8 +49,8 @@ class Carrier(Protocol):
     def rest(self, link: "Link") -> None:
         """Flush the link a few turns later; it is touched before if it has something to say."""
 
-    def hear(self, link: "Link") -> None:
-        """Let what the client says first come before what it is answered, for a moment."""
+    def hear(self, link: "Link", *, patient: bool, once_said: bool) -> None:
+        """Let what the peer says first come before what it is answered; see `Hearing.add`."""
 
     def schedule(self, link: "Link", when: float) -> None:
         """Call the link's `on_timer` then, or earlier."""

@@ -6,7 +6,12 @@ import socket
 from tests.aio import run
 
 from moqvox.transport.aioquic.endpoint import Endpoint
-from moqvox.transport.aioquic.hearing import HEARING_SECONDS, HEARING_TURNS, Hearing
+from moqvox.transport.aioquic.hearing import (
+    HEARING_SECONDS,
+    HEARING_TURNS,
+    PATIENT_SECONDS,
+    Hearing,
+)
 
 
 def due_after(hearing: Hearing, turns: int, now: float) -> list[int]:
@@ -26,6 +31,9 @@ def test_a_link_that_begins_to_speak_is_due_so_many_turns_after_it_was_touched()
     hearing.hold_back(touched, 0.0)
     assert not touched
     assert due_after(hearing, 3 * HEARING_TURNS, 0.0) == [HEARING_TURNS]
+    hearing.hold_back(touched := {link: None}, 0.0)
+    assert touched == {link: None}
+    assert not hearing
 
 
 def test_a_link_that_is_touched_again_waits_from_then_on():
@@ -46,6 +54,34 @@ def test_no_link_waits_longer_than_the_time_for_it():
     hearing.hold_back(touched, HEARING_SECONDS)
     assert touched == {link: None}
     assert not hearing.holds_any
+    assert not hearing
+
+
+def test_what_is_said_next_leaves_at_once_where_only_the_rest_may_wait():
+    hearing, link = Hearing(), object()
+    hearing.add(link, 0.0, once_said=True)
+    touched = {link: None}
+    hearing.hold_back(touched, 0.0)
+    assert touched == {link: None}
+    hearing.hold_back(touched, 0.0)
+    assert not touched
+    assert due_after(hearing, 3 * HEARING_TURNS, 0.0) == [HEARING_TURNS]
+
+
+def test_who_is_patient_is_due_at_a_time_and_in_no_turn_before():
+    hearing, link = Hearing(), object()
+    assert hearing.add(link, 1.0, patient=True) == 1.0 + PATIENT_SECONDS
+    hearing.hold_back({link: None}, 1.0)
+    assert not hearing.holds_any
+    assert due_after(hearing, 3 * HEARING_TURNS, 1.0) == []
+    assert due_after(hearing, 1, 1.0 + PATIENT_SECONDS) == [1]
+    assert not hearing
+
+
+def test_who_is_patient_and_has_nothing_to_say_is_not_flushed_for_it():
+    hearing, link = Hearing(), object()
+    hearing.add(link, 0.0, patient=True)
+    assert due_after(hearing, 1, PATIENT_SECONDS) == []
     assert not hearing
 
 
@@ -83,7 +119,7 @@ class Answering:
         self.order.append("answered")
 
 
-async def words_go_through(*, hears: bool) -> list[str]:
+async def words_go_through(*, hears: bool, patient: bool = False) -> list[str]:
     """Let a link have an answer while its words take three turns to who reads them."""
     order: list[str] = []
     loop = asyncio.get_running_loop()
@@ -93,12 +129,14 @@ async def words_go_through(*, hears: bool) -> list[str]:
         endpoint, link = Endpoint(sock, None), Answering(order)
         endpoint.add(link, b"12345678")
         if hears:
-            endpoint.hear(link)
+            endpoint.hear(link, patient=patient)
         endpoint.touch(link)
         hop = loop.call_soon
         hop(lambda: hop(lambda: hop(lambda: order.append("read"))))
         for _ in range(2 * HEARING_TURNS):
             await asyncio.sleep(0)
+        assert len(order) == (1 if patient else 2)
+        await asyncio.sleep(PATIENT_SECONDS)  # of a clock that jumps
         endpoint._reception.close(sock)
     return order
 
@@ -106,3 +144,4 @@ async def words_go_through(*, hears: bool) -> list[str]:
 def test_an_application_reads_a_clients_first_words_before_packets_to_it_are_built():
     assert run(words_go_through(hears=False)) == ["answered", "read"]
     assert run(words_go_through(hears=True)) == ["read", "answered"]
+    assert run(words_go_through(hears=True, patient=True)) == ["read", "answered"]

@@ -117,3 +117,15 @@ def test_they_are_asked_in_upstreams_place_before_any_application_key():
     assert tls.Context(is_client=True, verify_mode=ssl.CERT_REQUIRED)._verify_mode is (
         ssl.CERT_REQUIRED
     )
+
+
+def test_a_certificate_is_checked_once_before_its_owner_gets_a_word():
+    asked = []
+
+    class Asked(Roots):
+        def check(self, leaf, chain, name):
+            asked.append(name)
+            super().check(leaf, chain, name)
+
+    Wire(roots=Asked(certificate().ca_pem)).handshake()
+    assert len(asked) == 1

@@ -77,6 +77,7 @@ class HandshakeConnection(GuardedConnection):
         self._is_proven = is_proven
         self._pins = pins
         self._roots = roots
+        self._is_vouched_for = False
         self._redeemed: tuple[bytes, Resumed] | None = None
         self._sends_early = False
         self._owes_ticket = False
@@ -230,15 +231,20 @@ class HandshakeConnection(GuardedConnection):
     def _check_certificate(self) -> None:
         """Check a server's certificate, whose key has signed the handshake.
 
+        There are two keys to install, one for each way, and one certificate.
+
         Raises:
             Alert: it is not one that is trusted.
         """
+        if self._is_vouched_for:
+            return
         leaf = self.tls._peer_certificate  # noqa: SLF001  # no public way
         if self._pins:
             check_pin(leaf, self._pins)
         elif self._roots is not None:
             chain = self.tls._peer_certificate_chain  # noqa: SLF001  # no public way
             self._roots.check(leaf, chain, self._configuration.server_name or "")
+        self._is_vouched_for = True
 
     def _takes_early(self) -> bool:
         if self._tickets is None or self._redeemed is None:
