@@ -1,9 +1,14 @@
 """What a delivery costs a relay of several workers, and how evenly they share the load.
 
 `python -m bench.workers --help`. One publisher to N subscribers, moq-rs clients as in
-`bench.fanout`, on a relay of one process and of several, in turn. The CPU time of all of the
+`bench.fanout`, on a relay of several workers, and beside it on one process: once with the same N,
+and once with what each of the workers has, N divided by their number. The CPU time of all of the
 relay's processes counts. On a machine with as few cores as this needs, throughput would prove
 nothing: the clients use the same cores.
+
+Packets are counted too. A process that can't keep up puts what came meanwhile into fewer of them,
+so that its deliveries get cheaper the later they are; where packets for a delivery differ, the
+cost of a packet is the fair one.
 """
 
 import argparse
@@ -29,6 +34,7 @@ from bench.sweep import Window
 from moqvox_certs import generate
 
 BROADCAST: Final = "bench"
+SENT: Final = "moqvox_quic_sent_packets"
 ANYWHERE: Final = -1
 """No core in particular."""
 
@@ -40,6 +46,7 @@ class Sample(msgspec.Struct, frozen=True):
 
     Attributes:
         cpu_us: of all the relay's processes, for each delivery.
+        packets: sent for each delivery, by counters that are up to a second old.
         beside_us: of it, what is none of the workers': the supervisor's.
         shares: of the workers' CPU time, each worker's part.
         sessions: of each worker.
@@ -52,6 +59,7 @@ class Sample(msgspec.Struct, frozen=True):
     deliveries: int
     lost: int
     cpu_us: float
+    packets: float
     beside_us: float
     shares: list[float]
     sessions: list[int]
@@ -59,20 +67,42 @@ class Sample(msgspec.Struct, frozen=True):
     p99_ms: float
 
 
-class Outcome(msgspec.Struct, frozen=True):
-    """All of them.
+class Comparison(msgspec.Struct, frozen=True):
+    """Several workers beside one process, round by round.
 
     Attributes:
-        ratios: a delivery's cost on several workers over that on one, run by run.
+        subscribers: of several workers together.
+        beside: of the one process.
+        deliveries: the cost of a delivery on the workers over that on the one.
+        packets: likewise of a packet sent.
     """
+
+    workers: int
+    subscribers: int
+    beside: int
+    deliveries: list[float]
+    packets: list[float]
+
+    @property
+    def words(self) -> str:
+        """What it says, as medians and ranges."""
+        return (
+            f"{self.workers} workers with {self.subscribers} cost {_spread(self.deliveries)} times"
+            f" the CPU of one with {self.beside} for each delivery,"
+            f" {_spread(self.packets)} times for each packet"
+        )
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """All of them."""
 
     frame_ms: int
     window_s: float
     samples: list[Sample]
-    ratios: dict[str, list[float]]
+    comparisons: list[Comparison]
 
 
-async def run_one(args: argparse.Namespace, workers: int, repeat: int) -> Sample:
+async def run_one(args: argparse.Namespace, workers: int, count: int, repeat: int) -> Sample:
     """Start a relay, load it, and count."""
     with tempfile.TemporaryDirectory(prefix="moqvox-bench-") as folder:
         argv = command(Path(folder), workers)
@@ -83,7 +113,7 @@ async def run_one(args: argparse.Namespace, workers: int, repeat: int) -> Sample
             pids = ready.fields.get("workers") or [relay.pid]
             assert isinstance(pids, list)
             address = str(ready.fields["address"])
-            return await measure(stage, relay, address, pids, args, workers, repeat)
+            return await measure(stage, relay, address, pids, args, (workers, count, repeat))
 
 
 def command(folder: Path, workers: int) -> list[str]:
@@ -103,12 +133,11 @@ async def measure(
     address: str,
     pids: list[int],
     args: argparse.Namespace,
-    workers: int,
-    repeat: int,
+    setting: tuple[int, int, int],
 ) -> Sample:
     """Bring in the crowd, let the publisher write, and count."""
     anywhere = Cores(ANYWHERE, ANYWHERE)
-    count = args.count * workers if args.per_worker else args.count
+    workers, count, repeat = setting
     where = [f"moqt://{address}", BROADCAST, "--frame-ms", str(args.frame_ms)]
     crowd = await start_load(stage, "subscribers", [*where, "-n", str(count)], anywhere)
     await crowd.program.event("connected")
@@ -116,6 +145,7 @@ async def measure(
     await crowd.program.event("subscribed")
     await asyncio.sleep(1.0)
     everyone = sorted({relay.pid, *pids})
+    sent = (await asyncio.to_thread(metrics, address))[SENT]
     start_ns, before = time.monotonic_ns(), {pid: usage(pid).cpu_s for pid in everyone}
     await asyncio.sleep(args.seconds)
     end_ns, after = time.monotonic_ns(), {pid: usage(pid).cpu_s for pid in everyone}
@@ -135,6 +165,7 @@ async def measure(
         deliveries=deliveries,
         lost=count * number(written, "frames") - deliveries,
         cpu_us=round(1e6 * sum(used.values()) / deliveries, 2),
+        packets=round((sum(rows[SENT]) - sum(sent)) / deliveries, 3),
         beside_us=round(1e6 * (sum(used.values()) - at_work) / deliveries, 2),
         shares=[round(used[pid] / at_work, 3) for pid in pids],
         sessions=rows["moqvox_relay_sessions"],
@@ -157,8 +188,7 @@ def options(words: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m bench.workers", description=__doc__)
     parser.add_argument("-n", "--count", type=int, default=100, help="subscribers")
-    parser.add_argument("--per-worker", action="store_true", help="so many for each worker")
-    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--workers", type=int, nargs="+", default=[2], help="beside one")
     parser.add_argument("--frame-ms", type=int, default=20, choices=(20, 60))
     parser.add_argument("--seconds", type=float, default=6.0, help="of one run's window")
     parser.add_argument("--repeats", type=int, default=3)
@@ -166,23 +196,43 @@ def options(words: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def summarise(args: argparse.Namespace, samples: list[Sample]) -> Outcome:
-    """Compare each round's runs with its run on one worker."""
-    ratios: dict[str, list[float]] = {}
-    for sample in samples:
-        alone = [one for one in samples if one.workers == 1 and one.repeat == sample.repeat]
-        if sample.workers > 1 and alone:
-            ratio = round(sample.cpu_us / alone[0].cpu_us, 3)
-            ratios.setdefault(str(sample.workers), []).append(ratio)
-    return Outcome(args.frame_ms, args.seconds, samples, ratios)
+def settings(workers: list[int], count: int) -> list[tuple[int, int]]:
+    """List a round's runs, workers and subscribers: each of several, then one to stand beside."""
+    runs: dict[tuple[int, int], None] = {}
+    for several in workers:
+        for run in ((several, count), (1, count), (1, max(1, count // several))):
+            runs[run] = None
+    return list(runs)
+
+
+def compare(samples: list[Sample]) -> list[Comparison]:
+    """Hold each run of several workers against those of one process in the same round."""
+    found: dict[tuple[int, int, int], Comparison] = {}
+    for one in samples:
+        for alone in samples:
+            if one.workers == 1 or (alone.workers, alone.repeat) != (1, one.repeat):
+                continue
+            if alone.subscribers not in (one.subscribers, one.subscribers // one.workers):
+                continue
+            key = one.workers, one.subscribers, alone.subscribers
+            row = found.setdefault(key, Comparison(*key, [], []))
+            row.deliveries.append(round(one.cpu_us / alone.cpu_us, 3))
+            row.packets.append(round(one.cpu_us * alone.packets / one.packets / alone.cpu_us, 3))
+    return list(found.values())
+
+
+def _spread(values: list[float]) -> str:
+    return f"{statistics.median(values):.2f} [{min(values):.2f} to {max(values):.2f}]"
 
 
 async def run_all(args: argparse.Namespace) -> list[Sample]:
-    """Run every count of workers in each round, in turns."""
+    """Run every setting in each round, in turns; who is first changes."""
     samples = []
+    runs = settings(args.workers, args.count)
     for repeat in range(args.repeats):
-        for workers in args.workers:
-            samples.append(await run_one(args, workers, repeat))
+        turn = repeat % len(runs)
+        for workers, count in runs[turn:] + runs[:turn]:
+            samples.append(await run_one(args, workers, count, repeat))
             print(msgspec.json.encode(samples[-1]).decode(), flush=True)
     return samples
 
@@ -191,15 +241,13 @@ def main() -> int:
     """Measure, print, write the JSON."""
     args = options()
     try:
-        outcome = summarise(args, asyncio.run(run_all(args)))
+        samples = asyncio.run(run_all(args))
     except (Failure, EnvironmentUnavailable) as exc:
         print(f"bench.workers: {exc}", file=sys.stderr)
         return 1
-    for workers, ratios in outcome.ratios.items():
-        print(
-            f"{workers} workers: a delivery costs {statistics.median(ratios):.2f} times as much"
-            f" CPU as on one [{min(ratios):.2f} to {max(ratios):.2f}]"
-        )
+    outcome = Outcome(args.frame_ms, args.seconds, samples, compare(samples))
+    for comparison in outcome.comparisons:
+        print(comparison.words)
     if args.json:
         args.json.write_bytes(msgspec.json.format(msgspec.json.encode(outcome), indent=1) + b"\n")
     return 0

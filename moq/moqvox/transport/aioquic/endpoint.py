@@ -52,7 +52,11 @@ class Stranger(Protocol):
 
 
 class Endpoint:
-    """Sockets that share their connections; owns them, and closes them."""
+    """Sockets that share their connections; owns them, and closes them.
+
+    Attributes:
+        sent_packets: datagrams given to the kernel, kept for it, or lost as there was no room.
+    """
 
     def __init__(
         self,
@@ -79,6 +83,7 @@ class Endpoint:
         self._ticket = itertools.count()
         self._timer: asyncio.TimerHandle | None = None
         self._unsent: deque[tuple[bytes, Address]] = deque()
+        self.sent_packets = 0
         self._is_closed = False
         self._idle = asyncio.Event()
         self._running = 0
@@ -222,6 +227,7 @@ class Endpoint:
 
     def send(self, link: Link | None, data: bytes, address: Address) -> None:
         """Send, or keep for when the kernel takes it, or lose it."""
+        self.sent_packets += 1
         if self._unsent:
             if len(self._unsent) < MAX_UNSENT_DATAGRAMS:
                 self._unsent.append((data, address))

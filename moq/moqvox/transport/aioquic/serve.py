@@ -50,8 +50,8 @@ class Listener:
         return await self._admission.accept()
 
     def counters(self) -> Mapping[str, int]:
-        """What became of datagrams of no connection."""
-        return self._admission.counters()
+        """How many packets were sent, and what became of those that came of no connection."""
+        return {"sent_packets": self._endpoint.sent_packets, **self._admission.counters()}
 
     def refuse(self) -> None:
         """Answer new clients with CONNECTION_REFUSED; the connections that are there go on."""
