@@ -156,9 +156,10 @@ class LiteSession:
         """When `handle_timeout` is wanted next; the time last told for at once."""
         earliest = None
         for alarm in self._alarms:
-            due = alarm.deadline()
-            if due is not None and (earliest is None or due < earliest):
-                earliest = due
+            if alarm.is_set:
+                due = alarm.deadline()
+                if due is not None and (earliest is None or due < earliest):
+                    earliest = due
         return None if earliest is None else max(earliest, self._now)
 
     # From the application: the session

@@ -48,7 +48,12 @@ class CreditedConnection(HandshakeConnection):
 
     def takes(self, stream_id: int, size: int) -> bool:
         """Whether so few bytes of a stream may leave with the next packet."""
-        if size > QUANTUM_BYTES or size > self.room():
+        # `room`, without what only many bytes need: this is asked for each frame to each peer.
+        used = self._remote_max_data_used
+        wanted = self.table.fed_bytes - used + size
+        if size > QUANTUM_BYTES or wanted > BURST_BYTES or wanted > self._remote_max_data - used:
+            return False
+        if wanted > SLACK_BYTES and wanted > self.recovery.window_left + SLACK_BYTES:
             return False
         return size <= self.table.allowance(stream_id)
 
