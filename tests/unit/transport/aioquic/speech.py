@@ -3,8 +3,6 @@
 import itertools
 import math
 import random
-import statistics
-import sys
 from collections.abc import Callable
 
 from aioquic.quic.events import StreamDataReceived
@@ -103,6 +101,7 @@ def lossy(
     redundancy: float,
     frames: int = 400,
     ack_delay: float | None = None,
+    kind: type[Talk] = Talk,
 ) -> Talk:
     """Each datagram is lost or not by itself, from the handshake on."""
     rngs = _rngs(seed)
@@ -112,6 +111,7 @@ def lossy(
         redundancy=redundancy,
         frames=frames,
         ack_delay=ack_delay,
+        kind=kind,
     )
 
 
@@ -122,6 +122,7 @@ def bursty(
     delay: float = 0.025,
     frames: int = 400,
     ack_delay: float | None = None,
+    kind: type[Talk] = Talk,
 ) -> Talk:
     """Gilbert-Elliott in time: 1.5 s good, then 0.1 s in which four of five are lost."""
     rngs = _rngs(seed)
@@ -134,7 +135,7 @@ def bursty(
             until[is_up] += rngs[is_up].expovariate(1 / (0.1 if is_bad[is_up] else 1.5))
         return is_bad[is_up] and rngs[is_up].random() < 0.8
 
-    return _talk(lose, delay, redundancy=redundancy, frames=frames, ack_delay=ack_delay)
+    return _talk(lose, delay, redundancy=redundancy, frames=frames, ack_delay=ack_delay, kind=kind)
 
 
 def _rngs(seed: int) -> dict[bool, random.Random]:
@@ -149,47 +150,11 @@ def _talk(
     redundancy: float,
     frames: int,
     ack_delay: float | None = None,
+    kind: type[Talk] = Talk,
 ) -> Talk:
     limits = Limits(redundancy=redundancy)
-    talk = Talk(limits=limits, delay=delay, lose=lose, ack_delay=ack_delay)
+    talk = kind(limits=limits, delay=delay, lose=lose, ack_delay=ack_delay)
     talk.speak(frames)
     talk.lose = lambda: False
-    talk.run(3.0)
+    talk.run(10.0)
     return talk
-
-
-def main() -> None:
-    """Print what copies win on seeds from the first argument on, as many as the second says."""
-    first, count = (int(word) for word in sys.argv[1:] or (0, SEEDS))
-    seeds = range(first, first + count)
-    for loss in (0.0, 0.01, 0.05, 0.1):
-        for ack_delay in (None, 0.025):
-            plain, copied = (
-                [lossy(n, loss, redundancy=r, ack_delay=ack_delay) for n in seeds]
-                for r in (0.0, Limits().redundancy)
-            )
-            browser = ", browser" if ack_delay else ""
-            _print(f"RTT 100 ms, {loss:3.0%} loss{browser}", plain, copied)
-    for delay in (0.025, 0.05):
-        plain, copied = (
-            [bursty(n, delay=delay, redundancy=r) for n in seeds]
-            for r in (0.0, Limits().redundancy)
-        )
-        _print(f"RTT {delay * 2000:3.0f} ms, bursts", plain, copied)
-
-
-def _print(name: str, plain: list[Talk], copied: list[Talk]) -> None:
-    """Print lateness in order (p99, ms): medians, the median of ratios, and bytes on the wire."""
-    late = [[talk.lateness_p99() * 1000 for talk in talks] for talks in (copied, plain)]
-    size = [[t.sent_bytes + 28 * t.sent_datagrams for t in talks] for talks in (copied, plain)]
-    part = statistics.median(a / max(b, 1e-6) for a, b in zip(*late, strict=True))
-    cost = statistics.median(a / b for a, b in zip(*size, strict=True))
-    with_copies, without = (statistics.median(each) for each in late)
-    sys.stdout.write(
-        f"{name}: {with_copies:.0f} ms, {without:.0f} without; "
-        f"median of ratios {part:.2f}, bytes {cost:.2f}x\n"
-    )
-
-
-if __name__ == "__main__":
-    main()

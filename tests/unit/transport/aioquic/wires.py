@@ -68,7 +68,7 @@ class Wire:
         ids = {"connection_id_length": issuer.size} if issuer is not None else {}
         self.tickets: list[SessionTicket] = []
         self.tokens: list[bytes] = []
-        self.client = Engine(
+        self.client = self._end(
             configuration(is_client=True, limits=limits, session_ticket=ticket),
             limits,
             pins=pins,
@@ -76,7 +76,7 @@ class Wire:
             on_ticket=self.tickets.append,
             on_token=self.tokens.append,
         )
-        self.server = Engine(
+        self.server = self._end(
             configuration(is_client=False, limits=limits, **ids),
             limits,
             original_destination_connection_id=self.client.original_destination_connection_id,
@@ -88,6 +88,9 @@ class Wire:
         self.addresses: dict[int, tuple[str, int]] = {0: CLIENT}
         self.dead: set[int] = set()
         self.client.connect(SERVER, 0.0)
+
+    def _end(self, settings: QuicConfiguration, limits: Limits, **options: object) -> Engine:
+        return Engine(settings, limits, **options)
 
     @property
     def client_address(self) -> tuple[str, int]:
