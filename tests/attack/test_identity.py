@@ -145,7 +145,7 @@ def test_a_restarted_server_tells_its_old_callers_at_once(identity):
         tokens = {cid.stateless_reset_token for cid in [quic._peer_cid, *quic._peer_cid_available]}
     with Victim("ours", victim.address[1], "--identity", identity), caller.socket:
         caller.forge(b"\x01" + bytes(200))
-        deadline = time.monotonic() + 0.5
+        deadline = time.monotonic() + 5
         heard = set()
         while time.monotonic() < deadline and not heard & tokens:
             try:

@@ -211,6 +211,7 @@ def test_a_peer_that_vanishes_is_lost():
     serve(body)
 
 
+@pytest.mark.timeout(60)
 def test_silence_ends_a_connection_and_pings_go_before_it():
     async def body(listener):
         async with strange(listener) as stranger:
@@ -222,9 +223,10 @@ def test_silence_ends_a_connection_and_pings_go_before_it():
             assert closed == Closed(0, "idle time-out", lost=True)
             assert server.connection.stats().rtt > 0
 
-    serve(body, idle_timeout=0.15)
+    aio.persist(lambda: serve(body, idle_timeout=0.15))
 
 
+@pytest.mark.timeout(60)
 def test_without_qmux_pings_those_of_the_websocket_keep_it_alive():
     async def body(listener):
         async with strange(listener, f"qmux-00.{PROTOCOL}") as stranger:
@@ -234,9 +236,10 @@ def test_without_qmux_pings_those_of_the_websocket_keep_it_alive():
             await stranger.socket.close()
             assert not (await server.until_closed()).lost
 
-    serve(body, idle_timeout=0.1)
+    aio.persist(lambda: serve(body, idle_timeout=0.1))
 
 
+@pytest.mark.timeout(60)
 def test_two_that_say_nothing_stay_connected():
     async def main() -> None:
         async with asyncio.timeout(PATIENCE), pair("websocket", idle_timeout=0.1) as both:
@@ -244,7 +247,7 @@ def test_two_that_say_nothing_stay_connected():
             both.client.connection.close(7, "still here")
             assert (await both.server.until_closed()).code == 7
 
-    aio.run(main(), virtual=False)
+    aio.persist(lambda: aio.run(main(), virtual=False))
 
 
 def test_a_peer_in_a_hurry_is_not_pinged_more_than_once_a_second():

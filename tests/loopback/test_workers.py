@@ -222,7 +222,7 @@ def test_a_killed_worker_costs_its_own_callers_one_round_trip_and_others_nothing
                 when, closed = room.ends[index]
                 assert closed.lost
                 assert "stateless reset" in closed.reason
-                assert when - killed_at < 2.0
+                assert when - killed_at < 10.0, "long before its idle time"
             for index in set(heard) - set(lost):
                 for frames in (heard[index], heard_of[index]):
                     await until(lambda got=frames: int(got[-1]) == room.spoken - 1, PATIENCE)

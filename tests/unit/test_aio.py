@@ -4,7 +4,7 @@ import asyncio
 import itertools
 
 import pytest
-from tests.aio import Deadlock, run
+from tests.aio import Deadlock, persist, run
 
 
 def test_hours_pass_in_no_time_and_in_order():
@@ -92,4 +92,46 @@ def test_who_looks_at_the_time_in_each_turn_sees_it_pass_with_sockets():
             await asyncio.sleep(0)
         return turns
 
-    assert 900 < run(main(), sockets=True) < 1100
+    assert 800 < run(main(), sockets=True) < 1000
+
+
+def test_a_time_that_passes_within_one_turn_comes_to_its_end():
+    async def main():
+        loop = asyncio.get_running_loop()
+        until, looks = loop.time() + 0.002, 0
+        while loop.time() < until:
+            looks += 1
+        return looks
+
+    assert 1900 < run(main(), sockets=True) < 2100
+
+
+class TimeIsOver(BaseException):
+    """What pytest raises, wherever the test is."""
+
+
+def test_time_that_is_over_in_a_callback_ends_the_run():
+    def fail():
+        raise TimeIsOver
+
+    async def main():
+        asyncio.get_running_loop().call_soon(fail)
+        await asyncio.Event().wait()
+
+    with pytest.raises(TimeIsOver):
+        run(main())
+
+
+@pytest.mark.parametrize(("failures", "passes"), [(0, True), (2, True), (3, False)])
+def test_what_fails_each_time_fails_and_what_fails_for_a_moment_does_not(failures, passes):
+    results = [False] * failures + [True]
+
+    def check():
+        assert results.pop(0)
+
+    if passes:
+        persist(check)
+        assert results == []
+    else:
+        with pytest.raises(AssertionError):
+            persist(check)

@@ -6,6 +6,7 @@ import socket
 from itertools import pairwise
 
 import pytest
+from tests import aio
 
 from moqvox_client.fate import Cause, Direction, Impairment, Lane, Outage, Outages
 from moqvox_client.link import MAX_FLOWS, Link, Rebind, Settings
@@ -84,7 +85,7 @@ def test_datagrams_go_there_and_back():
             assert (stats.down.in_bytes, stats.down.out_bytes) == (40, 40)
             assert (stats.flows, stats.held, stats.rebinds) == (1, 0, 0)
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 def test_delay_is_added_to_each_direction():
@@ -97,7 +98,7 @@ def test_delay_is_added_to_each_direction():
             assert 0.030 <= server.got[0][0] - started < 0.5
             assert 0.080 <= client.got[0][0] - started < 1.0
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 def test_losses_over_sockets_are_those_of_the_seed():
@@ -115,7 +116,7 @@ def test_losses_over_sockets_are_those_of_the_seed():
             assert stats.up.dropped == {Cause.LOSS: 100 - len(expected)}
             assert stats.up.in_packets == 100
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 def test_reordering_lets_later_datagrams_overtake():
@@ -141,7 +142,7 @@ def test_outage_silences_both_directions_and_ends():
             assert await client.until(1) == [b"re:kept"]
             assert link.stats().up.dropped == {Cause.OUTAGE: 1}
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 def test_planned_outage_and_rebinding_happen_after_the_start():
@@ -153,7 +154,7 @@ def test_planned_outage_and_rebinding_happen_after_the_start():
             client.transport.sendto(b"kept", link.address)
             assert await client.until(1) == [b"re:kept"]
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 def test_rebinding_changes_the_port_and_closes_the_old_one_to_the_server():
@@ -169,7 +170,7 @@ def test_rebinding_changes_the_port_and_closes_the_old_one_to_the_server():
             assert first[0] == second[0]
             assert first[1] != second[1]
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 def test_datagram_that_passed_the_nat_before_the_rebinding_keeps_its_port():
@@ -185,7 +186,7 @@ def test_datagram_that_passed_the_nat_before_the_rebinding_keeps_its_port():
             first, second = (source for _, _, source in server.got)
             assert first != second
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 def test_address_change_moves_the_client_to_another_host_of_the_seed():
@@ -217,7 +218,7 @@ def test_many_rebindings_leave_no_sockets_behind():
             client.transport.sendto(b"y", link.address)
             await client.until(2)
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 def test_clients_are_kept_apart_and_the_most_silent_makes_room():
@@ -236,7 +237,7 @@ def test_clients_are_kept_apart_and_the_most_silent_makes_room():
             client.transport.sendto(b"again", link.address)
             assert await client.until(2) == [b"re:first", b"re:again"]
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 def test_what_is_on_the_way_is_bounded(monkeypatch):
@@ -250,7 +251,7 @@ def test_what_is_on_the_way_is_bounded(monkeypatch):
             assert await server.until(3) == [b"0", b"1", b"2"]
             assert link.stats().up.dropped == {Cause.HELD: 2}
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 def test_settings_can_change_while_it_runs():
@@ -263,7 +264,7 @@ def test_settings_can_change_while_it_runs():
             client.transport.sendto(b"kept", link.address)
             assert await client.until(1) == [b"re:kept"]
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 def test_strangers_cannot_answer_for_the_server():
@@ -275,7 +276,7 @@ def test_strangers_cannot_answer_for_the_server():
             client.transport.sendto(b"2", link.address)
             assert await client.until(2) == [b"re:1", b"re:2"]
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 def test_ipv6_server_behind_an_ipv4_link():
@@ -294,7 +295,7 @@ def test_ipv6_server_behind_an_ipv4_link():
             await client.until(2)
             assert {source[0] for _, _, source in server.got} == {"::1"}
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 def test_leaving_closes_every_socket_and_timer():
@@ -307,7 +308,7 @@ def test_leaving_closes_every_socket_and_timer():
         assert not link._flows
         assert not link._held
 
-    asyncio.run(main())
+    aio.run(main(), sockets=True)
 
 
 def test_unknown_target_is_an_error_at_entry():
@@ -316,4 +317,4 @@ def test_unknown_target_is_an_error_at_entry():
             raise AssertionError("entered")
 
     with pytest.raises(OSError, match=r"[Nn]ame"):
-        asyncio.run(main())
+        aio.run(main(), sockets=True)

@@ -40,8 +40,8 @@ def test_the_page_tells_where_to_call_and_its_buttons_worsen_the_way_there():
             await asyncio.to_thread(fetch, stage.port, "lab/loss/0", post=True)
             assert [link._up.impairment.loss, link._down.impairment.loss] == [0, 0]
             stage.network.block_udp()
-            await asyncio.to_thread(fetch, stage.port, "lab/outage", post=True)
             began = asyncio.get_running_loop().time()
+            await asyncio.to_thread(fetch, stage.port, "lab/outage", post=True)
             verify = Verify.pinned(connection["certificateHashes"])
             async with connect(connection["url"], verify=verify) as driver:
                 assert driver.connection.kind is Kind.WEBSOCKET

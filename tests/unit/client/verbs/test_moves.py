@@ -92,7 +92,7 @@ def test_push_and_pull_move_to_the_next_relay_and_all_of_it_arrives(
 
 
 def test_push_whose_only_relay_drains_says_so_and_ends_with_it(relays, backstage, command):
-    only = relays(0.4)
+    only = relays(1.2)
     backstage.start(once(has_broadcast(only), only.serving.cancel))
     words = ("--tone", "440", "--timeout", "300ms", *only.trust)
     said = command("push", only.url(), "a.hang", *words)
