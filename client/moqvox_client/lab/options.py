@@ -78,7 +78,11 @@ class Options(Shared, frozen=True, kw_only=True):
         tuple[str, ...], Flag("of ours: moqvox, moqvox-webtransport, moqvox-resumed", split=True)
     ] = (OURS,)
     against: Annotated[
-        tuple[str, ...], Flag("others in the same run, such as websocket,grpc,aiortc", split=True)
+        tuple[str, ...],
+        Flag(
+            "others in the same run, such as websocket,grpc,aiortc (these over TCP: root on Linux)",
+            split=True,
+        ),
     ] = ()
     seeds: Annotated[int, Flag("runs of each", at_least=1, at_most=MAX_SEEDS)] = 1
     seed: Annotated[int, Flag("the first one's seed", at_least=0)] = 1
