@@ -9,6 +9,7 @@ from moqvox_certs.certificate import (
     parse,
     pin_obstacles,
     read_pem,
+    read_roots,
     remaining,
 )
 from moqvox_certs.files import Files, load_authority, write_files
@@ -30,6 +31,7 @@ __all__ = [
     "parse",
     "pin_obstacles",
     "read_pem",
+    "read_roots",
     "remaining",
     "write_files",
 ]

@@ -205,6 +205,20 @@ def read_pem(file: Path, what: str) -> bytes:
     return data
 
 
+def read_roots(file: Path) -> bytes:
+    """Read certificates to trust.
+
+    Raises:
+        CertificateError: it can't be read, or holds none.
+    """
+    data = read_pem(file, "CA certificate")
+    try:
+        x509.load_pem_x509_certificates(data)
+    except ValueError as exc:
+        raise CertificateError(f"{file} holds no PEM certificate that could be trusted") from exc
+    return data
+
+
 def parse_key(key_pem: bytes, name: str) -> PrivateKey:
     """Decode a private key that can sign a TLS 1.3 handshake.
 

@@ -38,7 +38,7 @@ def verify(
     if fingerprints:
         return Verify.pinned(fingerprints)
     if root is not None:
-        return Verify.authority(moqvox_certs.read_pem(root, "CA certificate"))
+        return Verify.authority(moqvox_certs.read_roots(root))
     return Verify.system()
 
 

@@ -18,6 +18,7 @@ from moqvox.errors import LocalError, MoqError
 from moqvox.model import cache
 from moqvox.model.origin import Origin
 from moqvox.transport.credentials import Verify
+from moqvox_certs import CertificateError, read_roots
 from moqvox_relay.config import Upstream
 from moqvox_relay.draining import move_readers
 
@@ -253,7 +254,7 @@ def _trust(upstream: Upstream) -> Verify:
         return Verify.pinned(upstream.fingerprints)
     if upstream.ca is not None:
         try:
-            return Verify.authority(upstream.ca.read_bytes())
-        except OSError as exc:
-            raise LocalError(f"{upstream.ca}: {exc.strerror}") from exc
+            return Verify.authority(read_roots(upstream.ca))
+        except CertificateError as exc:
+            raise LocalError(str(exc)) from exc
     return Verify()

@@ -114,8 +114,13 @@ def announce(output: Output, relay: Relay | Supervisor) -> None:
 
 
 def configuration(options: Options) -> Config:
-    """Translate the options."""
+    """Translate the options.
+
+    Raises:
+        UsageError: some of them contradict each other.
+    """
     upstream = None
+    _check_upstream(options)
     if options.upstream is not None:
         upstream = Upstream(
             options.upstream,
@@ -170,3 +175,20 @@ def _from_hex(name: str, text: str) -> bytes:
         return bytes.fromhex(text)
     except ValueError:
         raise UsageError(f"{name} is not written in hex digits") from None
+
+
+def _check_upstream(options: Options) -> None:
+    """Refuse what would be ignored in silence."""
+    asked = {
+        "--upstream-also": bool(options.upstream_also),
+        "--upstream-token": bool(options.upstream_token),
+        "--upstream-fingerprint": bool(options.upstream_fingerprint),
+        "--upstream-root": options.upstream_root is not None,
+        "--upstream-insecure": options.upstream_insecure,
+    }
+    given = [flag for flag, is_given in asked.items() if is_given]
+    if given and options.upstream is None:
+        raise UsageError(f"{given[0]} without --upstream")
+    trust = [flag for flag in given if flag not in ("--upstream-also", "--upstream-token")]
+    if len(trust) > 1:
+        raise UsageError(f"{' and '.join(trust)} contradict each other; give one of them")

@@ -49,6 +49,8 @@ def run(options: Options, output: Output) -> int:
         raise UsageError("name a key to sign with, or make one with --new-key FILE")
     if not options.put and not options.get:
         raise UsageError("a token that grants nothing: give --put NAME, --get NAME, or both")
+    if not options.ttl:
+        raise UsageError("--ttl 0 makes a token that has expired already")
     now = wall_clock()
     claims = Claims(
         root=options.root,

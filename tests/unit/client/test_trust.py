@@ -13,10 +13,11 @@ PIN = "ab" * 32
 
 
 def test_flags_say_whom_to_trust(tmp_path):
-    (tmp_path / "ca.pem").write_bytes(b"-----BEGIN CERTIFICATE-----")
+    pem = moqvox_certs.generate(["localhost"], NOW).cert_pem
+    (tmp_path / "ca.pem").write_bytes(pem)
     assert verify() == Verify.system()
     assert verify([PIN]) == Verify.pinned([PIN])
-    assert verify(root=tmp_path / "ca.pem").ca_pem == b"-----BEGIN CERTIFICATE-----"
+    assert verify(root=tmp_path / "ca.pem").ca_pem == pem
 
 
 def test_trusting_anyone_is_said_aloud(caplog):
@@ -34,6 +35,12 @@ def test_contradicting_trust_is_refused(tmp_path):
 
 def test_root_that_is_not_there_is_named(tmp_path):
     with pytest.raises(moqvox_certs.CertificateError, match="no CA certificate at"):
+        verify(root=tmp_path / "ca.pem")
+
+
+def test_root_that_is_no_certificate_is_named(tmp_path):
+    (tmp_path / "ca.pem").write_bytes(b"-----BEGIN CERTIFICATE-----")
+    with pytest.raises(moqvox_certs.CertificateError, match=r"ca\.pem holds no PEM certificate"):
         verify(root=tmp_path / "ca.pem")
 
 

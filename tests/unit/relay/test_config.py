@@ -47,7 +47,13 @@ def test_unknown_setting_is_refused():
 
 
 def test_upstream_root_that_is_missing_is_named(tmp_path):
-    with pytest.raises(LocalError, match=r"ca\.pem: No such file"):
+    with pytest.raises(LocalError, match=r"no CA certificate at .*ca\.pem"):
+        _trust(Upstream("https://x", ca=tmp_path / "ca.pem"))
+
+
+def test_upstream_root_that_is_no_certificate_is_named(tmp_path):
+    (tmp_path / "ca.pem").write_text("not PEM")
+    with pytest.raises(LocalError, match=r"ca\.pem holds no PEM certificate"):
         _trust(Upstream("https://x", ca=tmp_path / "ca.pem"))
 
 

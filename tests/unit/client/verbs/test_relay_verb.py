@@ -14,6 +14,7 @@ import pytest
 net = pytest.mark.net
 
 START = ("relay", "--bind", "127.0.0.1:0", "--tls-generate", "localhost")
+EDGE = (*START, "--public", "", "--upstream", "moqt://127.0.0.1:9/")
 
 REFUSED = {
     ("relay", "--bind", "127.0.0.1:0", "--public", ""): "no certificate",
@@ -30,6 +31,12 @@ REFUSED = {
     (*START, "--public", "", "--lb-server-id", "x"): "--lb-server-id is not written in hex",
     (*START, "--public", "", "--lb-server-id", "01", "--lb-key", "00"): "16 bytes",
     (*START, "--public", "", "--upstreem", "x"): "did you mean",
+    (*EDGE, "--upstream-root", __file__): "holds no PEM certificate that could be trusted",
+    (*EDGE, "--upstream-root", "none.pem"): "no CA certificate at none.pem",
+    (*EDGE, "--upstream-root", "a", "--upstream-insecure"): "contradict each other",
+    (*START, "--public", "", "--upstream-also", "moqt://x/"): "--upstream-also without --upstream",
+    (*START, "--public", "", "--upstream-insecure"): "--upstream-insecure without --upstream",
+    ("token", "none.jwk", "--get", "", "--ttl", "0s"): "has expired already",
 }
 
 
