@@ -6,6 +6,7 @@ leaves at once, the callers that stay would.
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ __all__ = ["Departures"]
 PIECE_SECONDS: Final = 0.0003
 """Of work at a time."""
 
+PATIENCE_SECONDS: Final = 0.001
+"""After which it asks again whether there is anything more urgent."""
+
 REST: Final = 4
 """After it, so many times as long is left to others."""
 
@@ -23,8 +27,10 @@ REST: Final = 4
 class Departures:
     """Lets go of links, in the order in which they end; holds no more than were alive."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, must_wait: Callable[[float], bool]) -> None:
+        """`must_wait`: whether there is more urgent work at that time; not so for long."""
         self._loop = loop
+        self._must_wait = must_wait
         self._waiting: deque[Link] = deque()
         self._works = False
 
@@ -42,6 +48,9 @@ class Departures:
 
     def _work(self) -> None:
         now = began = self._loop.time()
+        if self._must_wait(now):
+            self._loop.call_later(PATIENCE_SECONDS, self._work)
+            return
         while self._waiting and now - began < PIECE_SECONDS:
             self._waiting.popleft().let_go()
             now = self._loop.time()

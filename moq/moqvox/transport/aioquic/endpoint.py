@@ -20,7 +20,7 @@ from moqvox.transport.aioquic.hearing import Hearing
 from moqvox.transport.aioquic.link import Link
 from moqvox.transport.aioquic.reception import TRANSIENT, Reception
 from moqvox.transport.aioquic.resting import Resting
-from moqvox.transport.aioquic.shares import SLICE_SECONDS, STEP_SECONDS, TURN_SECONDS
+from moqvox.transport.aioquic.shares import MANY_SECONDS, STEP_SECONDS, TURN_SECONDS
 from moqvox.transport.aioquic.ways import PLAIN_LENGTHS, Ways, plain
 from moqvox.transport.interface import Closed
 
@@ -76,9 +76,9 @@ class Endpoint:
         self._touched: dict[Link, None] = {}
         self._resting = Resting()
         self._hearing = Hearing()
-        self._departures = Departures(self._loop)
         self._flush_due = False
         self._reception = Reception(self, self._loop, connection_id_bytes)
+        self._departures = Departures(self._loop, self._reception.must_read)
         self._timers: list[tuple[float, int, Link]] = []
         self._ticket = itertools.count()
         self._timer: asyncio.TimerHandle | None = None
@@ -340,7 +340,7 @@ class Endpoint:
         """Wake who asked for it, newcomers among their kind; after a while, others go first."""
         self._timer = None
         now = self._loop.time()
-        until = now + SLICE_SECONDS
+        until = now + MANY_SECONDS
         while self._timers and self._timers[0][0] <= now and self._loop.time() < until:
             when, _, link = heapq.heappop(self._timers)
             if link.scheduled_at == when:

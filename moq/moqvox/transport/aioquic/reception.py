@@ -26,6 +26,7 @@ from moqvox.transport.aioquic.resting import TURNS
 from moqvox.transport.aioquic.shares import (
     BACKLOG_REST,
     DOOR_REST,
+    MANY_SECONDS,
     SLICE_SECONDS,
     STEP_SECONDS,
     TURN_SECONDS,
@@ -42,7 +43,7 @@ __all__ = ["TRANSIENT", "Reception"]
 
 MAX_DATAGRAMS_PER_TURN: Final = 128
 
-UNREAD_SECONDS: Final = 0.02
+UNREAD_SECONDS: Final = 0.05
 """So long nothing that can wait is done while the kernel has more for us than one turn's share."""
 
 RECENT_SECONDS: Final = 1.0
@@ -105,10 +106,11 @@ class Reception:
         self._looked_at: float | None = None
         self._put_off_at: float | None = None
         self._later: asyncio.TimerHandle | None = None
-        self._quiet_in = 0
+        self._quiet_in = self._calm_in = 0
         self._has_unread = False
         self._unread_since: float | None = None
         self._works = False
+        self._worked: list[tuple[Rest, float]] = []
         self._buffer = bytearray(65536)
         self._view = memoryview(self._buffer)
         self._answers = Answers(loop)
@@ -120,7 +122,7 @@ class Reception:
         else:
             reader = functools.partial(self._on_asked, sock, number, asked)
         self._readers[sock] = reader
-        self._loop.add_reader(sock, reader)
+        self._loop.add_reader(sock, self._look, reader)
 
     def close(self, sock: socket.socket) -> None:
         """Read it no longer."""
@@ -143,6 +145,11 @@ class Reception:
         )
 
     # What the loop calls.
+
+    def _look(self, reader: Callable[[], None]) -> None:
+        """Read, unless the next piece of work begins with that: once in a turn is enough."""
+        if not self._works:
+            reader()
 
     def _on_readable(self, sock: socket.socket, number: int) -> None:
         now = self._loop.time()
@@ -184,7 +191,7 @@ class Reception:
             self._unread_since = now
         self._work_soon()
 
-    def _must_read(self, now: float) -> bool:
+    def must_read(self, now: float) -> bool:
         """Whether to go on reading before anything that can wait is done."""
         return self._unread_since is not None and now - self._unread_since < UNREAD_SECONDS
 
@@ -212,27 +219,42 @@ class Reception:
     ) -> None:
         now = self._loop.time()
         is_recent = link.spoke_since(now - RECENT_SECONDS)
-        used = spent.get(link if is_recent else None, 0.0)
+        owner = link if is_recent else None
+        used = spent.get(owner, 0.0)
         if self._waking and link in self._waking:
             queue, has_time = self._waking, False
         elif is_recent:
             self._quiet_in = TURNS
-            queue, has_time = self._backlog, used < SLICE_SECONDS
-            if self._backlog and link in self._backlog:
-                has_time = False
+            queue = self._backlog
+            has_time = used < SLICE_SECONDS and not (queue and link in queue)
+            has_time = has_time and self._is_in_time(link, turn, now)
         else:
-            queue, has_time = self._waking, used < WAKING_SECONDS and not self._must_read(now)
-        if not has_time or now - turn >= TURN_SECONDS:
+            queue, has_time = self._waking, used < WAKING_SECONDS and not self.must_read(now)
+        if not has_time:
             queue.put(link, datagram)
             self._work_soon()
             return
+        if is_recent:
+            self._calm_in = TURNS
         if self._deliver(datagram, link, turn) and is_recent:
             if link.rhythm is None:
                 link.rhythm = Rhythm()
             self._pauses.heard(link.rhythm, turn, self._looked_at)
             if self._later is not None:
                 self._work_soon()
-        spent[link if is_recent else None] = used + self._loop.time() - now
+        spent[owner] = used + self._loop.time() - now
+
+    def _is_in_time(self, link: "Link", turn: float, now: float) -> bool:
+        """Whether a turn that began then has time for one who is in a conversation.
+
+        Who keeps time has twice as much: a crowd that spoke a moment ago can't be told from
+        callers otherwise, and those would wait behind all of it.
+        """
+        if link.rhythm is not None and link.rhythm.is_known:
+            return now - turn < 2 * TURN_SECONDS
+        if self._unread_since is None and not self._waking:
+            return now - turn < TURN_SECONDS
+        return now - turn < MANY_SECONDS and not self.must_read(now)
 
     def _work_soon(self) -> None:
         if self._later is not None:
@@ -245,7 +267,7 @@ class Reception:
     def _work(self) -> None:
         """Do some of what waits, after a look at whether anybody else has something to say."""
         self._later, self._works = None, True
-        self._note_step(self._loop.time())
+        self._note_work(self._loop.time())
         self._has_unread = False
         for reader in list(self._readers.values()):
             reader()
@@ -253,12 +275,14 @@ class Reception:
         if not self._has_unread:
             self._unread_since = None
         self._works = False
-        is_quiet = self._quiet_in <= 0
+        is_quiet, is_calm = self._quiet_in <= 0, self._calm_in <= 0
         self._quiet_in -= 1
+        self._calm_in -= 1
         now = self._loop.time()
-        if self._backlog and (is_quiet or self._backlog_rest.is_over(now)):
+        if self._backlog and (is_calm or self._backlog_rest.is_over(now)):
             now = self._work_off(self._backlog, SLICE_SECONDS, self._backlog_rest, now)
-        if self._must_read(now):
+            is_quiet, self._quiet_in = False, TURNS
+        if self.must_read(now):
             self._work_soon()
             return
         is_idle = is_quiet and not self._backlog
@@ -271,6 +295,8 @@ class Reception:
             self._later = self._loop.call_at(wait_until, self._work)
         elif self._door:
             self._work_soon()
+        else:
+            self._worked.clear()
 
     def _work_off(
         self, queue: Backlog[Datagram], seconds: float, rest: Rest, began: float
@@ -282,6 +308,7 @@ class Reception:
             self._deliver(datagram, self._find(datagram[0]), now)
             now = self._loop.time()
         rest.worked(began, now)
+        self._worked.append((rest, began))
         return now
 
     def _attend_in_time(self, now: float, *, is_idle: bool) -> float | None:
@@ -320,11 +347,15 @@ class Reception:
             now = self._loop.time()
         self._door_rest.worked(began, now)
 
-    def _note_step(self, now: float) -> None:
-        """Note how long a step took, with the answers to it, which left meanwhile.
+    def _note_work(self, now: float) -> None:
+        """Note how long the last turn's work took, with what it brought about.
 
-        Till then nobody looked at the sockets: what is read next came at any time since it began.
+        Since a step of a handshake began, nobody looked at the sockets: what is read next came
+        at any time since then.
         """
+        for rest, began in self._worked:
+            rest.worked(began, now)
+        self._worked.clear()
         self._looked_at = self._step_began
         if self._step_began is not None:
             self._pauses.stepped(now - self._step_began)

@@ -5,6 +5,7 @@ from typing import Final
 __all__ = [
     "BACKLOG_REST",
     "DOOR_REST",
+    "MANY_SECONDS",
     "SLICE_SECONDS",
     "STEP_SECONDS",
     "TURN_SECONDS",
@@ -16,7 +17,10 @@ __all__ = [
 TURN_SECONDS: Final = 0.002
 """After so much work, others of the loop have their turn; what was read meanwhile waits."""
 
-SLICE_SECONDS: Final = 0.0005
+MANY_SECONDS: Final = 0.0005
+"""The same while more come than one turn takes, but for who keeps time; and the timers'."""
+
+SLICE_SECONDS: Final = 0.00025
 """One connection's share of a turn, and then of each later one until its datagrams are done."""
 
 STEP_SECONDS: Final = 0.0003

@@ -40,10 +40,26 @@ class Over:
         self.times += 1
 
 
+def never(_now):
+    """Have nothing more urgent to do."""
+    return False
+
+
+def test_nothing_is_taken_apart_while_there_is_more_urgent_work():
+    loop = Loop()
+    link = Over(loop)
+    urgent_until = loop.now + 0.02
+    Departures(loop, lambda now: now < urgent_until).add(link)
+    while loop.calls:
+        loop.turn()
+        assert link.times == (loop.now >= urgent_until)
+    assert link.times == 1
+
+
 def test_nothing_is_taken_apart_while_it_is_told_to_be():
     loop = Loop()
     link = Over(loop)
-    Departures(loop).add(link)
+    Departures(loop, never).add(link)
     assert link.times == 0
     loop.turn()
     assert link.times == 1
@@ -52,7 +68,7 @@ def test_nothing_is_taken_apart_while_it_is_told_to_be():
 
 def test_a_crowd_takes_a_fifth_of_the_time_in_short_pieces():
     loop = Loop()
-    departures, crowd = Departures(loop), [Over(loop) for _ in range(300)]
+    departures, crowd = Departures(loop, never), [Over(loop) for _ in range(300)]
     for link in crowd:
         departures.add(link)
     began, longest = loop.now, 0.0
@@ -70,7 +86,7 @@ def test_a_crowd_takes_a_fifth_of_the_time_in_short_pieces():
 def test_when_the_loop_is_closed_nothing_is_kept():
     loop = Loop()
     loop.closed = True
-    departures = Departures(loop)
+    departures = Departures(loop, never)
     departures.add(Over(loop))
     assert len(departures) == 0
     assert not loop.calls

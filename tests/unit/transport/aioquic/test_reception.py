@@ -10,7 +10,12 @@ from moqvox.transport.aioquic import reception
 from moqvox.transport.aioquic.knocks import MAX_FOLLOWERS
 from moqvox.transport.aioquic.pauses import Pauses
 from moqvox.transport.aioquic.reception import PATIENCE_SECONDS, UNREAD_SECONDS, Reception
-from moqvox.transport.aioquic.shares import SLICE_SECONDS, WAKING_SECONDS
+from moqvox.transport.aioquic.shares import (
+    MANY_SECONDS,
+    SLICE_SECONDS,
+    TURN_SECONDS,
+    WAKING_SECONDS,
+)
 
 OLD, NEW, BUSY = b"old-----", b"new-----", b"busy----"
 STEP = 0.001
@@ -204,8 +209,9 @@ def test_strangers_are_served_although_there_is_always_somebody_who_talks():
         scene.send(OLD)
         scene.host.at_work.append(lambda name, _: scene.send(OLD) if name == "old" else None)
         async with asyncio.timeout(10):
-            while scene.host.done.count("stranger") < 3:  # noqa: ASYNC110  # as above
+            while scene.host.done.count("stranger") < 3:
                 await asyncio.sleep(0)
+                scene.clock.now += CRUMB / 10  # turns without any work take time, too
         strangers, total = 3 * STEP, scene.clock.now - 100.0
         assert strangers / total < 0.5
 
@@ -349,13 +355,146 @@ def test_behind_a_crowd_that_the_kernel_holds_a_word_waits_for_its_reading_alone
     run(play)
 
 
+def keep_time(scene):
+    """Let the caller speak regularly for more than a second."""
+    return Conversation(scene).go_on(55, lambda: None)
+
+
+def acquaint(scene, count, cost=CRUMB):
+    """Let there be many who are in a conversation; each says something now."""
+    for number in range(count):
+        name = b"mate%04d" % number
+        scene.host.links[name] = Peer("mate", cost, scene.host)
+        scene.send(name)
+
+
+def test_who_keeps_time_goes_before_all_who_are_more_than_a_turn_takes():
+    async def play(scene):
+        await keep_time(scene)
+        scene.host.done.clear()
+        acquaint(scene, 100)
+        scene.send(OLD)
+        done = await scene.until_done(101)
+        assert done.index("old") <= TURN_SECONDS / CRUMB + 1
+        assert done.count("mate") == 100
+
+    run(play)
+
+
+def test_of_a_crowd_in_conversation_that_the_kernel_holds_little_goes_before_who_keeps_time(
+    monkeypatch,
+):
+    monkeypatch.setattr(reception, "MAX_DATAGRAMS_PER_TURN", 25)
+
+    async def play(scene):
+        await keep_time(scene)
+        scene.host.done.clear()
+        acquaint(scene, 100)
+        scene.send(OLD)
+        done = await scene.until_done(101)
+        turns = 100 / 25
+        of_each = (MANY_SECONDS + SLICE_SECONDS) / CRUMB + 2
+        assert done.index("old") <= TURN_SECONDS / CRUMB + turns * of_each
+        assert done.count("mate") == 100
+
+    run(play)
+
+
+def test_those_who_keep_time_have_a_bound_in_a_turn_too(monkeypatch):
+    async def play(scene):
+        await keep_time(scene)
+        old, scene.host.done = scene.host.links[OLD], []
+        acquaint(scene, 30, cost=STEP)
+        for number in range(30):
+            scene.host.links[b"mate%04d" % number].rhythm = old.rhythm
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert 0 < scene.host.done.count("mate") <= 2 * TURN_SECONDS / STEP + 1
+        await scene.until_done(30)
+
+    run(play)
+
+
+def test_the_sockets_are_read_once_in_a_turn_although_the_loop_asks_as_well(monkeypatch):
+    most = 10
+    monkeypatch.setattr(reception, "MAX_DATAGRAMS_PER_TURN", most)
+
+    async def play(scene):
+        acquaint(scene, 80, cost=0.0)
+        seen = 0
+        while seen < 80:
+            await asyncio.sleep(0)
+            assert len(scene.host.done) - seen <= most
+            seen = len(scene.host.done)
+
+    run(play)
+
+
+def test_who_says_more_than_his_share_does_not_wait_for_himself():
+    """The rest that such work leaves is for others; there are none."""
+
+    async def play(scene):
+        words, turns = 100, 0
+        scene.host.at_work.append(lambda *_: scene.send(BUSY))
+        scene.send(BUSY, 20)
+        while len(scene.host.done) < words:
+            await asyncio.sleep(0)
+            turns += 1
+        scene.host.at_work.clear()
+        assert turns < words
+
+    run(play)
+
+
+def test_a_word_waits_for_one_slice_of_a_flood():
+    async def play(scene):
+        flood = scene.host.links[b"flood---"] = Peer("flood", 1.3e-4, scene.host)
+        scene.send(b"flood---", 200)
+        waits, rng = [], random.Random(4)
+        for _ in range(30):
+            before = scene.host.done.count("flood")
+            for _ in range(rng.randrange(1, 6)):
+                await asyncio.sleep(0)
+            scene.send(OLD)
+            spoken_at, words = scene.clock.now, scene.host.done.count("old")
+            while scene.host.done.count("old") == words:  # noqa: ASYNC110  # as above
+                await asyncio.sleep(0)
+            waits.append(scene.clock.now - spoken_at - CRUMB)
+        assert before > 0
+        assert max(waits) < 0.00025 + flood.cost
+
+    run(play)
+
+
+def test_a_crowd_leaves_others_time_also_for_what_its_words_have_brought_about():
+    async def play(scene):
+        scene.crowd(200)
+        loop, of_crowd, of_others, task = asyncio.get_running_loop(), 0.0, 0.0, 5 * CRUMB
+
+        def bring_about():
+            scene.clock.now += task
+
+        scene.host.at_work.append(
+            lambda name, _data: loop.call_soon(bring_about) if name == "idle" else None
+        )
+        while scene.host.done.count("idle") < 100:
+            scene.send(OLD)
+            await asyncio.sleep(0)
+            scene.clock.now += CRUMB / 2
+        of_crowd = scene.host.done.count("idle") * (CRUMB + task)
+        of_others = scene.clock.now - 100.0 - of_crowd
+        assert of_crowd < 0.45 * (of_crowd + of_others)
+
+    run(play)
+
+
 def test_who_can_wait_is_served_although_the_kernel_always_has_more(monkeypatch):
     monkeypatch.setattr(reception, "MAX_DATAGRAMS_PER_TURN", 4)
 
     async def play(scene):
         def go_on(name, _data):
-            if name == "old":
-                scene.send(OLD)
+            if name == "old" and scene.host.done.count("idle") < 4:
+                scene.send(OLD, 2)
 
         scene.host.at_work.append(go_on)
         scene.send(OLD, 40)
