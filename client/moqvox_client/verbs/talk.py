@@ -60,6 +60,8 @@ async def run(options: Options, output: Output) -> int:
     """Say everything, a turn at a time."""
     if not options.source and not options.say and not options.mic:
         raise UsageError('say something: a file, -, --say "TEXT" or --mic')
+    if options.mic and not sys.stdin.isatty():
+        raise Failed("--mic needs a terminal: Enter ends the utterance")
     for name in options.source:
         check_readable(name)
     speaker = Speaker() if options.speaker else None
@@ -113,8 +115,6 @@ async def _utterances(
         chunks = source.from_text(text, bitrate=options.bitrate)
         yield f'"{text}"', chunks if options.fast else source.paced(chunks)
     while options.mic:
-        if not sys.stdin.isatty():
-            raise Failed("--mic needs a terminal: Enter ends the utterance")
         yield "microphone", _until_enter(source.from_microphone(bitrate=options.bitrate))
 
 

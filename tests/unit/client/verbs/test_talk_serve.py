@@ -345,6 +345,7 @@ def test_caller_of_a_relay_without_an_agent_is_told(relay, command, tmp_path, ba
 FAILURES = {
     ("talk", "moqt://127.0.0.1:1", "none.wav"): (1, "none.wav: no such file or directory"),
     ("talk", "moqt://127.0.0.1:1"): (2, "say something"),
+    ("talk", "moqt://127.0.0.1:1", "bot.py", "--mic"): (1, "needs a terminal"),
     ("talk", "moqt://127.0.0.1:1", "bot.py", "--out", "x.mp3"): (1, "unknown ending"),
     ("serve", "--agent", "bot"): (2, "is not MODULE:FUNCTION"),
     ("serve", "--agent", "bot:"): (2, "is not MODULE:FUNCTION"),
