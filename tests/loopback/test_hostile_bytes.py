@@ -130,7 +130,10 @@ def test_garbage_with_a_real_connection_id_is_dropped():
     aio.run(main(), sockets=True)
 
 
-def test_an_engine_that_fails_closes_its_connection_only():
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_an_engine_that_fails_closes_its_connection_only(at_once):
+    """And says so, however much came before that has left."""
+
     async def main():
         listener = await open_listener(limits=HASTY)
         try:
@@ -142,11 +145,13 @@ def test_an_engine_that_fails_closes_its_connection_only():
             def fail(*_args):
                 raise ZeroDivisionError("an engine's bug")
 
-            victim.connection._link.engine.receive_datagram = fail
-            doomed.write(doomed.open_stream(bidirectional=False), b"x")
+            link = victim.connection._link
+            link.engine.receive_datagram = fail
+            for _ in range(at_once):
+                link.receive(b"\x40" + bytes(50), link.peer, link.now())
             closed = await victim.until_closed()
             assert "transport error 0x1" in closed.reason
-            await Reader(doomed).until_closed()
+            assert "0x1" in (await Reader(doomed).until_closed()).reason
             await still_talk(healthy)
             other.close()
             await other.wait_closed()

@@ -59,6 +59,8 @@ class Link(LinkEnd):
         if self.engine.is_closing:
             self._repeat_close(self._last_words.answer())
             return False
+        if self._is_broken:
+            return False  # it can still say so, which leaves at the end of this turn
         self._keep_alive.heard_at = now
         if self.roaming is not None:
             self.roaming.on_heard(address)
