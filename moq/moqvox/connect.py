@@ -9,7 +9,6 @@ async with connect("https://localhost:4443/room", consume=origin) as session:
 import asyncio
 import functools
 import logging
-import secrets
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
@@ -252,7 +251,7 @@ async def connect(
 
 
 def _hop_of(publish: origin.Reader | None) -> int:
-    return publish.id if isinstance(publish, origin.Origin) else secrets.randbits(52) | 1
+    return publish.id if isinstance(publish, origin.Origin) else origin.make_id()
 
 
 @asynccontextmanager

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
@@ -60,7 +59,7 @@ class Driver:
         self.on_agreed: Callable[[int], None] = _pass
         self._set_up = asyncio.Event()
         self._pump = Pump(connection, session)
-        stand_in = secrets.randbits(52) | 1
+        stand_in = origin.make_id()
         self._errands = Errands()
         self._publishing = Publishing(self._pump, self._errands.spawn, stand_in=stand_in)
         self._consuming = Consuming(

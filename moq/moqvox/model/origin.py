@@ -28,6 +28,7 @@ __all__ = [
     "View",
     "Watch",
     "Writer",
+    "make_id",
 ]
 
 MAX_ID: Final = 2**53 - 1
@@ -145,6 +146,11 @@ class Route:
         return self.is_leaving, self.cost, len(self.hops), -self.serial
 
 
+def make_id() -> int:
+    """Choose an origin's hop id: random, not 0."""
+    return secrets.randbelow(MAX_ID) + 1
+
+
 class Origin:
     """Broadcasts by path, each with one or more routes.
 
@@ -155,7 +161,7 @@ class Origin:
     """
 
     def __init__(self, *, id: int | None = None, limits: Limits = LIMITS) -> None:
-        self.id = secrets.randbelow(MAX_ID) + 1 if id is None else id
+        self.id = make_id() if id is None else id
         self.budget = cache.Budget(limits.max_bytes)
         self._limits = limits
         self._routes: dict[str, list[Route]] = {}

@@ -20,7 +20,7 @@ from moqvox.voice.speech import Speech
 from moqvox.voice.utterance import Utterance
 from moqvox.voice.words import Caption, Heard, Hello, Interrupt, Message, PlayState
 
-__all__ = ["PATIENCE", "Call", "make_origin_id"]
+__all__ = ["PATIENCE", "Call"]
 
 log = logging.getLogger("moqvox.voice")
 
@@ -38,11 +38,6 @@ MAX_RESUMED: Final = 64
 
 PATIENCE: Final = 60.0
 """Seconds that a caller tries to get back to its agent."""
-
-
-def make_origin_id() -> int:
-    """Choose the number by which origins know each other: 52 random bits, not 0."""
-    return secrets.randbits(52) | 1
 
 
 class Call:
@@ -78,7 +73,7 @@ class Call:
             begun_at: by the loop's clock, if that was before now.
         """
         self.id = secrets.token_hex(8)
-        self.origin_id = make_origin_id() if origin_id is None else origin_id
+        self.origin_id = origin.make_id() if origin_id is None else origin_id
         self.patience = patience
         self._chain = take_chain()
         self.party = Party(

@@ -8,9 +8,10 @@ from typing import Final
 
 from moqvox.connect import Wallet
 from moqvox.driver.scope import scope
+from moqvox.model import origin
 from moqvox.transport.credentials import Verify
 from moqvox.transport.urge import Urge
-from moqvox.voice.call import PATIENCE, Call, make_origin_id
+from moqvox.voice.call import PATIENCE, Call
 from moqvox.voice.dialling import Dialler, dialling
 from moqvox.voice.keep import KEEP, Keep
 from moqvox.voice.proof import make_spare
@@ -66,7 +67,7 @@ async def call(
         MoqError: no server can be reached at first. One that ends the call later ends the
             iterations and fails what waits with `SessionClosed`; `Call.ended` has the reason.
     """
-    begun_at, origin_id = asyncio.get_running_loop().time(), make_origin_id()
+    begun_at, origin_id = asyncio.get_running_loop().time(), origin.make_id()
     made: Call
     urge = Urge()
     urls = [url] if isinstance(url, str) else list(url)
