@@ -19,6 +19,18 @@ HEARING_TURNS: Final = 8
 """Turns of the loop that they take from the socket to who reads them, a few of tasks that begin."""
 
 
+class _Heard:
+    """A link that is listened to: until when, and whether its packets wait already."""
+
+    __slots__ = ("is_patient", "may_pass", "until", "waits")
+
+    def __init__(self, until: float, *, is_patient: bool, may_pass: bool) -> None:
+        self.until = until
+        self.is_patient = is_patient
+        self.may_pass = may_pass
+        self.waits = False
+
+
 class Hearing:
     """Lets packets to a peer wait a moment while its first words go through.
 
@@ -31,12 +43,10 @@ class Hearing:
     subscriptions that came with the server's half in one packet instead of several.
     """
 
-    __slots__ = ("_due_at", "_held", "_passing", "_until")
+    __slots__ = ("_due_at", "_heard")
 
     def __init__(self) -> None:
-        self._until: dict[Link, float] = {}
-        self._held: dict[Link, bool] = {}
-        self._passing: set[Link] = set()
+        self._heard: dict[Link, _Heard] = {}
         self._due_at = Resting(HEARING_TURNS)
 
     def add(
@@ -50,18 +60,13 @@ class Hearing:
             patient: until the end of that time, and not for a few turns.
             once_said: begin after what the link says next.
         """
-        until = self._until[link] = now + (PATIENT_SECONDS if patient else HEARING_SECONDS)
-        if patient:
-            self._held[link] = False
-        if once_said:
-            self._passing.add(link)
+        until = now + (PATIENT_SECONDS if patient else HEARING_SECONDS)
+        self._heard[link] = _Heard(until, is_patient=patient, may_pass=once_said)
         return until
 
     def discard(self, link: "Link") -> None:
         """Let go of a link that is over."""
-        self._until.pop(link, None)
-        self._held.pop(link, None)
-        self._passing.discard(link)
+        self._heard.pop(link, None)
         self._due_at.discard(link)
 
     def hold_back(self, touched: "dict[Link, None]", now: float) -> None:
@@ -69,26 +74,21 @@ class Hearing:
 
         Who is not patient is due a few turns after it was touched last.
         """
-        for link, until in list(self._until.items()):
-            if now >= until:
-                is_held = self._held.get(link, link in self._due_at)
+        for link, heard in list(self._heard.items()):
+            if now >= heard.until:
                 self.discard(link)
-                if is_held:
+                if heard.waits:
                     touched[link] = None
             elif link not in touched:
                 continue
-            elif link in self._passing:
-                self._passing.discard(link)
+            elif heard.may_pass:
+                heard.may_pass = False
             else:
                 del touched[link]
-                self._wait(link)
-
-    def _wait(self, link: "Link") -> None:
-        if link in self._held:
-            self._held[link] = True
-        else:
-            self._due_at.discard(link)
-            self._due_at.add(link)
+                heard.waits = True
+                self._due_at.discard(link)
+                if not heard.is_patient:
+                    self._due_at.add(link)
 
     def take_due(self) -> "list[Link]":
         """Note that a turn has passed, and take the links that have waited long enough.
@@ -106,4 +106,4 @@ class Hearing:
         return bool(self._due_at)
 
     def __len__(self) -> int:
-        return len(self._until) + len(self._due_at)
+        return len(self._heard)
