@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 
 import pytest
 from tests import aio
@@ -12,7 +13,9 @@ from moqvox import voice
 from moqvox.connect import connect
 from moqvox.errors import LocalError, MoqError, SessionClosed
 from moqvox.transport.aioquic import dialling
+from moqvox.transport.aioquic.endpoint import Endpoint
 from moqvox.transport.credentials import Verify
+from moqvox.voice import calling
 from moqvox.voice.call import Call
 from moqvox.wire.version import LITE_ALPNS
 
@@ -381,3 +384,29 @@ def test_agent_that_drains_hands_its_callers_to_the_next_one_when_nothing_is_sai
     assert complete == [True, True]
     assert moves == 1
     assert took < 9
+
+
+def test_a_calls_first_packet_is_on_its_way_before_the_call_is_built(monkeypatch):
+    order = []
+
+    class Built(Call):
+        def __init__(self, **options):
+            order.append("built")
+            super().__init__(**options)
+
+    send = Endpoint.send
+
+    def note(self, link, data, address):
+        order.append("sent")
+        send(self, link, data, address)
+
+    monkeypatch.setattr(calling, "Call", Built)
+    monkeypatch.setattr(Endpoint, "send", note)
+
+    async def main():
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+            silent.bind(("127.0.0.1", 0))
+            async with voice.call(f"moqt://127.0.0.1:{silent.getsockname()[1]}/"):
+                assert order == ["sent", "built"]
+
+    aio.run(main(), sockets=True)
