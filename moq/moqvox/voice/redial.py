@@ -27,10 +27,11 @@ HEDGE_OTHER: Final = 0.25
 MAX_ATTEMPTS: Final = 4
 """Attempts under way at once."""
 
-SILENT: Final = 0.6
+SILENT: Final = 0.4
 """Seconds, or three round trips if that is more, without any packet, while an acknowledgement
 is due, after which another connection is tried beside the one there is; whichever lives first
-is kept."""
+is kept. A process that was killed mostly takes longer than this to be there again, and then finds
+the caller knocking."""
 
 SILENT_RTTS: Final = 3
 

@@ -17,16 +17,17 @@ from moqvox.voice.redial import Redial, _wait_revived
 class Line:
     """A connection's driver, as far as it is looked at."""
 
-    def __init__(self):
+    def __init__(self, rtt=0.05):
         self.connection = self
         self.remote_address = "server"
         self.goaway = asyncio.Event()
         self.goaway_uri = ""
         self.pings = []
+        self._rtt = rtt
         self._ended = asyncio.Event()
 
     def stats(self):
-        return Stats(rtt=0.05, unacked_bytes=1)
+        return Stats(rtt=self._rtt, unacked_bytes=1)
 
     def ping(self):
         self.pings.append(asyncio.get_running_loop().time())
@@ -43,7 +44,30 @@ class Line:
         return Closed(0, "started anew", lost=True)
 
 
-@pytest.mark.parametrize("away", [0.7, 0.9, 1.3, 2.2, 5.1])
+@pytest.mark.parametrize(("rtt", "patience"), [(0.05, 0.4), (0.12, 0.4), (0.2, 0.6)])
+def test_silent_connection_has_another_one_tried_beside(rtt, patience):
+    async def main():
+        loop, dialled = asyncio.get_running_loop(), []
+
+        async def dial(_url):
+            dialled.append(loop.time())
+            if len(dialled) > 1:
+                await asyncio.sleep(10)
+            return Line(rtt)
+
+        async def hold(line):
+            await line.wait_closed()
+
+        redial = Redial(["a"], dial, patience=9, dice=random.Random(1))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(1):
+                await redial.run(hold, settled=lambda: asyncio.sleep(0), may_return=lambda: True)
+        return [at - dialled[0] for at in dialled]
+
+    assert run(main()) == [0, pytest.approx(patience, abs=0.001)]
+
+
+@pytest.mark.parametrize("away", [0.47, 0.7, 0.9, 1.3, 2.2, 5.1])
 @pytest.mark.parametrize("answers", ["refuses", "is silent"])
 def test_server_that_tells_of_its_restart_is_dialled_at_once(away, answers):
     async def main():
