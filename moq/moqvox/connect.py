@@ -23,8 +23,9 @@ from moqvox.transport.aioquic import connect as connect_quic
 from moqvox.transport.credentials import Verify
 from moqvox.transport.foresight import Foresee
 from moqvox.transport.interface import Connection, Kind
+from moqvox.transport.race import race
 from moqvox.transport.urge import Urge
-from moqvox.transport.websocket import connect_websocket, race
+from moqvox.transport.websocket import connect_websocket
 from moqvox.url import Address, Scheme, parse_url
 from moqvox.wire.version import LITE_ALPNS as ALPNS
 

@@ -1,7 +1,7 @@
 """Dialling: the first address that answers wins."""
 
 import asyncio
-import contextlib
+import functools
 import ipaddress
 import socket
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from moqvox.errors import LocalError
+from moqvox.errors import LocalError, MoqError
 from moqvox.transport.address import Address, host_of, show
 from moqvox.transport.aioquic.dialling import Dialling
 from moqvox.transport.aioquic.endpoint import Endpoint
@@ -22,6 +22,7 @@ from moqvox.transport.credentials import Verify
 from moqvox.transport.failures import ConnectFailed, NoAnswer, PortRefused
 from moqvox.transport.foresight import Foresee
 from moqvox.transport.quic.sockets import bind, report_errors
+from moqvox.transport.race import race
 from moqvox.transport.resolve import Target, resolve
 from moqvox.transport.urge import Urge
 
@@ -126,42 +127,16 @@ async def _race(order: Order, targets: Sequence[Target], kept: Kept | None) -> R
     """
     if len(targets) == 1:  # whose first packet leaves in this turn of the loop
         return await _dial(order, targets[0], kept)
-    winners: list[RawConnection] = []
-    failures: list[ConnectFailed] = []
-    failed = [asyncio.Event() for _ in targets]
     later = msgspec.structs.replace(order, foresee=None)
-    tasks: list[asyncio.Task[None]] = []
-
-    async def attempt(index: int) -> None:
-        if index:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(NEXT_ADDRESS_DELAY * index):
-                    await failed[index - 1].wait()
-        try:
-            connection = await _dial(
-                later if index else order, targets[index], None if index else kept
-            )
-        except ConnectFailed as exc:
-            failures.append(exc)
-            failed[index].set()
-            return
-        if winners:
-            connection.close()
-            return
-        winners.append(connection)
-        for number, task in enumerate(tasks):
-            if number != index:
-                task.cancel()
-
-    async with asyncio.TaskGroup() as group:
-        tasks.extend(group.create_task(attempt(index)) for index in range(len(targets)))
-    if winners:
-        return winners[0]
-    raise min(failures, key=_vagueness)
+    attempts = [functools.partial(_dial, order, targets[0], kept)]
+    attempts += [functools.partial(_dial, later, target, None) for target in targets[1:]]
+    return await race(
+        attempts, delay=NEXT_ADDRESS_DELAY, discard=RawConnection.close, is_vague=_is_vague
+    )
 
 
-def _vagueness(failure: ConnectFailed) -> bool:
-    """Rank what a server said above what the network said about another of its addresses."""
+def _is_vague(failure: MoqError) -> bool:
+    """Tell what the network said about one of the addresses from what a server said."""
     return isinstance(failure, PortRefused) or type(failure) is ConnectFailed
 
 

@@ -10,7 +10,6 @@ from moqvox.transport.websocket.dial import connect_websocket
 from moqvox.transport.websocket.facts import ANY_ORIGIN, facts
 from moqvox.transport.websocket.http import Http, HttpAnswer, HttpRequest
 from moqvox.transport.websocket.limits import Limits
-from moqvox.transport.websocket.race import race
 from moqvox.transport.websocket.serve import Listener, listen_websocket
 from moqvox.transport.websocket.sockets import bind_all as bind_tcp
 
@@ -26,5 +25,4 @@ __all__ = [
     "connect_websocket",
     "facts",
     "listen_websocket",
-    "race",
 ]

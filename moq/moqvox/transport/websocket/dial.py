@@ -29,11 +29,11 @@ from moqvox.transport.failures import (
 )
 from moqvox.transport.inbox import printable
 from moqvox.transport.interface import Closed
+from moqvox.transport.race import race
 from moqvox.transport.resolve import Target, resolve
 from moqvox.transport.websocket.connection import WebSocketConnection
 from moqvox.transport.websocket.limits import MAX_MESSAGE_BYTES, Limits
 from moqvox.transport.websocket.pipe import Pipe
-from moqvox.transport.websocket.race import race
 from moqvox.transport.websocket.subprotocols import names
 from moqvox.transport.websocket.tls import Tls, check_pin, client_context
 from moqvox.transport.websocket.wire import LIBRARY_LOG, Wire

@@ -13,19 +13,25 @@ __all__ = ["race"]
 T = TypeVar("T")
 
 
+def _is_vague(failure: MoqError) -> bool:
+    """Tell what the network did not say from what a server said."""
+    return isinstance(failure, (NoAnswer, PortRefused))
+
+
 async def race(
     attempts: Sequence[Callable[[], Awaitable[T]]],
     *,
     delay: float,
     discard: Callable[[T], None],
+    is_vague: Callable[[MoqError], bool] = _is_vague,
 ) -> T:
     """Make attempts, each `delay` seconds after the one before it, or when that has failed.
 
     The first success wins and cancels the others; one that succeeds all the same is given
-    to `discard`.
+    to `discard`, and so is the winner if the race is cancelled before it could be returned.
 
     Raises:
-        MoqError: all have failed; it is the first failure that tells more than silence.
+        MoqError: all have failed; it is the first failure that is not `is_vague`, or the first.
     """
     winners: list[T] = []
     failures: dict[int, MoqError] = {}
@@ -51,13 +57,13 @@ async def race(
             if task is not asyncio.current_task():
                 task.cancel()
 
-    async with asyncio.TaskGroup() as group:
-        tasks.extend(group.create_task(run(index)) for index in range(len(attempts)))
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks.extend(group.create_task(run(index)) for index in range(len(attempts)))
+    except BaseException:
+        for result in winners:  # of the turn in which patience ended: nobody will take it
+            discard(result)
+        raise
     if winners:
         return winners[0]
-    raise min(sorted(failures.items()), key=_vagueness)[1]
-
-
-def _vagueness(failure: tuple[int, MoqError]) -> bool:
-    """Rank what a server said above what the network did not."""
-    return isinstance(failure[1], (NoAnswer, PortRefused))
+    raise min((failures[index] for index in sorted(failures)), key=is_vague)
