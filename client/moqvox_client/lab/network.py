@@ -36,7 +36,9 @@ __all__ = [
 
 PORT: Final = 4433
 POLL_S: Final = 0.02
-PATIENCE_S: Final = 20.0
+PATIENCE_S: Final = 120.0
+"""Seconds that a program may take to load while it lives: one that gives way to others has a
+thirtieth of a busy core."""
 GRACE_S: Final = 5.0
 SHOWN_CHARS: Final = 300
 LATE_US: Final = 2000

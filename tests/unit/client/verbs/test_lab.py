@@ -78,6 +78,7 @@ def test_runs_that_are_none_are_refused(tmp_path, capsys):
 
 @pytest.mark.net
 @pytest.mark.slow
+@pytest.mark.timeout(180)  # the lab gives up first what does not start
 def test_a_prompt_and_its_answer_come_whole_over_a_lossy_link(tmp_path, capsys):
     """Three processes and real time: 0.6 s of prompt, 0.4 s of answer, the oracle's verdict."""
     kept, drawn = tmp_path / "runs.jsonl", tmp_path / "runs.svg"
@@ -114,6 +115,7 @@ def test_a_prompt_and_its_answer_come_whole_over_a_lossy_link(tmp_path, capsys):
 
 @pytest.mark.net
 @pytest.mark.slow
+@pytest.mark.timeout(180)  # the lab gives up first what does not start
 def test_a_server_that_is_killed_in_mid_prompt_is_started_anew_and_has_it_whole(capsys):
     words = ["--link", "loopback", "--rtt", "20", "--frames", "80", "--answer-frames", "0"]
     assert main(["lab", *words, "--event", "0.5:kill", "--json"]) == 0
@@ -127,6 +129,7 @@ def test_a_server_that_is_killed_in_mid_prompt_is_started_anew_and_has_it_whole(
 
 @pytest.mark.net
 @pytest.mark.slow
+@pytest.mark.timeout(180)  # the lab gives up first what does not start
 @pytest.mark.skipif(bool(Namespaces.obstacle()), reason=Namespaces.obstacle())
 def test_namespaces_carry_tcp_as_well_and_lose_and_delay_it(capsys):
     """Ours and WebSocket through the same losses and a change of network in mid-prompt."""
