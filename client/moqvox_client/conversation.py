@@ -1,6 +1,7 @@
 """Turns of a call: one utterance, one response, and the numbers of both."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
 from typing import Final
@@ -8,7 +9,9 @@ from typing import Final
 import msgspec
 
 from moqvox import voice
+from moqvox.errors import SessionClosed
 from moqvox.voice.words import Caption, Message
+from moqvox_client.errors import Failed
 from moqvox_client.sink import Sink
 from moqvox_client.source import Chunk
 from moqvox_client.trace import Moment, Trace
@@ -20,9 +23,14 @@ log = logging.getLogger("moqvox.client")
 TRANSCRIPT: Final = "transcript"
 """Message by which an agent tells what it understood: `{"utterance": n, "text": "..."}`."""
 
-
 ON_ITS_WAY: Final = 0.25
 """Seconds in which an answer that arrived before the call's end reaches the playback."""
+
+ANSWER_DUE: Final = 2.0
+"""Seconds of a connection after which an agent that is there has said so, however far it is."""
+
+LOOK_EVERY: Final = 0.5
+"""Seconds between two looks whether an agent was heard, or the connection was lost."""
 
 
 class Turn(msgspec.Struct):
@@ -92,12 +100,24 @@ class Conversation:
         play: Callable[[bytes], None] | None = None,
         sink: Sink | None = None,
         on_sent: Callable[[bytes], None] | None = None,
+        note: Callable[[str], None] = log.info,
     ) -> None:
+        """Hold a conversation over a call.
+
+        Args:
+            call: stays the caller's own.
+            trace: gets every frame.
+            play: takes the answers' PCM.
+            sink: takes the answers' packets.
+            on_sent: takes each packet that was spoken.
+            note: tells the user what there is to wait for.
+        """
         self.call = call
         self.playback = voice.Playback(call, play, on_packet=self._received, on_frame=self._played)
         self._trace = trace
         self._sink = sink
         self._on_sent = on_sent
+        self._note = note
         self._transcripts: dict[int, str] = {}
         self._replies: dict[int, list[str]] = {}
         self._responses = 0
@@ -111,17 +131,25 @@ class Conversation:
             tasks.create_task(self.playback.run(), name="playback")
             tasks.create_task(self._listen(), name="messages")
             tasks.create_task(self._measure(), name="lead")
+            tasks.create_task(self._tell_unanswered(), name="agent")
 
     def end(self) -> None:
         """Stop playing."""
         if self._running is not None:
             self._running.cancel()
 
-    async def turn(self, chunks: AsyncIterator[Chunk], *, patience: float) -> Turn:
+    async def turn(self, name: str, chunks: AsyncIterator[Chunk], *, patience: float) -> Turn:
         """Speak one utterance and wait until its answer was heard.
+
+        Args:
+            name: of the utterance, for the user.
+            chunks: the utterance.
+            patience: seconds from its end until an answer begins; for an agent that is there to
+                take it `ANSWER_DUE` at least, counted anew when another connection stands.
 
         Raises:
             SessionClosed: the call ended before the receipt came.
+            Failed: no agent was heard in that time.
         """
         loop = asyncio.get_running_loop()
         turn = Turn()
@@ -141,6 +169,12 @@ class Conversation:
                 self._on_sent(chunk.packet)
         speech.finish()
         said = loop.time()
+        waited = max(patience, ANSWER_DUE)
+        if not await self._is_heeded(speech, waited):
+            raise Failed(
+                f"no agent answered within {waited:g} s: nobody heard {name} "
+                f"({speech.tally.frames} frames, {speech.tally.duration_us / 1e6:.2f} s)"
+            )
         receipt = await speech.receipt()
         turn.receipt_ms = 1000 * (loop.time() - said)
         turn.frames, turn.sent_ms = speech.tally.frames, speech.tally.duration_us / 1000
@@ -155,6 +189,39 @@ class Conversation:
         await self._answer(turn, expected, said, patience)
         turn.transcript = self._transcripts.get(speech.number, "")
         return turn
+
+    async def _tell_unanswered(self) -> None:
+        """Say so, once, if the connection stands and there is no agent."""
+        try:
+            await self.call.connected()
+            async with asyncio.timeout(ANSWER_DUE):
+                await self.call.wait_answered()
+        except SessionClosed:
+            return  # told by who waits for more
+        except TimeoutError:
+            if not self.call.is_heard:  # agents of old say no hello
+                self._note("no agent has answered yet; waiting")
+
+    async def _is_heeded(self, speech: voice.Speech, patience: float) -> bool:
+        """Wait until the call is over or there is an agent; False if none is for so long.
+
+        One that was there and is gone is the call's to wait for, and so is a connection.
+        """
+        loop = asyncio.get_running_loop()
+        legs, since = self.call.resumptions, loop.time()
+        while not (self.call.is_heard or speech.receipted.is_set()):
+            redial, now = self.call.redial, loop.time()
+            is_lost = self.call.driver is None or (redial is not None and redial.is_seeking)
+            if is_lost or self.call.resumptions != legs:
+                legs, since = self.call.resumptions, now
+            left = since + patience - now
+            if left <= 0:
+                return False
+            with contextlib.suppress(TimeoutError):
+                # Rounded up: timers may ring a hair early, over and over.
+                async with asyncio.timeout(min(LOOK_EVERY, left + 0.001)):
+                    await speech.receipted.wait()
+        return True
 
     async def _answer(self, turn: Turn, number: int, said: float, patience: float) -> None:
         self._lead_ms = 0.0

@@ -95,7 +95,11 @@ async def run(options: Options, output: Output) -> int:
                 scope() as tasks,
             ):
                 conversation = Conversation(
-                    call, trace, sink=sink, on_sent=None if sent is None else sent.write
+                    call,
+                    trace,
+                    sink=sink,
+                    on_sent=None if sent is None else sent.write,
+                    note=output.note,
                 )
                 tasks.create_task(conversation.run(), name="playback")
                 if options.say is None:
@@ -105,7 +109,7 @@ async def run(options: Options, output: Output) -> int:
                 if path.link is not None and options.outage:
                     path.link.outage(options.outage, after=OUTAGE_AT)
                 output.note("speaking" if options.say is None else f'saying "{options.say}"')
-                turn = await conversation.turn(source.paced(chunks), patience=30.0)
+                turn = await conversation.turn("the prompt", source.paced(chunks), patience=30.0)
                 conversation.end()
                 stats = path.link.stats() if path.link is not None else None
                 connected_ms = 1000 * call.marks.get("connected", 0.0)

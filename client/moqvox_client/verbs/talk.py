@@ -45,7 +45,7 @@ class Options(Reaching, frozen=True, kw_only=True):
     fast: Annotated[bool, Flag("send files as fast as they can be read")] = False
     out: Annotated[str | None, Flag("write what the agent sent (.ogg .opus .wav .pcm)")] = None
     speaker: Annotated[bool, Flag("play the answer on the default output device")] = False
-    patience: Annotated[Duration, Flag("how long to wait for an answer to begin")] = 15.0
+    patience: Annotated[Duration, Flag("how long to wait for an agent and its answer")] = 15.0
     also: Annotated[
         tuple[Url, ...],
         Flag("another way to the same agent, for when this one fails", metavar="URL"),
@@ -83,10 +83,10 @@ async def run(options: Options, output: Output) -> int:
                 scope() as tasks,
             ):
                 play = speaker.play if speaker is not None else None
-                conversation = Conversation(call, trace, play=play, sink=sink)
+                conversation = Conversation(call, trace, play=play, sink=sink, note=output.note)
                 tasks.create_task(conversation.run(), name="playback")
                 async for name, chunks in _utterances(options):
-                    turn = await conversation.turn(chunks, patience=options.patience)
+                    turn = await conversation.turn(name, chunks, patience=options.patience)
                     turns += 1
                     intact = intact and turn.intact
                     _show(output, name, turn)

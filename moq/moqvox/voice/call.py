@@ -170,9 +170,14 @@ class Call:
         self.party.send(name, data)
 
     @property
+    def is_heard(self) -> bool:
+        """Whether anything was ever heard of an agent, on whatever connection."""
+        return bool(self.inbox.events or self.inbox.next_number)
+
+    @property
     def may_resume(self) -> bool:
         """Whether the agent would know us on another connection."""
-        is_open = self.inbox.greeted or not (self.inbox.events or self.inbox.next_number)
+        is_open = self.inbox.greeted or not self.is_heard
         return self.ended is None and is_open and bool(self._chain.token(self._legs))
 
     async def wait_answered(self) -> None:

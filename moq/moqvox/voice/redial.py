@@ -86,6 +86,7 @@ class Redial:
     Attributes:
         reconnects: connections after the first.
         moves: those of them for which a server had asked (GOAWAY).
+        is_seeking: another connection is dialled, as the present one is over, silent or to be left.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class Redial:
             raise LocalError("no URL to connect to")
         self.reconnects = 0
         self.moves = 0
+        self.is_seeking = False
         self._urls = list(urls)
         self._dial = dial
         self._patience = patience
@@ -173,7 +175,9 @@ class Redial:
         while self._patience > 0 and may_return():
             if driver.closed and _is_final(await driver.wait_closed()):
                 return None
+            self.is_seeking = True
             fresh = await self._race(driver)
+            self.is_seeking = False
             if fresh is not None and not may_return():
                 fresh.close()
                 return None
