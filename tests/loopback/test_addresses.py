@@ -11,6 +11,7 @@ from aioquic.asyncio import connect as connect_plainly
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.events import StreamDataReceived
 from tests import aio
+from tests.loopback.echoes import ask, echo
 from tests.loopback.pairs import (
     HASTY,
     PATIENCE,
@@ -23,7 +24,7 @@ from tests.loopback.pairs import (
 from tests.loopback.test_restart import kill
 
 from moqvox.errors import LocalError
-from moqvox.transport.aioquic import Limits, Listener, connect, listen
+from moqvox.transport.aioquic import Limits, connect, listen
 from moqvox.transport.credentials import Verify
 from moqvox.transport.failures import ConnectFailed
 from moqvox.transport.quic import Keys
@@ -36,35 +37,12 @@ pytestmark = [
 EVERYWHERE = ("::", "0.0.0.0")
 
 
-async def echo(listener: Listener) -> None:
-    async with asyncio.TaskGroup() as tasks:
-        while True:
-            tasks.create_task(answer(Reader(await listener.accept())))
-
-
-async def answer(reader: Reader) -> None:
-    answered: set[int] = set()
-    while reader.closed is None:
-        for event in await reader.connection.events():
-            reader.note(event)
-        for stream in reader.ended - answered:
-            answered.add(stream)
-            reader.connection.write(stream, bytes(reader.data[stream]), fin=True)
-
-
-async def ask(client: Reader, words: bytes) -> None:
-    stream = client.connection.open_stream(bidirectional=True)
-    client.connection.write(stream, words, fin=True)
-    await client.until(lambda reader: stream in reader.ended)
-    assert client.data[stream] == words
-
-
 @contextlib.asynccontextmanager
 async def echoing(host: str, **options: object):
     options = {"protocols": [PROTOCOL], "certificate": identity(), "limits": HASTY, **options}
     listener = await listen(host, 0, **options)
     async with asyncio.timeout(3 * PATIENCE), asyncio.TaskGroup() as tasks:
-        serving = tasks.create_task(echo(listener))
+        serving = tasks.create_task(echo(listener, []))
         try:
             yield listener
         finally:

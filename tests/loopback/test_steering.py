@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 from tests import aio
+from tests.loopback.echoes import ask, echo
 from tests.loopback.pairs import HASTY, PATIENCE, PROTOCOL, Reader, dial, identity
 
 from moqvox.errors import LocalError
 from moqvox.transport.aioquic import Limits, Listener, listen
+from moqvox.transport.interface import Connection
 from moqvox.transport.quic import (
     Keys,
     RandomIds,
@@ -32,32 +34,6 @@ KINDS = {
     "encrypted": lambda steered=None: RoutableIds(ROUTING, steered),
     "plain": lambda steered=None: RoutableIds(Routing(b"\x17\x2a", 1, 8), steered),
 }
-
-
-async def echo(listener: Listener, seen: list[object]) -> None:
-    """Send back what comes on each stream, as the worker that this is."""
-    async with asyncio.TaskGroup() as tasks:
-        while True:
-            connection = await listener.accept()
-            seen.append(connection)
-            tasks.create_task(answer(Reader(connection)))
-
-
-async def answer(reader: Reader) -> None:
-    answered: set[int] = set()
-    while reader.closed is None:
-        for event in await reader.connection.events():
-            reader.note(event)
-        for stream in reader.ended - answered:
-            answered.add(stream)
-            reader.connection.write(stream, bytes(reader.data[stream]), fin=True)
-
-
-async def ask(client: Reader, words: bytes) -> None:
-    stream = client.connection.open_stream(bidirectional=True)
-    client.connection.write(stream, words, fin=True)
-    await client.until(lambda reader: stream in reader.ended)
-    assert client.data[stream] == words
 
 
 @contextlib.asynccontextmanager
@@ -84,7 +60,7 @@ async def workers(
         )
         for number, row in enumerate(rows)
     ]
-    seen: list[list[object]] = [[] for _ in listeners]
+    seen: list[list[Connection]] = [[] for _ in listeners]
     async with asyncio.TaskGroup() as tasks:
         running = [
             tasks.create_task(echo(listener, heard))
