@@ -23,6 +23,7 @@ from tests.loopback.pairs import (
 
 from moqvox.errors import LocalError, SessionClosed
 from moqvox.transport.aioquic import Limits, connect, dialling, listen
+from moqvox.transport.aioquic import dial as dial_module
 from moqvox.transport.credentials import ServerCertificate, Verify
 from moqvox.transport.failures import (
     CertificateRefused,
@@ -32,7 +33,7 @@ from moqvox.transport.failures import (
     NoCommonProtocol,
     PortRefused,
 )
-from moqvox.transport.interface import Closed
+from moqvox.transport.interface import Closed, Connection
 from moqvox.transport.urge import Urge
 from moqvox_certs import generate
 
@@ -219,32 +220,66 @@ def test_an_unknown_name_is_told():
     run(main(), virtual=False)
 
 
+async def dial_both(monkeypatch, port: int, **options: object) -> Connection:
+    """Dial a name that has two addresses of this machine."""
+
+    async def lookup(*_args, **_options):
+        kinds = (socket.SOCK_DGRAM, socket.IPPROTO_UDP, "")
+        return [
+            (socket.AF_INET6, *kinds, ("::1", port, 0, 0)),
+            (socket.AF_INET, *kinds, ("127.0.0.1", port)),
+        ]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", lookup)
+    return await connect("localhost", port, protocols=[PROTOCOL], webtransport=False, **options)
+
+
 def test_a_name_with_several_addresses_reaches_the_one_that_answers(monkeypatch):
     async def main():
-        loop = asyncio.get_running_loop()
         async with listening() as listener:
             port = listener.addresses[0][1]
-
-            async def lookup(*_args, **_options):
-                kinds = (socket.SOCK_DGRAM, socket.IPPROTO_UDP, "")
-                return [
-                    (socket.AF_INET6, *kinds, ("::1", port, 0, 0)),
-                    (socket.AF_INET, *kinds, ("127.0.0.1", port)),
-                ]
-
-            monkeypatch.setattr(loop, "getaddrinfo", lookup)
-            connection = await connect(
-                "localhost",
-                port,
-                protocols=[PROTOCOL],
-                webtransport=False,
-                verify=Verify.authority(certificate().ca_pem),
-            )
+            verify = Verify.authority(certificate().ca_pem)
+            connection = await dial_both(monkeypatch, port, verify=verify)
             assert connection.remote_address == f"127.0.0.1:{port}"
             connection.close()
             await connection.wait_closed()
 
     run(main())
+
+
+def test_of_two_addresses_the_one_that_can_be_reached_tells_why(monkeypatch):
+    async def main():
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+            taken.bind(("127.0.0.1", 0))
+            port = taken.getsockname()[1]
+        with pytest.raises(PortRefused, match=f"nothing listens on UDP 127.0.0.1:{port}"):
+            await dial_both(monkeypatch, port, local=("127.0.0.1", 0))
+
+    run(main())
+
+
+@pytest.mark.parametrize("addresses", [1, 2])
+def test_roots_that_can_not_be_read_are_told_bare_and_leave_nothing_open(monkeypatch, addresses):
+    opened = []
+
+    def note(*args):
+        opened.append(bind(*args))
+        return opened[-1]
+
+    bind = dial_module.bind
+    monkeypatch.setattr(dial_module, "bind", note)
+
+    async def main():
+        verify = Verify.authority(b"junk")
+        if addresses == 1:
+            dialled = connect("::1", 4, protocols=["x"], webtransport=False, verify=verify)
+        else:
+            dialled = dial_both(monkeypatch, 4, verify=verify)
+        with pytest.raises(LocalError, match="roots to trust can't be read"):
+            await dialled
+
+    run(main())
+    assert [sock for sock in opened if sock.fileno() != -1] == []
 
 
 def test_the_local_address_can_be_chosen():

@@ -10,6 +10,8 @@ __all__ = [
     "NoCommonProtocol",
     "PortRefused",
     "RequestRefused",
+    "Unreachable",
+    "vagueness",
 ]
 
 
@@ -19,6 +21,10 @@ class ConnectFailed(MoqError):
 
 class HostUnknown(ConnectFailed):
     """The name has no address."""
+
+
+class Unreachable(ConnectFailed):
+    """No way leads there from here, as the system or the network says."""
 
 
 class PortRefused(ConnectFailed):
@@ -47,3 +53,15 @@ class RequestRefused(ConnectFailed):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
+
+
+def vagueness(failure: MoqError) -> int:
+    """Tell how little a failure says, when one of several is to be told: 0 says most.
+
+    What a server said, and what was asked for in vain, comes before what is known of its
+    machine: silence, or that nothing listens there. Least is that there is no way to it, which
+    is often true of one of a name's addresses, as where there is no IPv6.
+    """
+    if isinstance(failure, Unreachable):
+        return 2
+    return 1 if isinstance(failure, (NoAnswer, PortRefused)) else 0

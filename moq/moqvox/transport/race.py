@@ -6,16 +6,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from moqvox.errors import MoqError
-from moqvox.transport.failures import NoAnswer, PortRefused
+from moqvox.transport.failures import vagueness
 
 __all__ = ["race"]
 
 T = TypeVar("T")
-
-
-def _is_vague(failure: MoqError) -> bool:
-    """Tell what the network did not say from what a server said."""
-    return isinstance(failure, (NoAnswer, PortRefused))
 
 
 async def race(
@@ -23,7 +18,6 @@ async def race(
     *,
     delay: float,
     discard: Callable[[T], None],
-    is_vague: Callable[[MoqError], bool] = _is_vague,
 ) -> T:
     """Make attempts, each `delay` seconds after the one before it, or when that has failed.
 
@@ -31,7 +25,7 @@ async def race(
     to `discard`, and so is the winner if the race is cancelled before it could be returned.
 
     Raises:
-        MoqError: all have failed; it is the first failure that is not `is_vague`, or the first.
+        MoqError: all have failed; it is the first of those that say most, see `vagueness`.
     """
     winners: list[T] = []
     failures: dict[int, MoqError] = {}
@@ -66,4 +60,4 @@ async def race(
         raise
     if winners:
         return winners[0]
-    raise min((failures[index] for index in sorted(failures)), key=is_vague)
+    raise min((failures[index] for index in sorted(failures)), key=vagueness)

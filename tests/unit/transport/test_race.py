@@ -6,14 +6,24 @@ import pytest
 from tests import aio
 
 from moqvox.errors import LocalError, MoqError
-from moqvox.transport.failures import ConnectFailed, NoAnswer, PortRefused, RequestRefused
+from moqvox.transport.failures import (
+    CertificateRefused,
+    ConnectFailed,
+    HostUnknown,
+    NoAnswer,
+    NoCommonProtocol,
+    PortRefused,
+    RequestRefused,
+    Unreachable,
+    vagueness,
+)
 from moqvox.transport.race import race
 
 
 class Attempt:
     """Something that succeeds or fails after a while."""
 
-    def __init__(self, name: str, after: float, failure: ConnectFailed | None = None) -> None:
+    def __init__(self, name: str, after: float, failure: MoqError | None = None) -> None:
         self.name = name
         self.after = after
         self.failure = failure
@@ -64,11 +74,43 @@ def test_a_failure_lets_the_next_begin_at_once():
         (RequestRefused(403, "one"), NoAnswer("two"), "one"),
         (NoAnswer("one"), PortRefused("two"), "one"),
         (LocalError("one"), NoAnswer("two"), "one"),
+        (PortRefused("one"), NoAnswer("two"), "one"),
+        (NoAnswer("one"), ConnectFailed("two"), "two"),
+        (Unreachable("one"), PortRefused("two"), "two"),
+        (NoAnswer("one"), Unreachable("two"), "one"),
+        (Unreachable("one"), LocalError("two"), "two"),
+        (Unreachable("one"), Unreachable("two"), "one"),
     ],
 )
 def test_when_all_fail_the_most_telling_failure_is_told(first, second, told):
     with pytest.raises(MoqError, match=told):
         run_race(Attempt("a", 3.0, first), Attempt("b", 0, second))
+
+
+def test_each_failure_has_its_place_in_what_is_told():
+    """Silence says the same wherever ways are tried: over UDP, over TCP, over the two of them."""
+    told = {
+        0: [ConnectFailed, HostUnknown, CertificateRefused, NoCommonProtocol],
+        1: [NoAnswer, PortRefused],
+        2: [Unreachable],
+    }
+    found = {level: [vagueness(kind("why")) for kind in kinds] for level, kinds in told.items()}
+    assert found == {level: [level] * len(kinds) for level, kinds in told.items()}
+    assert vagueness(RequestRefused(403, "why")) == vagueness(LocalError("why")) == 0
+    assert {kind for kinds in told.values() for kind in kinds} | {RequestRefused} == {
+        ConnectFailed,
+        *ConnectFailed.__subclasses__(),
+    }
+
+
+@pytest.mark.parametrize("others", [0, 1, 2])
+def test_what_is_wrong_with_what_was_asked_for_is_told_bare(others):
+    """No group of it, however many ways there were."""
+    failure = LocalError("roots that can't be read")
+    attempts = [Attempt(str(at), 0, failure) for at in range(1 + others)]
+    with pytest.raises(LocalError) as told:
+        run_race(*attempts)
+    assert told.value is failure
 
 
 def test_a_second_success_is_discarded():

@@ -13,6 +13,7 @@ from moqvox.transport.failures import (
     NoCommonProtocol,
     PortRefused,
     RequestRefused,
+    Unreachable,
 )
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "PortRefused",
     "RequestRefused",
     "ServerCertificate",
+    "Unreachable",
     "Verify",
     "Wallet",
     "connect",

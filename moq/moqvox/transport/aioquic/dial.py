@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from moqvox.errors import LocalError, MoqError
+from moqvox.errors import LocalError
 from moqvox.transport.address import Address, host_of, show
 from moqvox.transport.aioquic.dialling import Dialling
 from moqvox.transport.aioquic.endpoint import Endpoint
@@ -19,7 +19,7 @@ from moqvox.transport.aioquic.raw import RawConnection
 from moqvox.transport.aioquic.routes import Route, find_routes, is_ours
 from moqvox.transport.aioquic.wallet import Kept, Wallet
 from moqvox.transport.credentials import Verify
-from moqvox.transport.failures import ConnectFailed, NoAnswer, PortRefused
+from moqvox.transport.failures import NoAnswer, Unreachable
 from moqvox.transport.foresight import Foresee
 from moqvox.transport.quic.sockets import bind, report_errors
 from moqvox.transport.race import race
@@ -82,7 +82,7 @@ async def connect(
 
     Raises:
         ConnectFailed: no connection; the subclass and the message say why.
-        LocalError: nothing to offer, or `local` can't be bound.
+        LocalError: nothing to offer, or roots to trust that can't be read.
     """
     if not protocols:
         raise LocalError("no protocol to offer")
@@ -130,14 +130,7 @@ async def _race(order: Order, targets: Sequence[Target], kept: Kept | None) -> R
     later = msgspec.structs.replace(order, foresee=None)
     attempts = [functools.partial(_dial, order, targets[0], kept)]
     attempts += [functools.partial(_dial, later, target, None) for target in targets[1:]]
-    return await race(
-        attempts, delay=NEXT_ADDRESS_DELAY, discard=RawConnection.close, is_vague=_is_vague
-    )
-
-
-def _is_vague(failure: MoqError) -> bool:
-    """Tell what the network said about one of the addresses from what a server said."""
-    return isinstance(failure, PortRefused) or type(failure) is ConnectFailed
+    return await race(attempts, delay=NEXT_ADDRESS_DELAY, discard=RawConnection.close)
 
 
 async def _dial(order: Order, target: Target, kept: Kept | None) -> RawConnection:
@@ -145,18 +138,18 @@ async def _dial(order: Order, target: Target, kept: Kept | None) -> RawConnectio
     address: Address = ("::", 0, 0, 0) if target.family == socket.AF_INET6 else ("0.0.0.0", 0)  # noqa: S104  # any interface
     if order.local is not None:
         if (":" in order.local[0]) != (target.family == socket.AF_INET6):
-            raise ConnectFailed(f"cannot reach {show(target.address)} from {order.local[0]}")
+            raise Unreachable(f"cannot reach {show(target.address)} from {order.local[0]}")
         address = order.local
     route = _route_to(order, target)
     if route is not None:
         address = (route.host, 0)
+    dialling = Dialling(order, target, route)
     try:
         sock = bind(target.family, address, order.limits.socket_buffer_bytes)
     except OSError as exc:
         reason = (exc.strerror or str(exc)).lower()
-        raise ConnectFailed(f"cannot send from {show(address)}: {reason}") from exc
+        raise Unreachable(f"cannot send from {show(address)}: {reason}") from exc
     report_errors(sock, enabled=True)
-    dialling = Dialling(order, target, route)
     endpoint = Endpoint(sock, dialling, closes_with_link=True)
     try:
         dialling.start(endpoint, kept)

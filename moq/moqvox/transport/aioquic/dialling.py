@@ -23,7 +23,7 @@ from moqvox.transport.aioquic.routes import Route
 from moqvox.transport.aioquic.wallet import Kept
 from moqvox.transport.aioquic.warmup import warm_up
 from moqvox.transport.aioquic.webtransport import WebTransportConnection
-from moqvox.transport.failures import ConnectFailed, NoCommonProtocol, PortRefused
+from moqvox.transport.failures import ConnectFailed, NoCommonProtocol, PortRefused, Unreachable
 from moqvox.transport.inbox import printable
 from moqvox.transport.interface import Closed
 from moqvox.transport.resolve import Target
@@ -170,7 +170,7 @@ class Dialling:
             self._break_off(f"nothing listens on UDP {where}")
         elif error.errno in UNREACHABLE:
             reason = (error.strerror or "unreachable").lower()
-            self._fail(ConnectFailed(f"cannot reach {where}: {reason}"))
+            self._fail(Unreachable(f"cannot reach {where}: {reason}"))
 
     # The observer of the link.
 

@@ -26,6 +26,7 @@ from moqvox.transport.failures import (
     NoCommonProtocol,
     PortRefused,
     RequestRefused,
+    Unreachable,
 )
 from moqvox.transport.inbox import printable
 from moqvox.transport.interface import Closed
@@ -148,7 +149,7 @@ async def _dial(order: Order, target: Target) -> WebSocketConnection:
 def _unreachable(where: str, exc: OSError) -> ConnectFailed:
     if exc.errno == errno.ECONNREFUSED:
         return PortRefused(f"nothing listens on TCP {where}")
-    return ConnectFailed(f"cannot reach {where}: {(exc.strerror or str(exc)).lower()}")
+    return Unreachable(f"cannot reach {where}: {(exc.strerror or str(exc)).lower()}")
 
 
 class Dialling:
