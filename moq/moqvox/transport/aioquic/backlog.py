@@ -19,11 +19,15 @@ Item = TypeVar("Item")
 
 
 class Backlog(Generic[Item]):
-    """Queues by owner, served in turn, one item each time."""
+    """Queues by owner, served in turn, one item each time.
+
+    Of many owners most have one item only, which is kept without a queue: it adds nothing to what
+    the collector keeps track of, unless the item itself does. Items are no deques.
+    """
 
     def __init__(self, *, of_each: int = MAX_OF_EACH, in_all: int = MAX_IN_ALL) -> None:
         self._of_each, self._in_all = of_each, in_all
-        self._queues: OrderedDict[Hashable, deque[Item]] = OrderedDict()
+        self._queues: OrderedDict[Hashable, Item | deque[Item]] = OrderedDict()
         self._size = 0
 
     def __len__(self) -> int:
@@ -35,25 +39,36 @@ class Backlog(Generic[Item]):
 
     def put(self, owner: Hashable, item: Item) -> bool:
         """Let an item wait behind its owner's; False when there is no room for it."""
-        queue = self._queues.get(owner)
-        if self._size >= self._in_all or (queue is not None and len(queue) >= self._of_each):
+        if self._size >= self._in_all:
             return False
-        if queue is None:
-            queue = self._queues[owner] = deque()
-        queue.append(item)
+        there = self._queues.get(owner)
+        if there is None:
+            self._queues[owner] = item
+        elif not isinstance(there, deque):
+            self._queues[owner] = deque((there, item))
+        elif len(there) < self._of_each:
+            there.append(item)
+        else:
+            return False
         self._size += 1
         return True
 
     def take(self) -> Item:
         """Take the next one; there must be one. Its owner is last in line then."""
-        owner, queue = self._queues.popitem(last=False)
-        if len(queue) > 1:
-            self._queues[owner] = queue
+        owner, there = self._queues.popitem(last=False)
         self._size -= 1
-        return queue.popleft()
+        if not isinstance(there, deque):
+            return there
+        item = there.popleft()
+        if there:
+            self._queues[owner] = there
+        return item
 
     def take_all(self, owner: Hashable) -> deque[Item]:
         """Take whatever waits of an owner's, in order."""
-        queue = self._queues.pop(owner, None) or deque()
+        there = self._queues.pop(owner, None)
+        if there is None:
+            return deque()
+        queue = there if isinstance(there, deque) else deque((there,))
         self._size -= len(queue)
         return queue

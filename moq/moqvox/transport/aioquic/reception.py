@@ -34,6 +34,7 @@ from moqvox.transport.aioquic.shares import (
     WAKING_SECONDS,
     Rest,
 )
+from moqvox.transport.aioquic.waiting import Datagram, Waiting, wait
 from moqvox.transport.aioquic.ways import by_way
 
 if TYPE_CHECKING:
@@ -60,9 +61,6 @@ PATIENCE_SECONDS: Final = 0.05
 TRANSIENT: Final = frozenset(
     (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR, errno.ENOBUFS, errno.ENOMEM)
 )
-
-
-Datagram = tuple[bytes, Address, Question | None]
 
 
 class Host(Protocol):
@@ -93,11 +91,9 @@ class Reception:
         self._loop = loop
         self._stop_of_id = 1 + connection_id_bytes
         self._readers: dict[socket.socket, Callable[[], None]] = {}
-        self._backlog: Backlog[Datagram] = Backlog()
-        self._waking: Backlog[Datagram] = Backlog()
-        self._door: Backlog[Datagram | Link] = Backlog(
-            of_each=MAX_STRANGERS, in_all=MAX_AT_THE_DOOR
-        )
+        self._backlog: Backlog[Waiting] = Backlog()
+        self._waking: Backlog[Waiting] = Backlog()
+        self._door: Backlog[Waiting | Link] = Backlog(of_each=MAX_STRANGERS, in_all=MAX_AT_THE_DOOR)
         self._knocks = Knocks()
         self._backlog_rest, self._door_rest = Rest(BACKLOG_REST), Rest(DOOR_REST)
         self._waking_rest = Rest(WAKING_REST)
@@ -208,7 +204,7 @@ class Reception:
         link = self._find(data)
         if link is None or link.is_newcomer or (self._door and link in self._door):
             if link is not None or self._knocks.is_welcome(data):
-                if self._door.put(link, datagram) and link is None:
+                if self._door.put(link, wait(datagram)) and link is None:
                     self._knocks.waits(data)
                 self._work_soon()
             return
@@ -231,7 +227,7 @@ class Reception:
         else:
             queue, has_time = self._waking, used < WAKING_SECONDS and not self.must_read(now)
         if not has_time:
-            queue.put(link, datagram)
+            queue.put(link, wait(datagram))
             self._work_soon()
             return
         if is_recent:
@@ -298,14 +294,12 @@ class Reception:
         else:
             self._worked.clear()
 
-    def _work_off(
-        self, queue: Backlog[Datagram], seconds: float, rest: Rest, began: float
-    ) -> float:
+    def _work_off(self, queue: Backlog[Waiting], seconds: float, rest: Rest, began: float) -> float:
         """Serve those who have more than their share, in turn; returns when that was done."""
         now, until = began, began + seconds
         while queue and now < until:
-            datagram = queue.take()
-            self._deliver(datagram, self._find(datagram[0]), now)
+            item = queue.take()
+            self._deliver(item.datagram, self._find(item.data), now)
             now = self._loop.time()
         rest.worked(began, now)
         self._worked.append((rest, began))
@@ -335,11 +329,11 @@ class Reception:
         now, until = began, began + STEP_SECONDS
         while self._door and now < until:
             item = self._door.take()
-            if isinstance(item, tuple):
-                link = self._find(item[0])
+            if isinstance(item, Waiting):
+                link = self._find(item.data)
                 if link is None:
-                    self._knocks.heard(item[0])
-                self._deliver(item, link, now)
+                    self._knocks.heard(item.data)
+                self._deliver(item.datagram, link, now)
                 if link is not None and not link.is_newcomer:
                     self._let_in(link)
             elif self._host.is_alive(item):
@@ -364,7 +358,7 @@ class Reception:
     def _let_in(self, link: "Link") -> None:
         """Let what waits of a connection that is there now go before strangers."""
         for item in self._door.take_all(link):
-            if isinstance(item, tuple):
+            if isinstance(item, Waiting):
                 self._backlog.put(link, item)
             else:
                 item.on_timer(self._loop.time())

@@ -1,12 +1,14 @@
 """Who goes first when much arrives at once: real sockets, a clock that only work moves."""
 
 import asyncio
+import gc
 import random
 import socket
 
 import pytest
 
 from moqvox.transport.aioquic import reception
+from moqvox.transport.aioquic.asked import Asked
 from moqvox.transport.aioquic.knocks import MAX_FOLLOWERS
 from moqvox.transport.aioquic.pauses import Pauses
 from moqvox.transport.aioquic.reception import PATIENCE_SECONDS, UNREAD_SECONDS, Reception
@@ -351,6 +353,27 @@ def test_behind_a_crowd_that_the_kernel_holds_a_word_waits_for_its_reading_alone
         done = await scene.until_done(101)
         assert done.index("old") <= WAKING_SECONDS / CRUMB + 1
         assert done.count("idle") == 100
+
+    run(play)
+
+
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_of_a_crowd_that_waits_the_collector_has_nothing_to_look_at(everywhere):
+    """Else it runs while the crowd is read, and the longer the larger that is."""
+
+    async def play(scene):
+        if everywhere:
+            scene.reception.close(scene.inside)
+            scene.reception.open(scene.inside, 0, Asked(scene.inside, lambda _source: 1))
+        read = scene.reception._readers[scene.inside]
+        scene.crowd(100)
+        gc.collect()
+        before = len(gc.get_objects())
+        read()
+        waiting = len(scene.reception._waking)
+        assert waiting > 90
+        assert len(gc.get_objects()) - before < waiting / 5
+        assert scene.reception.has_unheard(scene.host.links[b"idle0099"])
 
     run(play)
 

@@ -9,6 +9,7 @@ from tests.unit.transport.aioquic.links import link_up
 
 from moqvox.transport.aioquic.endpoint import UNHEARD_PATIENCE, Endpoint
 from moqvox.transport.aioquic.raw import RawConnection
+from moqvox.transport.aioquic.waiting import wait
 
 ID = b"12345678"
 PEER = ("127.0.0.1", 9)
@@ -48,7 +49,7 @@ async def busy(*, until: float | None) -> list:
         link = Listening()
         endpoint.add(link, ID)
         reception = endpoint._reception
-        reception._backlog.put(link, (b"\x40" + ID, PEER, None))
+        reception._backlog.put(link, wait((b"\x40" + ID, PEER, None)))
         endpoint.schedule(link, DUE)
         if until is not None:
             loop.call_at(until, reception._work_soon)
