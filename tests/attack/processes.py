@@ -170,20 +170,31 @@ class Victim(Process):
         Path("/proc", str(self.pid), "clear_refs").write_text("5")
 
     def wait_idle(self, seconds: float = 10.0) -> None:
-        """Wait until it has worked off what is in its socket."""
+        """Wait until it has worked off what is in its socket, and is done with who has left.
+
+        That is taken apart in small pieces with rests between them, so that little work at a time
+        does not mean that there is none left.
+        """
         deadline = time.monotonic() + seconds
         before = self.usage().cpu_s
         while time.monotonic() < deadline:
             time.sleep(0.05)
             now = self.usage().cpu_s
-            if now - before <= IDLE_CPU_S:
+            if now - before <= IDLE_CPU_S and not self.leaving():
                 return
             before = now
 
+    def leaving(self) -> int:
+        """Connections that are over, but not taken apart or not forgotten yet."""
+        return self._ask(signal.SIGUSR2)["leaving"]
+
     def longest_turn(self) -> float:
         """CPU seconds of the longest turn of its loop since the last call."""
-        os.kill(self.pid, signal.SIGUSR1)
-        return json.loads(self.lines.get(timeout=START_LIMIT))["longest_turn_s"]
+        return self._ask(signal.SIGUSR1)["longest_turn_s"]
+
+    def _ask(self, question: signal.Signals) -> dict[str, float]:
+        os.kill(self.pid, question)
+        return json.loads(self.lines.get(timeout=START_LIMIT))
 
     def complaints(self) -> list[str]:
         """What it wrote about errors that nobody caught."""

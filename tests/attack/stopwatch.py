@@ -10,6 +10,7 @@ import selectors
 import signal
 import sys
 import time
+from collections.abc import Callable
 
 
 class Stopwatch(selectors.DefaultSelector):
@@ -34,14 +35,25 @@ class Stopwatch(selectors.DefaultSelector):
         return taken
 
 
-def run(main) -> None:
-    """Run a coroutine on a loop with a stopwatch; SIGUSR1 makes it print what that says."""
+def run(main, leaving: Callable[[], int]) -> None:
+    """Run a coroutine on a loop with a stopwatch; SIGUSR1 makes it print what that says.
+
+    SIGUSR2 makes it print how many connections are over, of which something is left to be done.
+    """
     stopwatch = Stopwatch()
 
     def tell() -> None:
-        sys.stdout.write(json.dumps(stopwatch.take()) + "\n")
-        sys.stdout.flush()
+        say(stopwatch.take())
+
+    def tell_leaving() -> None:
+        say({"leaving": leaving()})
 
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(stopwatch)) as runner:
         runner.get_loop().add_signal_handler(signal.SIGUSR1, tell)
+        runner.get_loop().add_signal_handler(signal.SIGUSR2, tell_leaving)
         runner.run(main)
+
+
+def say(what: dict[str, float]) -> None:
+    sys.stdout.write(json.dumps(what) + "\n")
+    sys.stdout.flush()

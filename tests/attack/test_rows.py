@@ -3,7 +3,7 @@
 import pytest
 from tests.attack.attacker import Attacker
 from tests.attack.measure import MIB
-from tests.attack.rows import ATTACKS
+from tests.attack.rows import ATTACKS, crowd_to_close
 
 pytestmark = pytest.mark.net
 
@@ -75,3 +75,11 @@ def test_a_spoofed_rebind_gets_no_more_than_three_times_and_the_caller_goes_on(o
 
 def test_scattered_bytes_of_a_stream_end_the_connection(ours):
     assert ATTACKS["T8 scattered bytes"](ours.address, 0.2).closed_with == 0x01
+
+
+def test_a_crowd_that_has_left_is_waited_for_until_nothing_of_it_is_left(ours):
+    close = crowd_to_close(ours.address, 0.2)
+    ours.wait_idle()
+    close()
+    ours.wait_idle()
+    assert ours.leaving() == 0

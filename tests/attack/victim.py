@@ -14,12 +14,14 @@ import json
 import logging
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from aioquic.asyncio import QuicConnectionProtocol, serve
 from aioquic.h3.connection import H3Connection
 from aioquic.h3.events import HeadersReceived, WebTransportStreamDataReceived
 from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.connection import END_STATES
 from aioquic.quic.events import ProtocolNegotiated, StreamDataReceived
 from aioquic.quic.events import StreamReset as Abandoned
 from tests.attack.stopwatch import run
@@ -35,6 +37,8 @@ from moqvox_certs import generate
 
 RAW = "moq-lite-06"
 VOTES = [0]
+LEAVING: list[Callable[[], int]] = []
+"""Of the server: counts its connections that are over, but not forgotten or not taken apart."""
 
 
 def answer_to(data: bytes) -> bytes:
@@ -69,6 +73,8 @@ async def ours(port: int, identity: ServerCertificate, limits: Limits, keys: Key
     listener = await listen(
         "127.0.0.1", port, protocols=[RAW], certificate=identity, limits=limits, keys=keys
     )
+    endpoint = listener._endpoint
+    LEAVING.append(lambda: len(endpoint) - endpoint._running + len(endpoint._departures))
     report(listener.addresses[0])
     async with spare(lambda: False), asyncio.TaskGroup() as tasks:
         while True:
@@ -116,8 +122,15 @@ async def naive(port: int, identity: ServerCertificate) -> None:
     )
     identify(configuration, identity)
     server = await serve("127.0.0.1", port, configuration=configuration, create_protocol=NaivePeer)
+    LEAVING.append(
+        lambda: sum(one._quic._state in END_STATES for one in set(server._protocols.values()))
+    )
     report(server._transport.get_extra_info("sockname"))
     await asyncio.Event().wait()
+
+
+def leaving() -> int:
+    return LEAVING[0]()
 
 
 def report(address: tuple[str, int]) -> None:
@@ -147,11 +160,11 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     identity = certificate(args.identity)
     if args.what == "naive":
-        run(naive(args.port, identity))
+        run(naive(args.port, identity), leaving)
         return
     limits = Limits(retry_above_half_open=0) if args.retry else Limits()
     keys = Keys(identity.key_pem) if args.identity else None
-    run(ours(args.port, identity, limits, keys))
+    run(ours(args.port, identity, limits, keys), leaving)
 
 
 if __name__ == "__main__":
