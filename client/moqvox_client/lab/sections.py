@@ -5,7 +5,7 @@ from typing import Final
 import msgspec
 
 from moqvox_client.lab.bounds import Bound, Limit, Medians
-from moqvox_client.lab.scenario import Scenario
+from moqvox_client.lab.scenario import SETS, Scenario
 from moqvox_client.lab.systems import OURS
 
 __all__ = ["SECTIONS", "Part", "Section"]
@@ -61,6 +61,11 @@ class Section(msgspec.Struct, frozen=True, kw_only=True):
     columns: tuple[str, ...]
     bounds: tuple[Bound, ...] = ()
     picture: str = ""
+
+
+def _members(of: str, prefix: str) -> tuple[str, ...]:
+    """Name the scenarios of a set that are called so."""
+    return tuple(one.name for one in SETS[of]() if one.name.startswith(prefix))
 
 
 def _round_trips(count: float, more_ms: float) -> Limit:
@@ -148,9 +153,9 @@ SETUP: Final = Section(
     ),
 )
 
-KILLED: Final = ("server-kill-prompt", "server-kill-answer")
-RELAY_KILLED: Final = ("relay-kill-prompt", "relay-kill-answer")
-RELAY_DRAINED: Final = ("relay-drain-prompt", "relay-drain-answer")
+KILLED: Final = _members("restart", "server-kill-")
+RELAY_KILLED: Final = _members("restart", "relay-kill-")
+RELAY_DRAINED: Final = _members("restart", "relay-drain-")
 RESTART: Final = Section(
     name="restart",
     title="Servers and relays that are killed, restarted or drained",
@@ -186,7 +191,7 @@ SWITCH_PROMPT: Final = Section(
     title="From WiFi to cellular in mid-prompt",
     parts=(
         Part(
-            tuple(f"switch-prompt-{name}" for name in ("both", "gap0", "gap0.5", "gap2", "gap5")),
+            _members("switch", "switch-prompt-"),
             jobs=4,
             answer_frames=0,
         ),
@@ -216,7 +221,7 @@ SWITCH_ANSWER: Final = Section(
     title="From WiFi to cellular in mid-answer, at the ear",
     parts=(
         Part(
-            tuple(f"switch-answer-{name}" for name in ("both", "gap0", "gap0.5", "gap2", "gap5")),
+            _members("switch", "switch-answer-"),
             jobs=4,
         ),
         Part(("switch-answer-gap0.5",), ("websocket", "grpc", "aiortc"), jobs=6),

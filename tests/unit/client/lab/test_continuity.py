@@ -13,7 +13,7 @@ from moqvox_client.lab.ear import Heard
 from moqvox_client.lab.metrics import Downlink, Uplink
 from moqvox_client.lab.network import Userspace
 from moqvox_client.lab.report import Facts
-from moqvox_client.lab.scenario import named
+from moqvox_client.lab.scenario import SETS, named
 from moqvox_client.lab.sections import SECTIONS, Part, Section
 from moqvox_client.lab.table import NAMES
 from moqvox_client.lab.verdict import Back, Run
@@ -75,6 +75,13 @@ def ear(**faults):
         strange_ms=0.0,
     )
     return msgspec.structs.replace(played, **faults)
+
+
+def test_every_scenario_of_a_named_set_is_in_some_section():
+    parts = [part for section in SECTIONS.values() for part in section.parts]
+    assert all(part.scenarios for part in parts)
+    shown = {one.name for part in parts for one in plan.scenarios_of(part)}
+    assert {one.name for one in named(list(SETS))} <= shown
 
 
 def test_every_section_names_scenarios_systems_and_figures_that_exist():
