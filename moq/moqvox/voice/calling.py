@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -67,8 +67,9 @@ async def call(
         MoqError: no server can be reached at first. One that ends the call later ends the
             iterations and fails what waits with `SessionClosed`; `Call.ended` has the reason.
     """
-    begun_at, origin_id = asyncio.get_running_loop().time(), origin.make_id()
-    made: Call
+    loop = asyncio.get_running_loop()
+    begun_at, origin_id = loop.time(), origin.make_id()
+    built: asyncio.Future[Call] = loop.create_future()
     urge = Urge()
     urls = [url] if isinstance(url, str) else list(url)
     async with (
@@ -83,16 +84,17 @@ async def call(
                 wallet=wallet,
                 early_speech=early_speech,
                 urge=urge,
-                on_begun=lambda driver: made.begin(driver),
+                on_begun=lambda driver: built.result().begin(driver),
             )
         ) as dial,
         scope() as tasks,
     ):
         redial = Redial(urls, dial, patience=patience, urge=urge)
-        line = tasks.create_task(_keep(lambda: made, redial), name="call")
+        line = tasks.create_task(_keep(built, redial), name="call")
         await asyncio.sleep(0)  # the first packet leaves; the call is made while it is on its way
         made = Call(keep=keep, patience=patience, origin_id=origin_id, begun_at=begun_at)
         made.redial = redial
+        built.set_result(made)
         try:
             yield made
         finally:
@@ -103,14 +105,14 @@ async def call(
             make_spare()
 
 
-async def _keep(made: Callable[[], Call], redial: Redial) -> None:
-    """Keep a call connected, which is made by the time that there is a connection."""
-    why = await redial.run(
-        lambda driver: made().hold(driver),
-        settled=lambda: made().wait_answered(),
-        may_return=lambda: made().may_resume,
+async def _keep(built: asyncio.Future[Call], redial: Redial) -> None:
+    """Keep a call connected, which is built while its first packet is on its way."""
+    first = await redial.first()
+    made = await built
+    why = await redial.keep(
+        first, made.hold, settled=made.wait_answered, may_return=lambda: made.may_resume
     )
-    made().over(why)
+    made.over(why)
 
 
 async def _last_words(made: Call) -> None:

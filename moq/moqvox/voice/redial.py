@@ -126,7 +126,18 @@ class Redial:
         Raises:
             MoqError: no URL can be reached at first.
         """
-        driver = await self._first()
+        first = await self.first()
+        return await self.keep(first, hold, settled=settled, may_return=may_return)
+
+    async def keep(
+        self,
+        driver: Driver,
+        hold: Callable[[Driver], Awaitable[None]],
+        *,
+        settled: Callable[[], Awaitable[object]],
+        may_return: Callable[[], bool],
+    ) -> SessionClosed:
+        """Go on as `run` does once there is a first connection."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_hold(hold, driver), name="hold")
             while True:
@@ -141,7 +152,12 @@ class Redial:
                 driver = fresh
         return _why(await driver.wait_closed())
 
-    async def _first(self) -> Driver:
+    async def first(self) -> Driver:
+        """Open the first connection, to the first URL that can be reached.
+
+        Raises:
+            MoqError: none can.
+        """
         failure: MoqError | None = None
         for url in list(self._urls):
             try:
