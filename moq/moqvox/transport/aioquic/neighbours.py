@@ -1,5 +1,9 @@
-"""Who works with a link: the endpoint that carries it, the observer, who waits for a session."""
+"""Who works with a link: the endpoint that carries it, the observer, who waits for a session.
 
+And what the endpoint is to its reception.
+"""
+
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from aioquic.quic.events import QuicEvent
@@ -12,7 +16,7 @@ if TYPE_CHECKING:
     from moqvox.transport.aioquic.webtransport import WebTransportConnection
     from moqvox.transport.failures import ConnectFailed
 
-__all__ = ["Carrier", "Observer", "Sponsor"]
+__all__ = ["Carrier", "Host", "Observer", "Sponsor"]
 
 
 class Observer(Protocol):
@@ -81,6 +85,23 @@ class Carrier(Protocol):
 
     def local_address(self, link: "Link") -> Address:
         """Return the address that the link sends from."""
+
+
+class Host(Protocol):
+    """The endpoint, as far as what arrives concerns it."""
+
+    @property
+    def links(self) -> Mapping[bytes, "Link"]:
+        """Who is known by which connection ID; it changes as they do."""
+
+    def welcome(self, data: bytes, address: Address) -> "Link | None":
+        """Make a link for a datagram of no connection, or answer it, or drop it."""
+
+    def is_alive(self, link: "Link") -> bool:
+        """Whether a link is still to be served."""
+
+    def on_error(self, exc: OSError, address: Address | None) -> None:
+        """Learn that the system reported an error."""
 
 
 class Sponsor(Protocol):

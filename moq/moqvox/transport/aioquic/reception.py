@@ -13,14 +13,14 @@ import asyncio
 import errno
 import functools
 import socket
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Final, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
 
-from moqvox.transport.address import Address
 from moqvox.transport.aioquic.asked import ANCILLARY_BYTES, Answers, Asked, Question
 from moqvox.transport.aioquic.backlog import Backlog
 from moqvox.transport.aioquic.headers import LONG_HEADER
 from moqvox.transport.aioquic.knocks import Knocks
+from moqvox.transport.aioquic.neighbours import Host
 from moqvox.transport.aioquic.pauses import Pauses, Rhythm
 from moqvox.transport.aioquic.resting import TURNS
 from moqvox.transport.aioquic.shares import (
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 __all__ = ["TRANSIENT", "Reception"]
 
 MAX_DATAGRAMS_PER_TURN: Final = 128
+MAX_BESIDE_ANSWERS: Final = 16
+"""The same while a crowd is read, and for the turns in which who keeps time is to be answered."""
 
 UNREAD_SECONDS: Final = 0.05
 """So long nothing that can wait is done while the kernel has more for us than one turn's share."""
@@ -61,23 +63,6 @@ PATIENCE_SECONDS: Final = 0.05
 TRANSIENT: Final = frozenset(
     (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR, errno.ENOBUFS, errno.ENOMEM)
 )
-
-
-class Host(Protocol):
-    """The endpoint, as far as what arrives concerns it."""
-
-    @property
-    def links(self) -> Mapping[bytes, "Link"]:
-        """Who is known by which connection ID; it changes as they do."""
-
-    def welcome(self, data: bytes, address: Address) -> "Link | None":
-        """Make a link for a datagram of no connection, or answer it, or drop it."""
-
-    def is_alive(self, link: "Link") -> bool:
-        """Whether a link is still to be served."""
-
-    def on_error(self, exc: OSError, address: Address | None) -> None:
-        """Learn that the system reported an error."""
 
 
 class Reception:
@@ -102,7 +87,8 @@ class Reception:
         self._looked_at: float | None = None
         self._put_off_at: float | None = None
         self._later: asyncio.TimerHandle | None = None
-        self._quiet_in = self._calm_in = 0
+        self._quiet_in = self._calm_in = self._answered_in = 0
+        self._may_read = 0
         self._has_unread = False
         self._unread_since: float | None = None
         self._works = False
@@ -150,7 +136,9 @@ class Reception:
     def _on_readable(self, sock: socket.socket, number: int) -> None:
         now = self._loop.time()
         spent: dict[Link | None, float] = {}
-        for _ in range(MAX_DATAGRAMS_PER_TURN):
+        self._begin_to_read()
+        while self._may_read > 0:
+            self._may_read -= 1
             try:
                 size, address = sock.recvfrom_into(self._buffer)
             except OSError as exc:
@@ -167,7 +155,9 @@ class Reception:
         """Read a socket that listens on all addresses, and note which of them was asked."""
         now = self._loop.time()
         spent: dict[Link | None, float] = {}
-        for _ in range(MAX_DATAGRAMS_PER_TURN):
+        self._begin_to_read()
+        while self._may_read > 0:
+            self._may_read -= 1
             try:
                 size, ancillary, _, address = sock.recvmsg_into((self._buffer,), ANCILLARY_BYTES)
             except OSError as exc:
@@ -179,6 +169,9 @@ class Reception:
                 data = bytes(self._view[:size])
                 self._take((data, address, Question(number, asked, info)), now, spent)
         self._leave_unread(now)
+
+    def _begin_to_read(self) -> None:
+        self._may_read = MAX_BESIDE_ANSWERS if self._answered_in > 0 else MAX_DATAGRAMS_PER_TURN
 
     def _leave_unread(self, now: float) -> None:
         """Note that the kernel has more; among it may be a word of who is in a conversation."""
@@ -238,6 +231,9 @@ class Reception:
             self._pauses.heard(link.rhythm, turn, self._looked_at)
             if self._later is not None:
                 self._work_soon()
+            if link.rhythm.is_known and (self._waking or self._unread_since is not None):
+                self._answered_in = TURNS
+                self._may_read = min(self._may_read, MAX_BESIDE_ANSWERS)
         spent[owner] = used + self._loop.time() - now
 
     def _is_in_time(self, link: "Link", turn: float, now: float) -> bool:
@@ -274,8 +270,10 @@ class Reception:
         is_quiet, is_calm = self._quiet_in <= 0, self._calm_in <= 0
         self._quiet_in -= 1
         self._calm_in -= 1
+        self._answered_in -= 1
         now = self._loop.time()
-        if self._backlog and (is_calm or self._backlog_rest.is_over(now)):
+        may_work = not (self._pauses and self.must_read(now))  # who keeps time may be unread
+        if self._backlog and may_work and (is_calm or self._backlog_rest.is_over(now)):
             now = self._work_off(self._backlog, SLICE_SECONDS, self._backlog_rest, now)
             is_quiet, self._quiet_in = False, TURNS
         if self.must_read(now):
