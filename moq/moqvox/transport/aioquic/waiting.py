@@ -1,8 +1,10 @@
 """What is kept of a datagram that waits for its turn.
 
-When a crowd speaks in one moment, thousands of them are read before anything else is done. Were
-each a tuple with a tuple in it, CPython's collector would begin amid that reading, and end with a
-full collection for which everybody waits. So nothing is kept that it keeps track of.
+When a crowd speaks in one moment, thousands of datagrams are read before anything else is done.
+Were each a tuple with a tuple in it, CPython's collector would begin amid that reading, and
+everybody would wait until it has gone through all that is young. That is much where thousands of
+connections have been heard: it begins when so many objects more were made than freed, however
+many were made. So nothing is kept here that it keeps track of.
 """
 
 import msgspec
