@@ -2,9 +2,8 @@
 
 When a crowd speaks in one moment, thousands of datagrams are read before anything else is done.
 Were each a tuple with a tuple in it, CPython's collector would begin amid that reading, and
-everybody would wait until it has gone through all that is young. That is much where thousands of
-connections have been heard: it begins when so many objects more were made than freed, however
-many were made. So nothing is kept here that it keeps track of.
+everybody would wait for it: the longer, the more connections there are that nobody has touched
+for a while. So nothing is kept here that it keeps track of.
 """
 
 import msgspec
