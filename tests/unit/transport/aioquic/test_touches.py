@@ -168,6 +168,29 @@ def test_a_private_name_of_something_unknown_is_refused():
         list(touches.touches("usual", "thing._invented", {}))
 
 
+def test_nobody_outside_touches_what_is_private(held):
+    theirs = frozenset(filter(touches.is_private, set().union(*held.values())))
+    read = dict(touches.outsiders())
+    assert {"moqvox.connect", "moqvox.transport.aioquic.link", "moqvox.bound"} <= read.keys()
+    assert [
+        one for name, text in read.items() for one in touches.trespasses(name, text, theirs)
+    ] == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from aioquic._buffer import Buffer",
+        "from aioquic.quic.connection import _private",
+        "import aioquic._crypto",
+        "import aioquic; aioquic.connection._close_at",
+        "import aioquic\nclass A(QuicConnection):\n    def f(self): self._close_at = 1",
+    ],
+)
+def test_who_touches_it_outside_is_told(source):
+    assert list(touches.trespasses("moqvox.session", source, frozenset({"_close_at"})))
+
+
 def test_methods_that_are_overridden_or_called_have_the_parameters_that_they_had():
     found = {*touches.overridden(), *touches.called(touches.all_touches())}
     now = {

@@ -18,6 +18,7 @@ from aioquic.quic.crypto import CryptoPair
 from aioquic.quic.recovery import QuicPacketRecovery
 from aioquic.quic.stream import QuicStream, QuicStreamReceiver, QuicStreamSender
 
+import moqvox
 from moqvox.transport.aioquic import private, streams
 
 MODULES = [
@@ -183,6 +184,49 @@ def parameters(kind: type, name: str) -> str:
     if isinstance(method, property):
         return "property"
     return ", ".join(inspect.signature(method).parameters)
+
+
+def outsiders() -> Iterator[tuple[str, str]]:
+    """Read name and text of every module of the library outside the folder."""
+    inside = private.__name__
+    for found in pkgutil.walk_packages(moqvox.__path__, f"{moqvox.__name__}."):
+        if found.name != inside and not found.name.startswith(f"{inside}."):
+            loader = found.module_finder.find_spec(found.name, None).loader
+            yield found.name, loader.get_source(found.name)
+
+
+def trespasses(name: str, source: str, theirs: frozenset[str]) -> Iterator[str]:
+    """Find what only the folder may do: private names and modules of aioquic's.
+
+    Args:
+        name: the module's.
+        source: its text.
+        theirs: private names that upstream's objects have.
+    """
+    tree = ast.parse(source)
+    knows_aioquic = False
+    for node in ast.walk(tree):
+        modules = [one.name for one in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and not node.level:
+            modules = [f"{node.module}.{one.name}" for one in node.names]
+        for module in modules:
+            parts = module.split(".")
+            if parts[0] == "aioquic":
+                knows_aioquic = True
+                if any(is_private(part) for part in parts):
+                    yield f"{name}:{node.lineno}: {module}"
+    if not knows_aioquic and not name.startswith(private.__name__.rpartition(".")[0]):
+        return
+    for top in tree.body:
+        is_theirs = isinstance(top, ast.ClassDef) and any(
+            ast.unparse(base).startswith(("Quic", "H3", "tls.")) for base in top.bases
+        )
+        for node in ast.walk(top):
+            if not isinstance(node, ast.Attribute) or not is_private(node.attr):
+                continue
+            is_own = ast.unparse(node.value) in ("self", "cls", "super()")
+            if not is_own or (is_theirs and node.attr in theirs):
+                yield f"{name}:{node.lineno}: {ast.unparse(node)}"
 
 
 def underscored(source: str) -> set[str]:
