@@ -18,6 +18,7 @@ from moqvox.driver.scope import scope
 from moqvox.errors import LocalError
 from moqvox.model import cache, origin
 from moqvox.session.lite.session import LiteSession
+from moqvox.transport.aioquic import LOGGERS as TRANSPORT_LOGGERS
 from moqvox.transport.aioquic import Wallet
 from moqvox.transport.aioquic import connect as connect_quic
 from moqvox.transport.credentials import Verify
@@ -29,7 +30,16 @@ from moqvox.transport.websocket import connect_websocket
 from moqvox.url import Address, Scheme, parse_url
 from moqvox.wire.version import LITE_ALPNS as ALPNS
 
-__all__ = ["Wallet", "connect", "detours", "dial", "hold", "open_session", "recall"]
+__all__ = [
+    "TRANSPORT_LOGGERS",
+    "Wallet",
+    "connect",
+    "detours",
+    "dial",
+    "hold",
+    "open_session",
+    "recall",
+]
 
 log = logging.getLogger("moqvox.connect")
 

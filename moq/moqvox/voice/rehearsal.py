@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 
-from moqvox.connect import Wallet
+from moqvox.connect import TRANSPORT_LOGGERS, Wallet
 from moqvox.driver.scope import scope
 from moqvox.errors import MoqError
 from moqvox.listen import Server, listen
@@ -50,9 +50,8 @@ LOGGERS: Final = (
     "moqvox.connect",
     "moqvox.driver",
     "moqvox.listen",
-    "moqvox.transport.aioquic",
     "moqvox.voice",
-    "quic",
+    *TRANSPORT_LOGGERS,
 )
 
 _rehearses = contextvars.ContextVar("rehearses", default=False)

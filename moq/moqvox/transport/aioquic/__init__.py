@@ -1,5 +1,7 @@
 """QUIC and WebTransport on UDP, over aioquic's core: our own endpoint, send path and windows."""
 
+from typing import Final
+
 from moqvox.transport.aioquic.dial import connect
 from moqvox.transport.aioquic.limits import Limits
 from moqvox.transport.aioquic.serve import Listener, listen
@@ -17,6 +19,7 @@ from moqvox.transport.failures import (
 )
 
 __all__ = [
+    "LOGGERS",
     "CertificateRefused",
     "ConnectFailed",
     "HostUnknown",
@@ -33,3 +36,6 @@ __all__ = [
     "connect",
     "listen",
 ]
+
+LOGGERS: Final = ("moqvox.transport.aioquic", "quic")
+"""Whose words are of a connection's making and course: ours and upstream's."""
