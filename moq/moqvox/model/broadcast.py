@@ -274,7 +274,8 @@ class Consumer:
             group: its sequence.
             frame_start: first frame wanted.
             frame_end: last frame wanted, inclusive; None = all, those still to come included.
-            priority: 0 to 255, for the way from the publisher.
+            priority: 0 to 255, for the way from the publisher, among fetches: 0 for bulk, which
+                then waits for whatever fills a gap. All live groups go before any.
 
         Raises:
             Refused: the publisher refuses, or the track or broadcast has ended.

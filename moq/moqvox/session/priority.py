@@ -5,6 +5,11 @@ groups the subscriber's priority decides, then the publisher's, then the order o
 in ordered tracks the older first, in others the newer first (draft-lcurley-moq-lite,
 section "Prioritization").
 
+Bulk has no class of its own, as nothing on the wire tells it from what fills a gap: both are
+fetches, and only who asks knows how much he is in want of them. He says so by the priority, 0
+for bulk, and fetches are in the order of that. A track of bulk that is subscribed to is live
+like any other, behind those of a higher priority and ahead of all fetches.
+
 Sequence numbers of different tracks say nothing about each other, so groups are placed by
 when they were opened. An ordered track then waits for older bytes only, whosever they are,
 and of several tracks of equal priority none starves for having lived longer.
@@ -39,7 +44,12 @@ def group_priority(subscriber: int, publisher: int, *, ordered: bool, place: int
 
 
 def fetch_priority(subscriber: int, place: int) -> int:
-    """Place a fetched group: behind all live ones, the one asked for first before others."""
+    """Place a fetched group: behind all live ones, the one asked for first among equals.
+
+    Args:
+        subscriber: 0 to 255, higher is sent first; so what fills a gap goes before bulk.
+        place: from `Places`, when it was accepted.
+    """
     return _number(_FETCH, subscriber, 0, place)
 
 
