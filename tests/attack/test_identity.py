@@ -5,7 +5,15 @@ import time
 
 import pytest
 from aioquic.tls import Epoch
-from tests.attack.attacker import Attacker, Crowd, ack_frame, crypto_frame, is_retry, udp
+from tests.attack.attacker import (
+    Attacker,
+    Crowd,
+    ack_frame,
+    crypto_frame,
+    is_readable,
+    is_retry,
+    udp,
+)
 from tests.attack.measure import MIB, newcomer
 from tests.attack.processes import Victim
 
@@ -83,27 +91,62 @@ def test_packet_numbers_are_skipped_so_that_guessed_acks_are_found_out(ours):
         assert attacker.closed.error_code == 0x0A
 
 
-def test_a_flight_that_is_replayed_has_no_effect_twice(ours):
-    with Attacker(ours.address).connect() as first:
-        first.pump(0.1)
-        before = int(first.ask(b"tally"))
-        tickets = first.tickets
-    options = {"session_ticket": tickets[0]} if tickets else {}
-    with Attacker(ours.address, **options) as voter:
-        voter.quic.connect(ours.address, time.monotonic())
+def tally(victim) -> int:
+    with Attacker(victim.address).connect() as asker:
+        return int(asker.ask(b"tally"))
+
+
+def a_ticket(victim):
+    with Attacker(victim.address).connect() as client:
+        assert client.pump(3, lambda: client.tickets)
+        return client.tickets[0]
+
+
+def vote_early(victim, ticket) -> list[bytes]:
+    """Vote in early data, and leave; returns the flight when the victim has forgotten us."""
+    voter = Attacker(victim.address, session_ticket=ticket)
+    with voter.socket:
+        voter.quic.connect(victim.address, time.monotonic())
         stream = voter.open(b"vote", fin=True)
         flight = [data for data, _ in voter.quic.datagrams_to_send(time.monotonic())]
         for data in flight:
             voter.send(data)
-        assert voter.pump(3, lambda: voter.data.get(stream))
-        for source in range(2, 7):
-            sock = udp(f"127.0.0.{source}")
-            for data in flight:
-                sock.sendto(data, ours.address)
-            sock.close()
-    with Attacker(ours.address).connect() as last:
-        last.pump(0.1)
-        assert int(last.ask(b"tally")) == before + 1
+        assert voter.pump(3, lambda: voter.data.get(stream) and voter.quic._handshake_confirmed)
+        assert voter.quic.tls.early_data_accepted
+        token = voter.quic._peer_cid.stateless_reset_token
+        voter.quic.close()
+        voter.flush()
+        deadline = time.monotonic() + 5
+        heard = b""
+        while heard[-16:] != token:  # the answer to a packet of a connection that is unknown
+            assert time.monotonic() < deadline
+            voter.forge(b"\x01" + bytes(200))
+            if is_readable(voter.socket, 0.02):
+                heard = voter.socket.recv(65536)
+    return flight
+
+
+def replay(victim, flight: list[bytes], source: str, *, answers: bool) -> None:
+    """Send a flight from elsewhere; the first time it is answered as a new client's."""
+    with udp(source) as sock:
+        for data in flight:
+            sock.sendto(data, victim.address)
+        if answers:
+            assert is_readable(sock, 3)
+            answer = sock.recv(65536)
+            assert answer[0] >= 0xC0
+            assert not is_retry(answer)
+
+
+def test_a_flight_that_is_replayed_has_no_effect_twice(ours):
+    before = tally(ours)
+    flight = vote_early(ours, a_ticket(ours))
+    assert tally(ours) == before + 1
+    for number in range(2, 7):
+        replay(ours, flight, f"127.0.0.{number}", answers=number == 2)
+    assert tally(ours) == before + 1
+    vote_early(ours, a_ticket(ours))
+    assert tally(ours) == before + 2
 
 
 class Watched(Attacker):
