@@ -11,10 +11,10 @@ cheap. Three kinds are made:
 - when nothing new is written, a timer sends what would have gone along.
 
 Where losses come in bursts (or it is not known yet), copies in the very next packets are lost
-with their originals: there, each piece goes along with the first and the fourth packet after
+with their originals: there, each piece goes along with the first and the third packet after
 its own. What a longer burst takes all the same is noticed when the first ACK is overdue, and
 from then on one packet must get through with everything: the first leaves at that moment, the
-next at most 10 ms later, and after four of them probes, which the congestion window lets pass.
+next 12 ms later at most, and after two of them probes, which the congestion window lets pass.
 
 On a clean path nothing is copied, but for the first few pieces of a connection, of whose path
 nothing is known yet. The first sign of loss, in either direction, starts the copies, and they
@@ -22,6 +22,7 @@ end when the path has been clean for a while. Copies count against pacing and ha
 congestion window, and against a budget that the live bytes themselves earn.
 """
 
+import math
 from typing import Final
 
 from moqvox.transport.aioquic.limits import Limits
@@ -37,9 +38,13 @@ TURN: Final = 0.025
 """Seconds to wait for new bytes to go along with; longer than a frame of voice."""
 
 GRACE: Final = 0.0625
-"""Part of a round trip that an ACK may be late, at least `MIN_GRACE` seconds."""
+"""Part of a round trip that an ACK may be late, at least `MIN_GRACE` seconds.
+
+Where the round trip hardly varies, less: four times its variance, at least `CALM` of that.
+"""
 
 MIN_GRACE: Final = 0.008
+CALM: Final = 0.625
 
 HOPELESS_AFTER: Final = 10.0
 """Seconds without an ACK after which a path is rather dead than lossy: copies feed nobody."""
@@ -56,23 +61,34 @@ LEAST_WINDOW_BYTES: Final = 2400
 RESERVE: Final = 0.2
 """Part of what the congestion window is larger that copies leave to what is new."""
 
-AGES: Final = (1, 4)
-"""After how many turns a piece goes along again where bursts are to be expected."""
+AGES: Final = (3, 1)
+"""After how many turns a piece goes along again where bursts are to be expected.
 
-BURST_SAVINGS_BYTES: Final = 3400
+If the budget is short of both, the later copy is worth more: it outlives a longer burst.
+"""
+
+BURST_SAVINGS_BYTES: Final = 3700
 """So much of the budget such copies leave for what is overdue."""
 
-ALL_TURNS: Final = 4
-"""Turns of a burst in which everything goes along."""
+ALL_TURNS: Final = 2
+"""Turns of a burst in which everything goes along as far as the congestion window has room."""
 
-AGAIN: Final = 0.01
-"""Seconds between them at most: the sooner after the burst's end one comes, the better."""
+AGAIN: Final = 0.0115
+"""Seconds between them at most: the sooner after the burst's end one comes, the better.
 
+At a round trip of 100 ms the second leaves with the frame at 120 ms, not just before it.
+"""
+
+PROBE_SOON: Final = 0.015
+FIRST_PROBES: Final = 4
 PROBE_EVERY: Final = 0.03
-"""Seconds, after them, between probes with what is oldest: the first one through ends the pause."""
+"""Seconds, after them, between probes with what is oldest, the first few and later ones.
+
+The first one through ends the pause, and most bursts that got so far end within 0.1 s.
+"""
 
 OVERDRAFT_BYTES: Final = 6000
-"""How far a silent path may spend ahead of what is earned."""
+"""How far a burst, or a silent path, may spend ahead of what is earned."""
 
 MAX_TURN_BYTES: Final = 1000
 """Copied in one turn, so that they fit a packet with what is new."""
@@ -145,10 +161,12 @@ class Redundancy:
         self._timed = 0
         self._overdue_after = 0.0
         self._ack_lateness = 0.0
+        self._variance = math.inf
         self._passed_at = 0.0
         self._arrived_at = 0.0
         self._troubled = 0
         self._probe_at = 0.0
+        self._probes = 0
 
     def on_loss(self, now: float) -> None:
         """Take a sign of loss; after the first, all that is under way goes out again now."""
@@ -185,14 +203,15 @@ class Redundancy:
         """Take it that nothing was lost when ACKs were late: the path was clean all the time."""
         self.losses.on_false_alarm(now)
 
-    def on_habit(self, ack_lateness: float, passed_at: float) -> None:
-        """Take how late ACKs are by the peer's habit, and when the newest packet in one had left.
+    def on_habit(self, late: float, passed_at: float, variance: float = math.inf) -> None:
+        """Take how late ACKs are, when the newest packet in one had left, and the RTT's variance.
 
         Browsers answer every second packet, or after 25 ms: taken for overdue, every other piece
         would go along once more, until nothing is left of the budget for those that are lost.
         """
-        self._ack_lateness = ack_lateness
+        self._ack_lateness = late
         self._passed_at = passed_at
+        self._variance = variance
 
     def on_probe(self, now: float) -> None:
         """Fill a probe, which congestion control lets pass, with all that is under way."""
@@ -214,12 +233,14 @@ class Redundancy:
         """
         if not self._is_stranded or now < self._probe_at:
             return False
-        self._probe_at = now + PROBE_EVERY
+        self._probes += 1
+        self._probe_at = now + (PROBE_SOON if self._probes <= FIRST_PROBES else PROBE_EVERY)
         if not self._pieces or self._is_hopeless(now):
             return False
         before = self.copied_bytes
         self.on_probe(now)
-        self._budget = max(-OVERDRAFT_BYTES, self._budget - self.copied_bytes + before)
+        spent = self.copied_bytes - before + PACKET_BYTES
+        self._budget = max(-OVERDRAFT_BYTES, self._budget - spent)
         return bool(self._pieces)
 
     @property
@@ -233,7 +254,7 @@ class Redundancy:
         self._timed = 0
         if arrived:
             self._arrived_at = now
-            self._troubled = 0
+            self._troubled = self._probes = 0
             if self.losses.come_in_bursts:  # lest the timer goes off for each that has arrived
                 self.forget_arrived()
         self.losses.on_fates(now, arrived, lost)
@@ -254,7 +275,7 @@ class Redundancy:
             return when if is_due else max(when, overdue_at)
         if overdue_at <= self._turn_at:
             return self._turn_at + AGAIN
-        is_due = self._pieces[-1].turn + AGES[-1] > self._turn
+        is_due = self._pieces[-1].turn + max(AGES) > self._turn
         return min(when, overdue_at) if is_due else overdue_at
 
     def advance(self, now: float, rtt: float, room_bytes: int, window_bytes: int) -> None:
@@ -270,7 +291,9 @@ class Redundancy:
         if not (self.losses.are_about(now) or self._first_bytes > 0 or self._troubled):
             self._rest()
         elif fresh or (due_at is not None and now >= due_at):
-            self._overdue_after = rtt + max(GRACE * rtt, MIN_GRACE) + self._ack_lateness
+            most = max(GRACE * rtt, MIN_GRACE)
+            grace = min(most, max(CALM * most, 4 * self._variance))
+            self._overdue_after = rtt + grace + self._ack_lateness
             room_bytes -= round(RESERVE * max(0, window_bytes - LEAST_WINDOW_BYTES))
             self._take_turn(now, fresh, room_bytes)
 
@@ -299,7 +322,7 @@ class Redundancy:
         if not self._pieces or self._is_hopeless(now):
             return
         chosen = self._chosen(now)
-        room_bytes = min(room_bytes, round(self._budget) + OVERDRAFT_BYTES * self._is_silent(now))
+        room_bytes = min(room_bytes, round(self._budget) + OVERDRAFT_BYTES * self._may_owe(now))
         before = self.copied_bytes
         for piece in chosen:
             if piece.stop - piece.start > room_bytes:
@@ -307,6 +330,17 @@ class Redundancy:
             room_bytes -= self._repeat(piece)
         copied = self.copied_bytes - before
         self._budget -= copied + PACKET_BYTES * (copied > 0 and self._timed > 0)
+
+    def _may_owe(self, now: float) -> bool:
+        """Whether there is a burst; no single ACK in it ends that, as much may be missing yet."""
+        return self._is_silent(now) or (
+            self.losses.come_in_bursts and self._pieces[0].at < self._overdue_before(now)
+        )
+
+    def _overdue_before(self, now: float) -> float:
+        """Return until when a piece must have left for its ACK to be overdue now."""
+        # An ACK that passes one over comes at once, however late the peer's others are.
+        return max(now - self._overdue_after, self._passed_at)
 
     def _chosen(self, now: float) -> list[Piece]:
         """Choose what to copy, the most wanted first: in bursts all of it, or just the oldest."""
@@ -316,12 +350,11 @@ class Redundancy:
         if not self.losses.were_met:
             return last
         rest = [piece for piece in self._pieces if piece.turn + near < turn]
-        # An ACK that passes one over comes at once, however late the peer's others are.
-        since = max(now - self._overdue_after, self._passed_at)
-        overdue = [piece for piece in rest if piece.at < since]
+        overdue = [piece for piece in rest if piece.at < self._overdue_before(now)]
         if self.losses.come_in_bursts and not overdue:
-            spare = self._budget - BURST_SAVINGS_BYTES
-            return [piece for piece in self._pieces if turn - piece.turn in AGES and spare > 0]
+            if self._budget <= BURST_SAVINGS_BYTES:
+                return []
+            return [piece for age in AGES for piece in self._pieces if turn - piece.turn == age]
         if self.losses.come_in_bursts or (self._is_silent(now) and overdue):
             self._troubled += 1
             return [] if self._is_stranded else rest + last[::-1]

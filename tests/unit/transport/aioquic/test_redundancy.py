@@ -1,5 +1,6 @@
 """Copies of live bytes: when they are made, how many, and what they win."""
 
+import itertools
 import statistics
 
 import pytest
@@ -21,9 +22,11 @@ from moqvox.transport.aioquic.redundancy import (
     ALL_TURNS,
     BURST_SAVINGS_BYTES,
     FIRST_BYTES,
+    FIRST_PROBES,
     MAX_TURN_BYTES,
     PACKET_BYTES,
     PROBE_EVERY,
+    PROBE_SOON,
     SAVINGS_BYTES,
     THIN_BYTES,
     TURN,
@@ -233,14 +236,48 @@ class Speaker:
         return list(self.copied)
 
 
-def test_until_runs_are_known_a_frame_goes_along_with_the_first_and_fourth_packet_after_it():
+def test_until_runs_are_known_a_frame_goes_along_with_the_first_and_third_packet_after_it():
     speaker = Speaker()
     along = [speaker.turn(number * INTERVAL, number) for number in range(6)]
-    assert along == [[], [0], [1], [2], [0, 3], [1, 4]]
+    assert along == [[], [0], [1], [0, 2], [1, 3], [2, 4]]
     short = Speaker()
     short.turn(0.0, 0)
     short.redundancy._budget = BURST_SAVINGS_BYTES / 2
     assert short.turn(INTERVAL, 1) == []
+
+
+@pytest.mark.parametrize(("burstiness", "most"), [(0.5, 7), (0.0, 2)])
+def test_one_ack_of_a_burst_does_not_end_what_may_be_owed(burstiness, most):
+    speaker = Speaker()
+    for number in range(7):
+        speaker.turn(number * INTERVAL, number)
+    redundancy = speaker.redundancy
+    redundancy.losses.burstiness = burstiness
+    redundancy._budget = 0.0
+    redundancy.on_fates(0.125, 1, 0)
+    assert len(speaker.turn(0.14, 7)) == most
+
+
+@pytest.mark.parametrize(("variance", "late"), [(0.0, 5), (0.0015, 6), (0.01, 8)])
+def test_less_late_is_overdue_where_the_round_trip_hardly_varies(variance, late):
+    speaker = Speaker()
+    speaker.redundancy.on_habit(0.0, -1.0, variance)
+    speaker.turn(0.0, 0)
+    assert speaker.redundancy._overdue_after == pytest.approx(0.1 + late / 1000)
+
+
+def test_the_first_probes_follow_one_another_sooner_than_those_into_a_dead_path():
+    speaker = Speaker()
+    speaker.turn(0.0, 0)
+    redundancy, times = speaker.redundancy, []
+    for _ in range(200):
+        now = redundancy.due_at + 1e-6
+        speaker.turn(now)
+        if redundancy.take_probe(now):
+            times.append(now)
+    pauses = [b - a for a, b in itertools.pairwise(times[: 3 * FIRST_PROBES])]
+    assert pauses[:FIRST_PROBES] == pytest.approx([PROBE_SOON] * FIRST_PROBES, abs=1e-4)
+    assert pauses[FIRST_PROBES:] == pytest.approx([PROBE_EVERY] * (2 * FIRST_PROBES - 1), abs=1e-4)
 
 
 def test_where_losses_are_known_to_be_single_a_frame_goes_along_with_the_next_two_packets():
@@ -267,7 +304,7 @@ def test_in_a_burst_everything_leaves_as_soon_as_an_ack_is_overdue_and_soon_agai
     assert sorted(along[first]) == [0, 1, 2, 3]
     assert times[first + 1] - times[first] == pytest.approx(AGAIN, abs=1e-5)
     assert all(when < overdue_at for when in times[:first])
-    assert first <= AGES[-1]
+    assert first <= max(AGES)
     assert times[0] == pytest.approx(3 * INTERVAL + TURN)
 
 

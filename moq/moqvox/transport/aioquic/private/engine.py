@@ -307,7 +307,7 @@ class Engine(CreditedConnection, IdentifiedConnection):
             self.redundancy.on_silence(now)
         if self.redundancy.is_active:
             window = recovery.congestion_window
-            self.redundancy.on_habit(recovery.ack_lateness, recovery.passed_at)
+            self.redundancy.on_habit(recovery.ack_lateness, recovery.passed_at, recovery.variance)
             self.redundancy.advance(now, recovery.rtt, window - recovery.bytes_in_flight, window)
             if self.redundancy.take_probe(now):
                 self._send_probe()

@@ -365,6 +365,11 @@ class Recovery(QuicPacketRecovery):
         """Smoothed round trip; 0.0 while unknown."""
         return self._rtt_smoothed if self._rtt_initialized else 0.0
 
+    @property
+    def variance(self) -> float:
+        """By how much the round trip varies, seconds."""
+        return self._rtt_variance
+
     def _on_packets_lost(
         self, *, packets: Iterable[QuicSentPacket], now: float, **rest: object
     ) -> None:
