@@ -57,16 +57,24 @@ class PlainTalk(Talk):
 
 
 def main() -> None:
-    """Print what copies win on seeds from the first argument on, as many as the second says."""
-    first, count = (int(word) for word in sys.argv[1:] or (0, SEEDS))
+    """Print what copies win on seeds from the first argument on, as many as the second says.
+
+    A third argument leaves only the profiles in whose name it is.
+    """
+    first, count = (int(word) for word in sys.argv[1:3] or (0, SEEDS))
     seeds = range(first, first + count)
+    profiles: dict[str, Callable[..., Talk]] = {}
     for loss in (0.0, 0.01, 0.05, 0.1):
         for ack_delay in (None, 0.025):
-            browser = ", browser" if ack_delay else ""
-            name = f"RTT 100 ms, {loss:3.0%} loss{browser}"
-            _print(name, partial(lossy, loss=loss, ack_delay=ack_delay), seeds)
+            name = f"RTT 100 ms, {loss:3.0%} loss{', browser' if ack_delay else ''}"
+            profiles[name] = partial(lossy, loss=loss, ack_delay=ack_delay)
     for delay in (0.025, 0.05):
-        _print(f"RTT {delay * 2000:3.0f} ms, bursts", partial(bursty, delay=delay), seeds)
+        for ack_delay in (None, 0.025):
+            name = f"RTT {delay * 2000:3.0f} ms, bursts{', browser' if ack_delay else ''}"
+            profiles[name] = partial(bursty, delay=delay, ack_delay=ack_delay)
+    for name, talk in profiles.items():
+        if all(word in name for word in sys.argv[3:]):
+            _print(name, talk, seeds)
 
 
 def _print(name: str, talk: Callable[..., Talk], seeds: range) -> None:
