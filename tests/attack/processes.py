@@ -194,7 +194,10 @@ class Victim(Process):
 
     def _ask(self, question: signal.Signals) -> dict[str, float]:
         os.kill(self.pid, question)
-        return json.loads(self.lines.get(timeout=START_LIMIT))
+        try:
+            return json.loads(self.lines.get(timeout=START_LIMIT))
+        except queue.Empty:
+            raise RuntimeError(f"no turn of the victim's loop ended in {START_LIMIT} s") from None
 
     def complaints(self) -> list[str]:
         """What it wrote about errors that nobody caught."""
