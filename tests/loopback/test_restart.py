@@ -68,6 +68,7 @@ def test_a_restart_is_noticed_with_the_next_packet(webtransport, ids):
             assert closed.lost
             assert not closed.remote
             assert "stateless reset" in closed.reason
+            assert after._admission.resets.unknown == 1, "the first packet is answered"
             again = await dial(after, webtransport=webtransport, limits=HASTY)
             again.close()
             await again.wait_closed()
