@@ -17,6 +17,7 @@ from moqvox.driver import Driver
 from moqvox.driver.scope import scope
 from moqvox.errors import LocalError, MoqError
 from moqvox.model.origin import Origin
+from moqvox.transport.aioquic import Wallet
 from moqvox.transport.interface import Closed
 from moqvox.transport.quic import steering
 from moqvox_relay.config import Upstream
@@ -55,14 +56,22 @@ class Caller:
 
 
 @contextlib.asynccontextmanager
-async def calling(relay: Supervisor, workers: int, wanted: int | None = None) -> AsyncIterator:
+async def calling(
+    relay: Supervisor, workers: int, wanted: int | None = None, wallet: Wallet | None = None
+) -> AsyncIterator:
     """Dial until the wanted worker answers."""
     while True:
         ours, theirs = Origin(), Origin()
         async with connect(
-            url(relay), publish=ours, consume=theirs, verify=trust(relay), websocket=False
+            url(relay),
+            publish=ours,
+            consume=theirs,
+            verify=trust(relay),
+            websocket=False,
+            wallet=wallet,
         ) as driver:
             engine = driver.connection._link.engine
+            await until(lambda engine=engine: engine._handshake_complete, PATIENCE)
             worker = engine._peer_cid.cid[1] % workers
             if wanted is None or worker == wanted:
                 yield Caller(driver, ours, theirs, worker)
@@ -131,6 +140,35 @@ def test_fifty_callers_move_three_hundred_times_and_none_comes_to_a_stranger():
     assert sum(row["moqvox_quic_misdirected_packets"] for row in counted) == 0
     assert sum(row["moqvox_quic_unknown_packets"] for row in counted) == 0
     assert min(row["moqvox_relay_sessions_total"] for row in counted) > 0
+
+
+class Purse(Wallet):
+    """A wallet that tells when a ticket was put into it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.has_ticket = asyncio.Event()
+
+    def keep(self, *arguments: object) -> None:
+        super().keep(*arguments)
+        self.has_ticket.set()
+
+
+def test_a_ticket_of_one_worker_resumes_at_another():
+    """Each ticket is tried once, as who answers is the kernel's choice."""
+
+    async def main() -> None:
+        async with supervised(2) as relay:
+            while True:
+                wallet = Purse()
+                async with calling(relay, 2, wallet=wallet) as first:
+                    await wallet.has_ticket.wait()
+                async with calling(relay, 2, wallet=wallet) as second:
+                    assert second.driver.connection._link.engine.tls.session_resumed
+                if first.worker != second.worker:
+                    return
+
+    asyncio.run(main())
 
 
 async def listen_to(caller: Caller, name: str, heard: list[bytes]) -> None:
