@@ -15,6 +15,7 @@ from tests.unit.transport.aioquic.wires import CLIENT, SERVER, Wire
 
 from moqvox.transport.address import Address
 from moqvox.transport.aioquic import Limits
+from moqvox.transport.aioquic.private import Engine
 from moqvox.transport.aioquic.redundancy import HOPELESS_AFTER, MAX_TURN_BYTES, PROBE_EVERY
 
 OTHER = ("192.0.2.7", 7)
@@ -235,14 +236,16 @@ def test_a_rebinding_adds_nothing_to_the_pauses_of_the_same_bursts_of_loss():
     assert statistics.mean(more) <= 0.1
 
 
-def lie_dead(talk: Talk, seconds: float, *, moves_to: Address | None = None) -> None:
-    """Let no packet through, while the client goes on speaking and knows nothing of it."""
+def lie_dead(
+    talk: Talk, seconds: float, *, by: Engine | None = None, moves_to: Address | None = None
+) -> None:
+    """Let no packet through, while one, or the client, speaks on and knows nothing of it."""
     died_at = talk.now
     talk.lose = lambda: talk.now < died_at + seconds
-    talk.speak(int(seconds / INTERVAL))
+    talk.speak(int(seconds / INTERVAL), by=by)
     if moves_to is not None:
         talk.client_address = moves_to
-    talk.speak(50)
+    talk.speak(50, by=by)
 
 
 @pytest.mark.parametrize("rtt", [0.05, 0.1])
@@ -253,6 +256,18 @@ def test_a_client_that_does_nothing_is_heard_on_as_soon_as_its_path_is_back(rtt,
     talk.speak(50)
     died_at = talk.now
     lie_dead(talk, dead, moves_to=moves_to)
+    talk.run(2.0)
+    assert len(talk.heard_at) == len(talk.spoken_at)
+    assert talk.gap(died_at - 0.1) <= dead + rtt / 2 + 0.04
+
+
+@pytest.mark.parametrize("rtt", [0.05, 0.1])
+@pytest.mark.parametrize("dead", [DEAD, 2.013, 5.007])
+def test_a_silent_client_that_does_nothing_hears_on_as_soon_as_its_path_is_back(rtt, dead):
+    talk = Talk(delay=rtt / 2)
+    talk.speak(50, by=talk.server)
+    died_at = talk.now
+    lie_dead(talk, dead, by=talk.server)
     talk.run(2.0)
     assert len(talk.heard_at) == len(talk.spoken_at)
     assert talk.gap(died_at - 0.1) <= dead + rtt / 2 + 0.04
