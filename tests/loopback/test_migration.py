@@ -1,6 +1,7 @@
 """Clients that move between addresses of the loopback network while both sides speak."""
 
 import asyncio
+import itertools
 import socket
 import sys
 
@@ -12,6 +13,8 @@ from moqvox.errors import LocalError, SessionClosed
 from moqvox.transport.aioquic import connect
 from moqvox.transport.credentials import Verify
 from moqvox.transport.interface import Connection, PathChanged
+from moqvox_client.fate import Impairment
+from moqvox_client.link import Link, Settings
 
 pytestmark = [
     pytest.mark.net,
@@ -19,6 +22,7 @@ pytestmark = [
 ]
 
 MOVES = 20
+INTERVAL = 0.02
 
 
 async def dial_address(address: tuple[str, int]) -> Connection:
@@ -72,6 +76,50 @@ def test_twenty_migrations_lose_nothing_and_keep_the_order(webtransport):
         await listener.close()
 
     aio.run(main(), sockets=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rtt", [0.05, 0.1])
+@pytest.mark.parametrize("speaker", ["client", "server"])
+def test_twenty_moves_are_not_heard(rtt, speaker):
+    """Over a wire with a delay, on the suite's clock; frames as a voice has them."""
+    heard_at: list[float] = []
+    count = 20 * MOVES
+
+    async def note(reader: Reader) -> None:
+        loop = asyncio.get_running_loop()
+        while not reader.ended:
+            for event in await reader.connection.events():
+                reader.note(event)
+            whole = sum(map(len, reader.data.values())) // 4
+            heard_at.extend([loop.time()] * (whole - len(heard_at)))
+
+    async def main() -> None:
+        listener = await open_listener()
+        delay = Impairment(delay_ms=rtt * 500)
+        async with Link(listener.addresses[0], Settings.both(delay)) as link:
+            client = Reader(await dial_address(link.address))
+            server = Reader(await listener.accept())
+            mouth, ear = (client, server) if speaker == "client" else (server, client)
+            async with asyncio.timeout(60.0), asyncio.TaskGroup() as group:
+                group.create_task(note(ear))
+                stream = mouth.connection.open_stream(bidirectional=False, priority=0)
+                for number in range(count):
+                    last = number == count - 1
+                    mouth.connection.write(stream, number.to_bytes(4, "big"), fin=last)
+                    if number % 20 == 10:
+                        client.connection.migrate()
+                    await asyncio.sleep(INTERVAL)
+            assert frames_of(ear) == list(range(count))
+            assert client.connection.stats().path_changes == MOVES
+            assert server.connection.stats().path_changes == MOVES
+            client.connection.close()
+            await client.connection.wait_closed()
+        await listener.close()
+
+    aio.run(main(), sockets=True)
+    gaps = [after - before for before, after in itertools.pairwise(heard_at)]
+    assert max(gaps) <= INTERVAL + 0.005
 
 
 def test_a_migration_opens_another_port_and_both_sides_report_it():
