@@ -7,18 +7,22 @@ The runner's parameters: 15 ms each way, 10 Mbit/s, a first rebinding after 1 s,
 import asyncio
 import socket
 import sys
+from collections.abc import Callable
 
 import pytest
 from aioquic.asyncio import QuicConnectionProtocol, serve
 from aioquic.asyncio import connect as connect_plain
 from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.connection import QuicReceiveContext
 from aioquic.quic.events import QuicEvent, StreamDataReceived
 from tests import aio
 from tests.loopback.pairs import PATIENCE, PROTOCOL, Reader, certificate, open_listener
 
+from moqvox.transport.address import Address
 from moqvox.transport.aioquic import connect
 from moqvox.transport.credentials import Verify
 from moqvox.transport.interface import Connection
+from moqvox.transport.quic.connection_ids import Preferred
 from moqvox_client.fate import Impairment
 from moqvox_client.link import Link, Rebind, Settings
 
@@ -33,6 +37,12 @@ SIZE = 10_000_000
 RUNNER = Impairment(delay_ms=15.0, rate_kbps=10_000.0, queue_ms=30.0)
 LONG = 60.0
 MOVES = 20
+
+
+def free_port(host: str) -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind((host, 0))
+        return sock.getsockname()[1]
 
 
 async def dial(address: tuple[str, int]) -> Connection:
@@ -61,12 +71,65 @@ async def read_to_end(reader: Reader) -> None:
             reader.note(event)
 
 
+class Asked:
+    """Notes whom an engine's peer asked for, and under which of its connection IDs it was."""
+
+    def __init__(self, connection: Connection) -> None:
+        engine = connection._link.engine
+        self.challenges: list[tuple[Address, bytes]] = []
+        self.responses: list[tuple[Address, bytes]] = []
+        engine._handle_path_challenge_frame = self._noting(
+            engine._handle_path_challenge_frame, self.challenges
+        )
+        engine._handle_path_response_frame = self._noting(
+            engine._handle_path_response_frame, self.responses
+        )
+
+    def _noting(
+        self, handle: Callable[..., None], notes: list[tuple[Address, bytes]]
+    ) -> Callable[..., None]:
+        def noting(context: QuicReceiveContext, *rest: object) -> None:
+            notes.append((context.network_path.addr, context.host_cid))
+            handle(context, *rest)
+
+        return noting
+
+
+async def fetch_where_preferred(settings: Settings) -> None:
+    """Download from a server that prefers another address, each address behind a link."""
+    second = ("127.0.0.2", free_port("127.0.0.2"))
+    listener = await open_listener(preferred=[second])
+    async with Link(listener.addresses[0], settings) as first, Link(second, settings) as link:
+        listener._admission._issuer.preferred = Preferred.parse([link.address])
+        client = Reader(await dial(first.address))
+        server = Reader(await listener.accept())
+        asked, answered = Asked(server.connection), Asked(client.connection)
+        before = server.connection._link.engine.host_cid
+        async with asyncio.timeout(LONG), asyncio.TaskGroup() as group:
+            group.create_task(download(server.connection))
+            group.create_task(read_to_end(client))
+        (data,) = client.data.values()
+        assert len(data) == SIZE
+        assert client.connection.remote_address == "{}:{}".format(*link.address)
+        assert client.connection.stats().path_changes == 1
+        assert server.connection.stats().path_changes == 1
+        for notes in (asked.challenges, asked.responses):
+            assert notes
+            assert before not in {used for _, used in notes}, "the ID that came with the address"
+        assert answered.challenges
+        assert answered.responses
+        client.connection.close()
+        await client.connection.wait_closed()
+    await listener.close()
+
+
 async def fetch(settings: Settings, *, migrates: bool = False) -> tuple[int, int]:
     """Download over a link; how often each side's path changed."""
     listener = await open_listener()
     async with Link(listener.addresses[0], settings) as link:
         client = Reader(await dial(link.address))
         server = Reader(await listener.accept())
+        asked, answered = Asked(client.connection), Asked(server.connection)
         async with asyncio.timeout(LONG), asyncio.TaskGroup() as group:
             group.create_task(download(server.connection))
             reading = group.create_task(read_to_end(client))
@@ -78,6 +141,8 @@ async def fetch(settings: Settings, *, migrates: bool = False) -> tuple[int, int
         assert len(data) == SIZE
         assert data == bytes(range(256)) * (SIZE // 256) + bytes(range(SIZE % 256))
         changes = client.connection.stats().path_changes, server.connection.stats().path_changes
+        assert len(asked.challenges) >= changes[1], "the server asks on each new path"
+        assert len({address for address, _ in answered.responses}) >= changes[1], "and is answered"
         client.connection.close()
         await client.connection.wait_closed()
     await listener.close()
@@ -90,6 +155,10 @@ def test_a_download_goes_on_when_a_nat_rebinds(address):
     ours, theirs = aio.run(fetch(Settings.both(RUNNER, rebinds=rebinds)), sockets=True)
     assert ours == 0
     assert theirs >= 2
+
+
+def test_a_download_goes_on_at_the_address_that_the_server_prefers():
+    aio.run(fetch_where_preferred(Settings.both(RUNNER)), sockets=True)
 
 
 def test_a_download_goes_on_when_the_client_migrates():
