@@ -26,6 +26,9 @@ __all__ = ["Inbox", "printable"]
 
 MAX_REASON_CHARACTERS: Final = 256
 
+DATAGRAM_BYTES: Final = 1500
+"""So much room is kept for each datagram that may wait; a network may carry larger ones."""
+
 FEW_BYTES: Final = 4096
 """Larger pieces are worth an event of their own; joining them would copy too much."""
 
@@ -55,6 +58,7 @@ class Inbox:
         self._open: dict[int, _Gathered] = {}
         self._writable: dict[int, None] = {}
         self._datagrams = 0
+        self._datagram_bytes = 0
         self._path_changes = 0
         self._max_datagrams = max_datagrams
         self._max_path_changes = max_path_changes
@@ -91,9 +95,12 @@ class Inbox:
             self._add(StreamWritable(stream))
 
     def datagram(self, data: bytes) -> None:
-        """Add a datagram; dropped when too many wait."""
-        if self._datagrams < self._max_datagrams:
+        """Add a datagram; dropped when too many wait, or too much of them."""
+        more_bytes = self._datagram_bytes + len(data)
+        most_bytes = self._max_datagrams * DATAGRAM_BYTES
+        if self._datagrams < self._max_datagrams and more_bytes <= most_bytes:
             self._datagrams += 1
+            self._datagram_bytes = more_bytes
             self._add(DatagramReceived(data))
 
     def path_changed(self, local: str, remote: str, cause: str = "") -> None:
@@ -149,7 +156,7 @@ class Inbox:
         self._waiting.clear()
         self._open.clear()
         self._writable.clear()
-        self._datagrams = self._path_changes = 0
+        self._datagrams = self._datagram_bytes = self._path_changes = 0
         self._is_over = self._closed is not None
         return events
 
