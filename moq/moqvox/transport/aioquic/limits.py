@@ -38,12 +38,16 @@ PACKET_OVERHEAD_BYTES: Final = 3 + 16 + 3
 class Limits(msgspec.Struct, frozen=True):
     """Engine limits; the defaults suit voice on the open internet.
 
-    A connection holds at most `connection_window_bytes` that were received and not read,
-    `marks.hard` bytes not sent, and about 3 KiB for each open stream.
+    Windows begin small and grow by what the application reads, up to their size, so who sends
+    what nobody reads finds the small ones. A connection holds at most `connection_window_bytes`
+    that were received and not read, `marks.hard` bytes not sent, and about 3 KiB for each open
+    stream.
 
     Attributes:
         stream_window_bytes: received and unread bytes of one stream.
         connection_window_bytes: received and unread bytes of all streams.
+        first_stream_window_bytes: the same while nothing of the stream was read, if that is less.
+        first_connection_window_bytes: the same while nothing was read, if that is less.
         max_bidi_streams: streams of each direction that the peer may have open at once;
             a new one is allowed for each that has ended and was read to its end.
         max_uni_streams: as above.
@@ -89,6 +93,8 @@ class Limits(msgspec.Struct, frozen=True):
 
     stream_window_bytes: int = 256 * 1024
     connection_window_bytes: int = 1024 * 1024
+    first_stream_window_bytes: int = 64 * 1024
+    first_connection_window_bytes: int = 256 * 1024
     max_bidi_streams: int = 128
     max_uni_streams: int = 1024
     max_blocked_streams: int = 1024
@@ -117,3 +123,11 @@ class Limits(msgspec.Struct, frozen=True):
     redundancy: float = 1.4
     redundant_below: int = 2 << 79
     socket_buffer_bytes: int = 4 * 1024 * 1024
+
+    def stream_window(self, read_bytes: int) -> int:
+        """Size the window of a stream of which so much was read."""
+        return min(self.stream_window_bytes, self.first_stream_window_bytes + read_bytes)
+
+    def connection_window(self, read_bytes: int) -> int:
+        """Size the window of a connection on whose streams so much was read."""
+        return min(self.connection_window_bytes, self.first_connection_window_bytes + read_bytes)

@@ -111,8 +111,8 @@ async def listen(
         alpn_protocols=[*protocols, H3] if webtransport else list(protocols),
         connection_id_length=ids.size,
         idle_timeout=idle_timeout,
-        max_data=limits.connection_window_bytes,
-        max_stream_data=limits.stream_window_bytes,
+        max_data=limits.connection_window(0),
+        max_stream_data=limits.stream_window(0),
         max_datagram_frame_size=MAX_DATAGRAM_FRAME_BYTES,
     )
     identify(configuration, certificate)

@@ -312,12 +312,13 @@ class StreamTable(dict[int, HeldStream]):
     def hand_over(self, stream_id: int, size: int) -> bool:
         """Note that the application has read bytes; whether new credit should go out."""
         self._handed_bytes += size
-        grown = self._raise_max_data(self._handed_bytes + self._limits.connection_window_bytes)
+        handed_bytes = self._handed_bytes
+        grown = self._raise_max_data(handed_bytes + self._limits.connection_window(handed_bytes))
         stream = self.get(stream_id)
         if stream is None:
             return grown
         stream.handed_bytes += size
-        window = self._limits.stream_window_bytes
+        window = self._limits.stream_window(stream.handed_bytes)
         limit = stream.handed_bytes + window
         growth = limit - stream.max_stream_data_local
         if growth * CREDIT_STEPS >= window and not stream.receiver.is_finished:

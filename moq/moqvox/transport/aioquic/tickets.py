@@ -66,8 +66,8 @@ class Tickets:
         """
         self._keys = keys
         self._promised = (
-            limits.connection_window_bytes,
-            limits.stream_window_bytes,
+            limits.connection_window(0),
+            limits.stream_window(0),
             limits.max_bidi_streams,
             limits.max_uni_streams,
         )

@@ -17,7 +17,10 @@ from moqvox.transport.interface import DatagramReceived
 DATAGRAM_BYTES = 1000
 WINDOW_BYTES, ALL_BYTES = 40_000, 300_000
 LIMITS = Limits(
-    stream_window_bytes=WINDOW_BYTES, connection_window_bytes=ALL_BYTES, max_datagrams=16
+    stream_window_bytes=WINDOW_BYTES,
+    connection_window_bytes=ALL_BYTES,
+    first_connection_window_bytes=ALL_BYTES,
+    max_datagrams=16,
 )
 
 

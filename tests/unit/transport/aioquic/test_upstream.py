@@ -77,6 +77,19 @@ def test_an_answer_on_a_webtransport_stream_of_ours_is_read_as_http3(pair):
     assert pair.client._close_event.error_code == 0x105  # H3_FRAME_UNEXPECTED
 
 
+def test_an_ack_that_is_due_now_waits_for_pacing(pair):
+    """And its timer goes off for it at once, as long as the clock stands still."""
+    pair.client.send_stream_data(2, b"x")
+    for data, _ in pair.client.datagrams_to_send(pair.now):
+        pair.server.receive_datagram(data, CLIENT, pair.now)
+    due_at = pair.server.get_timer()
+    pair.server._loss._pacer.next_send_time = lambda now: now + 1.0
+    pair.server.handle_timer(due_at)
+    assert pair.server.datagrams_to_send(due_at) == []
+    assert pair.server.get_timer() == due_at
+    assert pair.server.datagrams_to_send(due_at + 1e-9)
+
+
 def test_webtransport_streams_that_are_over_are_kept(pair):
     here, there = h3_of(pair.client), h3_of(pair.server)
     for _ in range(STREAMS):
