@@ -29,6 +29,7 @@ INSTALL_S: Final = 300
 """Longest installation; a registry that can't be reached is given up much earlier."""
 
 REGISTRY_TIMEOUT_S: Final = 20
+START_S: Final = 20
 SHOWN_LINES: Final = 12
 
 
@@ -139,6 +140,12 @@ def _locked(name: str) -> Iterator[None]:
         yield
 
 
+def _runs(python: str) -> bool:
+    """Whether it is a Python, and not a version manager's word for one that is not chosen."""
+    done = subprocess.run([python, "-c", ""], capture_output=True, check=False, timeout=START_S)
+    return done.returncode == 0
+
+
 def _interpreter(peer: Peer) -> str:
     """Find a Python that the peer runs on; ours first."""
     minimum = peer.minimum or (3, 0)
@@ -147,7 +154,7 @@ def _interpreter(peer: Peer) -> str:
     newer = [f"python3.{minor}" for minor in range(minimum[1], minimum[1] + 6)]
     for candidate in newer:
         path = shutil.which(candidate)
-        if path is not None:
+        if path is not None and _runs(path):
             return path
     wanted = ".".join(map(str, minimum))
     raise EnvironmentUnavailable(

@@ -66,6 +66,17 @@ def test_a_peer_that_needs_a_newer_python_says_so(folder, monkeypatch):
         environment.python_of("new")
 
 
+def test_a_python_that_does_not_run_is_not_the_one(folder, monkeypatch, tmp_path):
+    """A version manager has words on the path for versions that are not chosen."""
+    for minor, status in ((90, 127), (91, 0)):
+        python = tmp_path / f"python3.{minor}"
+        python.write_text(f"#!/bin/sh\nexit {status}\n")
+        python.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    peer = Peer("new", ("new==1",), "new", (3, 90))
+    assert environment._interpreter(peer) == str(tmp_path / "python3.91")
+
+
 def test_an_unknown_peer_is_named_with_those_there_are():
     with pytest.raises(EnvironmentUnavailable, match="no peer 'x'; there are aiomoqt, moq-rs, npm"):
         environment.python_of("x")
