@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-NAMES = ("datagrams", "frames", "http3", "capsules")
+NAMES = ("datagrams", "frames", "http3", "webtransport", "capsules")
 
 
 def under_atheris(name: str, seconds: float) -> None:
@@ -75,10 +75,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=40.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--plain", action="store_true", help="mutations only, without atheris")
+    parser.add_argument("--guided", action="store_true", help="fail where atheris is not installed")
     args = parser.parse_args()
     has_atheris = importlib.util.find_spec("atheris") is not None
     if has_atheris and not args.plain:
         under_atheris(args.target, args.seconds)
+    if args.guided and not has_atheris:
+        parser.error("atheris is not installed: pip install --group fuzz")
     tried = by_mutation(args.target, args.seconds, args.seed)
     why = "as was asked" if args.plain else "atheris is not installed"
     finish(args.target, tried, f"seeded mutations, not guided: {why}")

@@ -11,12 +11,28 @@ from typing import Final
 from aioquic.quic.packet import QuicPacketType
 from aioquic.quic.packet_builder import QuicPacketBuilder
 from aioquic.tls import Epoch
+from tests.fuzz.sessions import BYTES, DATAGRAM, END, OTHER, PROTOCOL, Session, record
 from tests.unit.transport.aioquic.wires import CLIENT, Wire
 
-from moqvox.transport.aioquic.capsules import CapsuleError, CapsuleReader, read_close
-from moqvox.transport.aioquic.exchange import parse_request
+from moqvox.transport.aioquic.capsules import (
+    CapsuleError,
+    CapsuleReader,
+    close_capsule,
+    read_close,
+)
+from moqvox.transport.aioquic.exchange import (
+    Request,
+    accept_fields,
+    parse_request,
+    request_fields,
+)
 from moqvox.transport.aioquic.headers import parse_long_header
-from moqvox.transport.aioquic.http3 import H3Error, SectionCodec, read_settings
+from moqvox.transport.aioquic.http3 import (
+    H3Error,
+    SectionCodec,
+    read_settings,
+    settings_frame,
+)
 from moqvox.transport.aioquic.http3_streams import ExchangeStream, uni_stream
 from moqvox.transport.aioquic.varint import pull_varint
 
@@ -119,6 +135,12 @@ def http3(data: bytes) -> None:
         return
 
 
+def webtransport(data: bytes) -> None:
+    """Anything a peer does on a connection of HTTP/3: who it is, then a script of `sessions`."""
+    if data:
+        Session(is_client=bool(data[0] & 1)).play(data[1:])
+
+
 def capsules(data: bytes) -> None:
     """Anything in the body of the CONNECT stream, and in datagrams."""
     pull_varint(data, 0)
@@ -135,6 +157,7 @@ TARGETS: Final[dict[str, Target]] = {
     "datagrams": datagrams,
     "frames": frames,
     "http3": http3,
+    "webtransport": webtransport,
     "capsules": capsules,
 }
 
@@ -165,9 +188,39 @@ def seeds(name: str) -> Iterator[bytes]:
                    (b"wt-available-protocols", b'"moq-lite-06"')]  # fmt: skip
         yield b"\x02\xff" + SectionCodec().encode(0, request) + b"\x00\x03\x68\x43\x00"
         yield b"\x01\xff\x04\x06\x01\x00\x33\x01\x08\x01"
+    elif name == "webtransport":
+        yield from _sessions()
     else:
         yield b"\x68\x43\x08\x00\x00\x00\x07stop"
         yield b"\x40\x99\x03abc\x78\xae\x00"
+
+
+def _sessions() -> Iterator[bytes]:
+    """Give scripts of sessions: a client's, whose streams may come first, and a server's."""
+    request = Request("example.com", "/", (PROTOCOL,))
+    control = record(BYTES, 2, b"\0" + settings_frame())
+    asks = record(BYTES, 0, SectionCodec().encode(0, request_fields(request)))
+    uni, bidi = b"\x40\x54\0", b"\x40\x41\0"
+    early = record(BYTES, 14, uni + b"early") + record(END, 4, bidi + b"ask")
+    early += record(OTHER, 18, b"")
+    late = record(BYTES, 14, b" late") + record(END, 22, uni) + record(BYTES, 26, b"\x40")
+    datagram = record(DATAGRAM, 0, b"\0hello")
+    rejected = record(BYTES, 8, b"\x40\x41\x04!") + record(OTHER, 0, b"\xff" + bytes(8))
+    closes = record(END, 0, b"\0\x0b" + close_capsule(7, "over"))
+    qpack = record(BYTES, 6, b"\2\x20") + record(BYTES, 10, b"\3\x40")
+    yield b"\0" + control + qpack + asks + early + late + datagram + rejected + closes
+    yield b"\0" + early + rejected + control + asks + datagram + late
+    yield b"\0" + b"".join(record(END, n, bidi) for n in range(4, 140, 4)) + control + asks
+    again = asks + record(BYTES, 4, SectionCodec().encode(4, request_fields(request)))
+    yield b"\0" + control + again + record(BYTES, 0, b"\0\5\x68\x43\2no")
+    strange = [*request_fields(request), (b"origin", b"\xff")]
+    yield b"\0" + control + record(END, 0, SectionCodec().encode(0, strange))
+    answers = record(BYTES, 0, SectionCodec().encode(0, accept_fields(request, PROTOCOL)))
+    control = record(BYTES, 3, b"\0" + settings_frame())
+    early = record(BYTES, 15, uni + b"early") + record(END, 1, bidi + b"!ask")
+    early += record(OTHER, 15, b"")
+    yield b"\1" + control + early + answers + datagram + record(END, 19, uni + b"x") + closes
+    yield b"\1" + control + record(END, 0, SectionCodec().encode(0, [(b":status", b"404")]))
 
 
 def mutated(name: str, rng: random.Random) -> Iterator[bytes]:

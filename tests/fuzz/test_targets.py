@@ -11,7 +11,13 @@ from tests.fuzz.targets import TARGETS, mutated, seeds
 VECTORS = Path(__file__).parents[1] / "vectors" / "fuzz.json"
 FOUND = [(row["target"], bytes.fromhex(row["hex"])) for row in json.loads(VECTORS.read_text())]
 SHORT = 100
-LONG = {"datagrams": 25_000, "frames": 400, "http3": 25_000, "capsules": 25_000}
+LONG = {
+    "datagrams": 25_000,
+    "frames": 400,
+    "http3": 25_000,
+    "webtransport": 8_000,
+    "capsules": 25_000,
+}
 
 
 @pytest.mark.parametrize("name", TARGETS)
