@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Departures"]
 
-PIECE_SECONDS: Final = 0.0003
+PIECE_SECONDS: Final = 0.0002
 """Of work at a time."""
 
 PATIENCE_SECONDS: Final = 0.001

@@ -20,13 +20,13 @@ TURN_SECONDS: Final = 0.002
 MANY_SECONDS: Final = 0.0005
 """The same while more come than one turn takes, but for who keeps time; and the timers'."""
 
-SLICE_SECONDS: Final = 0.00025
+SLICE_SECONDS: Final = 0.00015
 """One connection's share of a turn, and then of each later one until its datagrams are done."""
 
-STEP_SECONDS: Final = 0.0003
+STEP_SECONDS: Final = 0.0002
 """For strangers and handshakes, one after another; of those that take longer, one at a time."""
 
-WAKING_SECONDS: Final = 0.0003
+WAKING_SECONDS: Final = 0.0002
 """The share of a turn of all together who were not heard lately."""
 
 BACKLOG_REST: Final = 1
