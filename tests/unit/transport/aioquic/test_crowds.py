@@ -1,7 +1,9 @@
 """A listener's newcomers in memory: what is left of those who never come back, time jumps."""
 
 import asyncio
+import gc
 import socket
+import tracemalloc
 from contextlib import asynccontextmanager
 
 from aioquic.quic.configuration import QuicConfiguration
@@ -412,3 +414,48 @@ def test_closing_the_listener_ends_those_that_are_aside():
             assert len(it.endpoint) == 0
 
     aio.run(main())
+
+
+HALF_OPEN = 200
+MOST_HALF_OPEN_BYTES = 10 * 1024
+
+
+def test_half_open_connections_cost_ten_kib_each_at_most_once_they_have_paused():
+    """All that the listener holds for them: its books, the greeting, the link and the record."""
+    limits = Limits(
+        retry_above_half_open=2 * HALF_OPEN,
+        max_unproven_per_prefix=2 * HALF_OPEN,
+        unproven_burst=2 * HALF_OPEN,
+    )
+
+    async def main():
+        async with hall(limits) as it:
+            endpoint = it.endpoint
+            await it.guest().say()  # what is made once is made
+            await asyncio.sleep(2 * limits.aside_after)
+            guests = [it.guest() for _ in range(HALF_OPEN)]
+            flights = [
+                (guest.address, [data for data, _ in guest.engine.datagrams_to_send(0.0)])
+                for guest in guests
+            ]
+            gc.collect()
+            tracemalloc.start()
+            try:
+                before = tracemalloc.get_traced_memory()[0]
+                for address, datagrams in flights:
+                    for data in datagrams:
+                        link = endpoint._reception._find(data) or endpoint.welcome(data, address)
+                        link.receive(data, address, endpoint.now())
+                    await asyncio.sleep(0.001)
+                    assert endpoint.sent.pop(address)
+                await asyncio.sleep(2 * limits.aside_after)
+                del link
+                assert it.counted == (HALF_OPEN + 1, HALF_OPEN + 1)
+                endpoint.sent.clear()
+                gc.collect()
+                return (tracemalloc.get_traced_memory()[0] - before) / HALF_OPEN
+            finally:
+                tracemalloc.stop()
+
+    each = aio.run(main())
+    assert each <= MOST_HALF_OPEN_BYTES
